@@ -1,0 +1,27 @@
+# The commands of this project. Each installs what is missing first (bin/setup does nothing where nothing is).
+
+.PHONY: demo test bench verify setup soak clean
+MIX := mix
+
+setup:
+	@bin/setup
+
+demo: setup
+	@MIX_ENV=dev $(MIX) foundation.demo
+
+test: setup
+	@cargo test --release --workspace
+	@MIX_ENV=test $(MIX) test --include slow --include soak --cover
+
+bench: setup
+	@set -e; for file in bench/*_bench.exs; do MIX_ENV=test $(MIX) run $$file; done
+
+verify: setup
+	@$(MIX) format --check-formatted
+	@cargo fmt --all --check
+	@cargo clippy --release --workspace --all-targets -- -D warnings
+	@MIX_ENV=test $(MIX) compile --warnings-as-errors
+	@MIX_ENV=test $(MIX) validate_architecture
+
+clean:
+	@rm -rf _build target priv/native cover

@@ -1,0 +1,47 @@
+defmodule Foundation.Application do
+  @moduledoc false
+  # The supervision tree: the 1.x children in their order, then what 2.x adds.
+
+  use Application
+  require Logger
+
+  @impl true
+  def start(_type, _args) do
+    Foundation.Engine.start()
+    Logger.info("Starting Foundation")
+
+    Supervisor.start_link(children(), strategy: :one_for_one, name: Foundation.Supervisor)
+  end
+
+  @impl true
+  def stop(_state) do
+    Foundation.Engine.stop()
+    Logger.info("Foundation stopped")
+    :ok
+  end
+
+  defp children do
+    core() ++ test_support() ++ tidewave() ++ [Foundation.Engine.Log]
+  end
+
+  defp core do
+    [
+      Foundation.ProcessRegistry,
+      {Task.Supervisor, name: Foundation.TaskSupervisor}
+    ]
+  end
+
+  defp test_support do
+    module = Foundation.TestSupport.TestSupervisor
+
+    if Application.get_env(:foundation, :test_mode, false) and Code.ensure_loaded?(module),
+      do: [{module, []}],
+      else: []
+  end
+
+  defp tidewave do
+    if Application.get_env(:foundation, :environment, :prod) == :dev and Code.ensure_loaded?(Tidewave),
+      do: [Foundation.TidewaveEndpoint],
+      else: []
+  end
+end

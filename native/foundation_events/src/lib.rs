@@ -1,0 +1,2 @@
+//! The event index and its query engine.
+#![forbid(unsafe_code)]

@@ -1,0 +1,5 @@
+//! Rate, concurrency and quota limits over several dimensions, breakers and adaptive concurrency.
+#![forbid(unsafe_code)]
+
+pub mod adaptive;
+pub mod breaker;

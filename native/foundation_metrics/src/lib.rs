@@ -1,0 +1,2 @@
+//! Counters, gauges and high dynamic range histograms by name and tags.
+#![forbid(unsafe_code)]

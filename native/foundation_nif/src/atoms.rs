@@ -1,0 +1,13 @@
+//! Atoms that more than one file uses.
+
+rustler::atoms! {
+    ok,
+    error,
+    nil,
+    closed,
+    busy,
+    foundation_native_log,
+    debug,
+    info,
+    warning,
+}

@@ -1,0 +1,66 @@
+//! Loading, logging and self-checks of the native library.
+
+use crate::{key, logging};
+use rustler::{Atom, Env, Error, LocalPid, NifResult, Term};
+
+/// Runs when the VM loads the library.
+pub(crate) fn load(_env: Env<'_>, _info: Term<'_>) -> bool {
+    logging::install();
+    true
+}
+
+/// The version of the library.
+#[rustler::nif]
+fn engine_version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Sends native log lines at `level` (0 off, 1 debug … 4 error) and above to `pid`.
+#[rustler::nif]
+fn engine_log_attach(pid: LocalPid, level: u8) -> NifResult<Atom> {
+    logging::attach(pid, checked_level(level)?);
+    Ok(crate::atoms::ok())
+}
+
+/// Changes the least level that is forwarded.
+#[rustler::nif]
+fn engine_log_level(level: u8) -> NifResult<Atom> {
+    logging::set_level(checked_level(level)?);
+    Ok(crate::atoms::ok())
+}
+
+/// Writes one line through the whole way from Rust to Logger; a check of the path, and nothing else.
+#[rustler::nif]
+fn engine_log_write(level: u8, text: &str) -> NifResult<Atom> {
+    match checked_level(level)? {
+        1 => tracing::debug!("{text}"),
+        2 => tracing::info!("{text}"),
+        3 => tracing::warn!("{text}"),
+        4 => tracing::error!("{text}"),
+        _ => return Err(Error::BadArg),
+    }
+    Ok(crate::atoms::ok())
+}
+
+/// How many native log lines were dropped because their queue was full.
+#[rustler::nif]
+fn engine_log_dropped() -> u64 {
+    logging::dropped()
+}
+
+/// Panics, to check that a panic reaches the caller as an error and the VM stays up.
+#[rustler::nif]
+fn engine_panic() -> Atom {
+    panic!("asked to panic by Foundation.Native.engine_panic/0")
+}
+
+/// The canonical key of a term and back: what every keyed structure here does with a key.
+#[rustler::nif]
+fn engine_key_roundtrip<'a>(env: Env<'a>, term: Term<'a>) -> NifResult<Term<'a>> {
+    let bytes = key::key(term)?;
+    key::to_term(env, &bytes)
+}
+
+fn checked_level(level: u8) -> NifResult<u8> {
+    if level <= 4 { Ok(level) } else { Err(Error::BadArg) }
+}

@@ -1,0 +1,1 @@
+//! Glue for the `events` domain.

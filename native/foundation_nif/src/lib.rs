@@ -1,0 +1,17 @@
+//! The bridge between the VM and the core crates: decode, one call into a core, encode.
+//!
+//! One file per domain. No algorithm lives here; what a file needs beyond decoding and encoding belongs to the
+//! core crate of the same name.
+#![deny(clippy::unwrap_used)]
+
+mod atoms;
+mod breaker;
+mod engine;
+mod events;
+mod key;
+mod limits;
+mod logging;
+mod metrics;
+mod term;
+
+rustler::init!("Elixir.Foundation.Native", load = engine::load);

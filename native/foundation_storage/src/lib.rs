@@ -1,0 +1,2 @@
+//! The durable log: checksummed segments, group commit, recovery.
+#![forbid(unsafe_code)]
