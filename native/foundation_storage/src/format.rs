@@ -173,9 +173,11 @@ pub(crate) fn scan(
     holes: bool,
     visit: &mut dyn FnMut(u64, &[u8]),
 ) -> Scan {
+    let len = bytes.len() as u64;
     let mut scan = Scan {
         next: base,
-        end: HEADER.min(bytes.len()) as u64,
+        end: len.min(HEADER as u64),
+        len,
         ..Scan::default()
     };
     let mut at = HEADER;

@@ -216,9 +216,11 @@ impl Writer {
     }
 
     /// Writes zeroes where the next records go, so that their syncs need not store a new length each time.
+    /// A group that is not small against them gains less than the zeroes cost.
     fn write_zeroes_ahead(&mut self, bytes: u64) {
         let ahead = self.shared.options.preallocate_bytes;
-        if ahead == 0 || self.len + bytes <= self.zeroed {
+        let gains = self.shared.options.sync == Sync::Always && bytes.saturating_mul(4) <= ahead;
+        if !gains || self.len + bytes <= self.zeroed {
             return;
         }
         let from = self.len + bytes;

@@ -286,7 +286,7 @@ fn compaction_keeps_what_the_closure_keeps() {
     drop(log);
     let expected: Vec<u64> = (1..200).filter(|seq| seq % 10 == 0).chain(200..230).collect();
     let (log, report, seen) = open(dir.path(), small());
-    assert_eq!((report.damage.len(), report.next_seq), (0, 230));
+    assert_eq!((report.damage.len(), report.next_seq), (0, 230), "{report:?}");
     assert!(seen.iter().map(|(seq, _)| *seq).eq(expected));
     assert!(
         seen.iter()
