@@ -16,6 +16,7 @@ defmodule Foundation.Application do
 
   @impl true
   def stop(_state) do
+    Foundation.Config.Snapshot.erase()
     Foundation.Engine.stop()
     Logger.info("Foundation stopped")
     :ok
@@ -28,6 +29,7 @@ defmodule Foundation.Application do
   defp core do
     [
       Foundation.ProcessRegistry,
+      {Foundation.Services.ConfigServer, namespace: :production},
       {Task.Supervisor, name: Foundation.TaskSupervisor}
     ]
   end

@@ -44,6 +44,9 @@ defmodule Foundation.Native do
   @spec engine_key_roundtrip(term) :: term
   def engine_key_roundtrip(_term), do: missing()
 
+  @spec engine_nifs() :: [{atom, arity, :normal | :dirty_cpu | :dirty_io}]
+  def engine_nifs, do: missing()
+
   # -- limits ------------------------------------------------------------------------------------------------------
 
   # -- breakers ----------------------------------------------------------------------------------------------------
