@@ -8,6 +8,7 @@ defmodule Foundation.Application do
   @impl true
   def start(_type, _args) do
     Foundation.Engine.start()
+    Foundation.ProcessRegistry.create_backup_table()
     Logger.info("Starting Foundation")
 
     Supervisor.start_link(children(), strategy: :one_for_one, name: Foundation.Supervisor)
@@ -29,6 +30,7 @@ defmodule Foundation.Application do
     [
       Foundation.ProcessRegistry,
       {Foundation.Services.ConfigServer, namespace: :production},
+      {Foundation.Services.TelemetryService, namespace: :production},
       {Task.Supervisor, name: Foundation.TaskSupervisor}
     ]
   end
