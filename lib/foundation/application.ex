@@ -23,7 +23,7 @@ defmodule Foundation.Application do
   end
 
   defp children do
-    core() ++ test_support() ++ tidewave() ++ [Foundation.Engine.Log]
+    core() ++ test_support() ++ tidewave() ++ [Foundation.Engine.Log, Foundation.ErrorContext.Store]
   end
 
   defp core do
