@@ -233,5 +233,11 @@ defmodule Mix.Tasks.ValidateArchitecture do
   defp below?(name, "Foundation"), do: name == "Foundation"
   defp below?(name, prefix), do: name == prefix or String.starts_with?(name, prefix <> ".")
 
-  defp name(module), do: module |> Atom.to_string() |> String.replace_prefix("Elixir.", "")
+  # An implementation of a protocol belongs to the type that it is for.
+  defp name(module) do
+    module
+    |> Atom.to_string()
+    |> String.replace_prefix("Elixir.", "")
+    |> String.replace(~r/^.*\.(?=Foundation\.)/, "")
+  end
 end
