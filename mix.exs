@@ -144,7 +144,10 @@ defmodule Foundation.MixProject do
       compilers: [:foundation_native] ++ Mix.compilers(),
       elixirc_paths: elixirc_paths(Mix.env()),
       erlc_paths: ["lib"],
-      test_coverage: [summary: [threshold: 0]],
+      test_coverage: [
+        summary: [threshold: 0],
+        ignore_modules: [Foundation.Native, ~r"Foundation\.(NifCatalog|LogProbe|Eventually|TestSupport)"]
+      ],
       deps: deps(),
       package: package(),
       docs: docs(),

@@ -2,4 +2,15 @@
 Application.put_env(:foundation, :test_mode, true)
 Logger.configure(level: :warning)
 
+# The table of the probe belongs to a process that outlives every test.
+parent = self()
+
+spawn(fn ->
+  Foundation.LogProbe.install()
+  send(parent, :installed)
+  Process.sleep(:infinity)
+end)
+
+receive do: (:installed -> :ok)
+
 ExUnit.start(exclude: [:soak, :slow], capture_log: true)

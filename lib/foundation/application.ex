@@ -8,6 +8,7 @@ defmodule Foundation.Application do
   @impl true
   def start(_type, _args) do
     Foundation.Engine.start()
+    Foundation.ProcessRegistry.create_backup_table()
     Logger.info("Starting Foundation")
 
     Supervisor.start_link(children(), strategy: :one_for_one, name: Foundation.Supervisor)
@@ -15,18 +16,21 @@ defmodule Foundation.Application do
 
   @impl true
   def stop(_state) do
+    Foundation.Config.Snapshot.erase()
     Foundation.Engine.stop()
     Logger.info("Foundation stopped")
     :ok
   end
 
   defp children do
-    core() ++ test_support() ++ tidewave() ++ [Foundation.Engine.Log]
+    core() ++ test_support() ++ tidewave() ++ [Foundation.Engine.Log, Foundation.ErrorContext.Store]
   end
 
   defp core do
     [
       Foundation.ProcessRegistry,
+      {Foundation.Services.ConfigServer, namespace: :production},
+      {Foundation.Services.TelemetryService, namespace: :production},
       {Task.Supervisor, name: Foundation.TaskSupervisor}
     ]
   end

@@ -7,7 +7,9 @@ defmodule Foundation.Engine do
 
   # Every handle, its name and how it is made, in order.
   defp makers do
-    []
+    [
+      {:metrics, &Foundation.Services.TelemetryService.new_handle/0}
+    ]
   end
 
   @doc "Makes the handles that do not exist yet."

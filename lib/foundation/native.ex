@@ -44,11 +44,35 @@ defmodule Foundation.Native do
   @spec engine_key_roundtrip(term) :: term
   def engine_key_roundtrip(_term), do: missing()
 
+  @spec engine_nifs() :: [{atom, arity, :normal | :dirty_cpu | :dirty_io}]
+  def engine_nifs, do: missing()
+
   # -- limits ------------------------------------------------------------------------------------------------------
 
   # -- breakers ----------------------------------------------------------------------------------------------------
 
   # -- metrics -----------------------------------------------------------------------------------------------------
+
+  @spec metrics_new(pos_integer) :: reference
+  def metrics_new(_max_names), do: missing()
+
+  @spec metrics_execute(reference, list, map, integer) :: :ok | :new
+  def metrics_execute(_metrics, _name, _measurements, _timestamp), do: missing()
+
+  @spec metrics_execute_new(reference, list, map, map, integer) :: :ok
+  def metrics_execute_new(_metrics, _name, _measurements, _metadata, _timestamp), do: missing()
+
+  @spec metrics_collect(reference) :: [{list, integer, pos_integer, [{term, term}], map}]
+  def metrics_collect(_metrics), do: missing()
+
+  @spec metrics_sweep(reference, integer) :: non_neg_integer
+  def metrics_sweep(_metrics, _oldest), do: missing()
+
+  @spec metrics_clear(reference) :: :ok
+  def metrics_clear(_metrics), do: missing()
+
+  @spec metrics_names(reference) :: non_neg_integer
+  def metrics_names(_metrics), do: missing()
 
   # -- events ------------------------------------------------------------------------------------------------------
 

@@ -10,4 +10,7 @@ rustler::atoms! {
     debug,
     info,
     warning,
+    normal,
+    dirty_cpu,
+    dirty_io,
 }

@@ -1,6 +1,6 @@
 //! Loading, logging and self-checks of the native library.
 
-use crate::{key, logging};
+use crate::{atoms, key, logging};
 use rustler::{Atom, Env, Error, LocalPid, NifResult, Term};
 
 /// Runs when the VM loads the library.
@@ -19,14 +19,14 @@ fn engine_version() -> &'static str {
 #[rustler::nif]
 fn engine_log_attach(pid: LocalPid, level: u8) -> NifResult<Atom> {
     logging::attach(pid, checked_level(level)?);
-    Ok(crate::atoms::ok())
+    Ok(atoms::ok())
 }
 
 /// Changes the least level that is forwarded.
 #[rustler::nif]
 fn engine_log_level(level: u8) -> NifResult<Atom> {
     logging::set_level(checked_level(level)?);
-    Ok(crate::atoms::ok())
+    Ok(atoms::ok())
 }
 
 /// Writes one line through the whole way from Rust to Logger; a check of the path, and nothing else.
@@ -39,7 +39,7 @@ fn engine_log_write(level: u8, text: &str) -> NifResult<Atom> {
         4 => tracing::error!("{text}"),
         _ => return Err(Error::BadArg),
     }
-    Ok(crate::atoms::ok())
+    Ok(atoms::ok())
 }
 
 /// How many native log lines were dropped because their queue was full.
@@ -59,6 +59,23 @@ fn engine_panic() -> Atom {
 fn engine_key_roundtrip<'a>(env: Env<'a>, term: Term<'a>) -> NifResult<Term<'a>> {
     let bytes = key::key(term)?;
     key::to_term(env, &bytes)
+}
+
+/// Every function of this library: `{name, arity, :normal | :dirty_cpu | :dirty_io}`, as it was registered with the VM.
+#[rustler::nif]
+fn engine_nifs(env: Env<'_>) -> NifResult<Vec<(Atom, u32, Atom)>> {
+    rustler::codegen_runtime::inventory::iter::<rustler::Nif>()
+        .map(|nif| {
+            // SAFETY: the macro that registers a function stores a NUL-terminated literal here.
+            let name = unsafe { std::ffi::CStr::from_ptr(nif.name) };
+            let scheduler = match nif.flags {
+                0 => atoms::normal(),
+                1 => atoms::dirty_cpu(),
+                _ => atoms::dirty_io(),
+            };
+            Ok((Atom::from_bytes(env, name.to_bytes())?, nif.arity, scheduler))
+        })
+        .collect()
 }
 
 fn checked_level(level: u8) -> NifResult<u8> {

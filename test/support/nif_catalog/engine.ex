@@ -18,6 +18,7 @@ defmodule Foundation.NifCatalog.Engine do
         args: fn -> [1, "a line below the level"] end
       },
       %{nif: {:engine_log_dropped, 0}, scheduler: :normal, bound: "O(1)", args: fn -> [] end},
+      %{nif: {:engine_nifs, 0}, scheduler: :normal, bound: "O(functions)", args: fn -> [] end},
       %{nif: {:engine_panic, 0}, scheduler: :normal, bound: "O(1), raises", args: fn -> [] end, skip: true},
       %{
         nif: {:engine_key_roundtrip, 1},
