@@ -30,6 +30,7 @@ defmodule Foundation.Application do
     [
       Foundation.ProcessRegistry,
       {Foundation.Services.ConfigServer, namespace: :production},
+      {Foundation.Services.EventStore, namespace: :production},
       {Foundation.Services.TelemetryService, namespace: :production},
       {Task.Supervisor, name: Foundation.TaskSupervisor}
     ]

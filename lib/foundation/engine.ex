@@ -8,7 +8,8 @@ defmodule Foundation.Engine do
   # Every handle, its name and how it is made, in order.
   defp makers do
     [
-      {:metrics, &Foundation.Services.TelemetryService.new_handle/0}
+      {:metrics, &Foundation.Services.TelemetryService.new_handle/0},
+      {:events, &Foundation.Native.events_new/0}
     ]
   end
 
