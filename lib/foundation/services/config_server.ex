@@ -217,13 +217,19 @@ defmodule Foundation.Services.ConfigServer do
   def handle_call({:get_config_path, path}, _from, state),
     do: {:reply, ConfigLogic.get_config_value(state.config, path), state}
 
-  def handle_call({:history, opts}, _from, state) when is_list(opts),
-    do: {:reply, {:ok, History.list(state.history, state.schemas, opts)}, state}
+  def handle_call({:history, opts} = request, _from, state) do
+    if Keyword.keyword?(opts),
+      do: {:reply, {:ok, History.list(state.history, state.schemas, opts)}, state},
+      else: unauthorized(request, state)
+  end
 
   def handle_call({:subscribe, pid}, from, state), do: handle_call({:subscribe, pid, []}, from, state)
 
-  def handle_call({:subscribe, pid, opts}, _from, state) when is_pid(pid) and is_list(opts),
-    do: {:reply, :ok, state |> subscribed(pid) |> may_veto(pid, opts)}
+  def handle_call({:subscribe, pid, opts} = request, _from, state) do
+    if is_pid(pid) and Proposal.options?(opts),
+      do: {:reply, :ok, state |> subscribed(pid) |> may_veto(pid, opts)},
+      else: unauthorized(request, state)
+  end
 
   def handle_call({:unsubscribe, pid}, _from, state) do
     {gone, monitors} = Enum.split_with(state.monitors, fn {_ref, subscriber} -> subscriber == pid end)
@@ -251,14 +257,13 @@ defmodule Foundation.Services.ConfigServer do
   def handle_call({:update_config, path, _} = request, from, state) when is_list(path),
     do: write(request, from, state)
 
-  def handle_call({:validate_and_update, pairs, opts} = request, from, state)
-      when is_list(pairs) and is_list(opts),
-      do: write(request, from, state)
-
-  def handle_call(request, _from, state) do
-    Logger.warning("Unauthorized or invalid request to ConfigServer: #{inspect(request)}")
-    {:reply, {:error, :unauthorized_access}, state}
+  def handle_call({:validate_and_update, pairs, opts} = request, from, state) do
+    if Proposal.pairs?(pairs) and Proposal.options?(opts),
+      do: write(request, from, state),
+      else: unauthorized(request, state)
   end
+
+  def handle_call(request, _from, state), do: unauthorized(request, state)
 
   @impl GenServer
   @spec handle_info(term, server_state) :: {:noreply, server_state}
@@ -274,6 +279,11 @@ defmodule Foundation.Services.ConfigServer do
   def handle_info(message, state) do
     Logger.warning("Unexpected message in ConfigServer: #{inspect(message)}")
     {:noreply, state}
+  end
+
+  defp unauthorized(request, state) do
+    Logger.warning("Unauthorized or invalid request to ConfigServer: #{inspect(request)}")
+    {:reply, {:error, :unauthorized_access}, state}
   end
 
   # -- changes -----------------------------------------------------------------------------------------------------
