@@ -37,7 +37,7 @@ defmodule Foundation.Config.Schema do
   | `depends_on:` | `field`, `{field, value}`, `{field, [values]}` or a list of these: the field may be set, and is required, only when the other one is set, or has (one of) the values |
   | `validate:` | a function of the value that gives `:ok`, `true`, or `{:error, message}` |
   | `doc:` | what it means, for the generated documentation |
-  | `sensitive: true` | shown as `"[REDACTED]"` in history, violations and `inspect/1` |
+  | `sensitive: true` | shown as `"[REDACTED]"` in history, events and violations |
   | `updatable: false` | fixed once the schema is registered |
 
   Options are evaluated where they stand and once more each time the schema is asked, so they may call functions of
