@@ -309,7 +309,10 @@ fn stored<'a>(env: Env<'a>, handle: &EventStore, outcome: Result<Vec<u64>, Refus
             }
             Ok(atoms::ok().encode(env))
         }
-        Err(Refused::Full(full)) => Ok((names::full(), full.0).encode(env)),
+        Err(Refused::Full(full)) => {
+            let wait = handle.subscribers.block_ms(full.0);
+            Ok((names::full(), full.0, wait).encode(env))
+        },
         Err(Refused::Error(error)) => Err(reason(&error)),
     }
 }

@@ -30,6 +30,7 @@ struct Owner {
     pid: LocalPid,
     monitor: Monitor,
     reference: key::KeyBuf,
+    block_ms: u64,
     waiters: Vec<(LocalPid, key::KeyBuf)>,
 }
 
@@ -66,6 +67,11 @@ impl Owners {
         }
     }
 
+    /// How long a store waits for room in a subscription, in milliseconds.
+    pub(super) fn block_ms(&self, id: u64) -> u64 {
+        self.0.lock().get(&id).map_or(0, |o| o.block_ms)
+    }
+
     /// Forgets an owner.
     pub(super) fn forget(&self, id: u64) {
         self.0.lock().remove(&id);
@@ -90,6 +96,7 @@ fn events_subscribe<'a>(
     filter: Binary<'a>,
     policy: Atom,
     capacity: usize,
+    block_ms: u64,
     pid: LocalPid,
     reference: Term<'a>,
 ) -> NifResult<u64> {
@@ -117,6 +124,7 @@ fn events_subscribe<'a>(
         pid,
         monitor,
         reference,
+        block_ms,
         waiters: Vec::new(),
     };
     handle.subscribers.0.lock().insert(id, owner);
