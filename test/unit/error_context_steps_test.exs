@@ -1,7 +1,6 @@
 defmodule Foundation.ErrorContextStepsTest do
   # Steps: nesting, times, data, failures, bounds, secrets, other processes.
   use ExUnit.Case, async: false
-  doctest Foundation.ErrorContext.Render
 
   alias Foundation.{Error, ErrorContext}
   alias Foundation.ErrorContext.{Bound, Redact, Store}
