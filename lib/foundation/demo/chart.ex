@@ -20,18 +20,18 @@ defmodule Foundation.Demo.Chart do
 
   def bars(rows, title) do
     row = 26
-    label = 300
+    label = 270
     most = rows |> Enum.map(&elem(&1, 1)) |> Enum.max() |> max(1)
 
     rows
     |> Enum.with_index()
     |> Enum.map(fn {{name, value, text}, index} ->
       y = index * row
-      width = max(2, (@width - label - 110) * value / most)
+      width = max(2, (@width - label - 150) * value / most)
 
       """
       <g><title>#{escape(name)}: #{escape(text)}</title>
-      <text class="label" x="#{label - 8}" y="#{y + 17}" text-anchor="end">#{escape(shorten(name, 42))}</text>
+      <text class="label" x="#{label - 8}" y="#{y + 17}" text-anchor="end">#{escape(shorten(name, 38))}</text>
       <rect class="bar" x="#{label}" y="#{y + 4}" width="#{number(width)}" height="18" rx="3"/>
       <text class="value" x="#{number(label + width + 8)}" y="#{y + 17}">#{escape(text)}</text></g>
       """
@@ -39,7 +39,7 @@ defmodule Foundation.Demo.Chart do
     |> svg(length(rows) * row, title)
   end
 
-  @doc "A histogram of positive numbers in buckets of a factor of two; `unit` renders a bound."
+  @doc "A histogram of positive numbers in buckets that begin at 1, 2 and 5 of each decade; `unit` renders a bound."
   def histogram([], _unit, _title), do: ""
 
   def histogram(values, unit, title) do
@@ -71,7 +71,7 @@ defmodule Foundation.Demo.Chart do
 
   def scatter(points, x_unit, y_unit, title) do
     {height, left, bottom} = {320, 70, 30}
-    x = axis(points, 0, left, @width - 20)
+    x = axis(points, 0, left, @width - 36)
     y = axis(points, 1, height - bottom, 12)
 
     dots =
@@ -104,7 +104,7 @@ defmodule Foundation.Demo.Chart do
     for tick <- axis.ticks do
       y = axis.at.(tick)
 
-      ~s(<line class="grid" x1="#{left}" x2="#{@width - 20}" y1="#{number(y)}" y2="#{number(y)}"/>) <>
+      ~s(<line class="grid" x1="#{left}" x2="#{@width - 36}" y1="#{number(y)}" y2="#{number(y)}"/>) <>
         ~s(<text class="tick" x="#{left - 8}" y="#{number(y + 4)}" text-anchor="end">#{escape(unit.(tick))}</text>)
     end
   end
@@ -117,8 +117,14 @@ defmodule Foundation.Demo.Chart do
     ]
   end
 
-  defp bucket(value), do: value |> max(1) |> :math.log2() |> floor()
-  defp bound(bucket), do: Integer.pow(2, bucket)
+  # Three buckets a decade, from 1, 2 and 5.
+  defp bucket(value) do
+    decade = value |> max(1) |> :math.log10() |> floor()
+    leading = max(value, 1) / Integer.pow(10, decade)
+    3 * decade + if(leading >= 5, do: 2, else: if(leading >= 2, do: 1, else: 0))
+  end
+
+  defp bound(bucket), do: elem({1, 2, 5}, rem(bucket, 3)) * Integer.pow(10, div(bucket, 3))
 
   defp number(x), do: :erlang.float_to_binary(x / 1, decimals: 1)
 

@@ -77,6 +77,8 @@ defmodule Foundation.Demo.Console do
       rows(for fact <- summary.slowest, do: {fact.module, Format.time(fact.parse_us)}),
       heading("Most called functions"),
       rows(for {name, calls, callers} <- summary.most_called, do: {name, called(calls, callers)}),
+      heading("Most called of those built into the virtual machine"),
+      rows(for {name, calls, callers} <- Enum.take(summary.built_ins, 5), do: {name, called(calls, callers)}),
       heading("Distributions"),
       Enum.map(result.percentiles, &percentiles/1),
       heading("A causal trace"),

@@ -17,6 +17,9 @@ defmodule Foundation.Demo.Format do
   def bytes(n) when n < 1_000_000, do: "#{decimal(n / 1_000)} kB"
   def bytes(n), do: "#{decimal(n / 1_000_000)} MB"
 
+  @doc "A text of a time or size without digits that say nothing: \"1.00 ms\" as \"1 ms\"."
+  def short(text), do: String.replace(text, ~r/\.0+(?= )/, "")
+
   @doc "A float with as many digits as it deserves."
   def decimal(x) when x >= 100, do: :erlang.float_to_binary(x / 1, decimals: 0)
   def decimal(x) when x >= 10, do: :erlang.float_to_binary(x / 1, decimals: 1)

@@ -62,7 +62,7 @@ defmodule Foundation.Demo.Report do
       {"functions", Format.count(summary.functions)},
       {"calls found", Format.count(summary.local_calls + summary.remote_calls + summary.dynamic_calls)},
       {"BEAM files", Format.bytes(summary.bytes)},
-      {"files a second", rate(result)},
+      {"files/s", rate(result)},
       {"store on disk", Format.bytes(result.store.bytes)}
     ]
     |> Enum.map(fn {name, value} ->
@@ -79,7 +79,7 @@ defmodule Foundation.Demo.Report do
     times = for {_bytes, us, _name} <- summary.points, do: us
 
     section("Time to read a module", [
-      Chart.histogram(times, &Format.time/1, "Modules by the time reading them took"),
+      Chart.histogram(times, &time/1, "Modules by the time reading them took"),
       percentiles(result.percentiles),
       "<h3>Slowest modules</h3>",
       Chart.bars(slowest, "Slowest modules")
@@ -98,26 +98,29 @@ defmodule Foundation.Demo.Report do
   end
 
   defp calls(summary) do
-    rows =
-      for {name, calls, callers} <- summary.most_called do
-        {name, calls, "#{Format.count(calls)} in #{Format.count(callers)} modules"}
-      end
-
     behaviours = for {name, count} <- summary.behaviours, do: {name, count, Format.count(count)}
 
     section("Most called functions", [
-      Chart.bars(rows, "Most called functions"),
+      Chart.bars(called(summary.most_called), "Most called functions"),
+      "<h3>Built into the virtual machine</h3>",
+      Chart.bars(called(summary.built_ins), "Most called built-in functions"),
       if(behaviours == [], do: [], else: ["<h3>Behaviours</h3>", Chart.bars(behaviours, "Behaviours")])
     ])
+  end
+
+  defp called(functions) do
+    for {name, calls, callers} <- functions do
+      {name, calls, "#{Format.count(calls)} in #{Format.count(callers)} modules"}
+    end
   end
 
   defp size_and_time(summary) do
     sizes = for {bytes, _us, _name} <- summary.points, do: bytes
 
     section("Size", [
-      Chart.histogram(sizes, &Format.bytes/1, "Modules by the size of their file"),
+      Chart.histogram(sizes, &bytes/1, "Modules by the size of their file"),
       "<h3>Size of the file against the time reading it took</h3>",
-      Chart.scatter(summary.points, &Format.bytes/1, &Format.time/1, "Size and time of every module")
+      Chart.scatter(summary.points, &bytes/1, &time/1, "Size and time of every module")
     ])
   end
 
@@ -167,7 +170,7 @@ defmodule Foundation.Demo.Report do
     section("A search in the event store", [
       "<pre>#{escape(search.query)}</pre>",
       "<p>#{escape("#{length(search.hits)} events shown of a search over #{Format.count(search.events)} events, in #{Format.time(search.took_us)}.")}</p>",
-      table(["Module", "Application", "time"], rows)
+      table(["Module", {:text, "Application"}, "time"], rows)
     ])
   end
 
@@ -187,6 +190,9 @@ defmodule Foundation.Demo.Report do
     """
   end
 
+  defp time(us), do: us |> Format.time() |> Format.short()
+  defp bytes(n), do: n |> Format.bytes() |> Format.short()
+
   defp section(title, content), do: ["<section>\n<h2>#{escape(title)}</h2>\n", content, "\n</section>\n"]
 
   defp details(title, content), do: ["<details><summary>#{escape(title)}</summary>", content, "</details>"]
@@ -201,6 +207,7 @@ defmodule Foundation.Demo.Report do
     ]
   end
 
+  defp heading({:text, name}, _), do: heading(name, 0)
   defp heading(name, 0), do: "<th>#{escape(name)}</th>"
   defp heading(name, _), do: ~s(<th class="n">#{escape(name)}</th>)
 

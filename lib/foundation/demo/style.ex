@@ -23,6 +23,7 @@ defmodule Foundation.Demo.Style do
   .scroll { overflow-x: auto; }
   table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
   th, td { text-align: left; padding: 6px 10px; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+  td:first-child { min-width: 9em; }
   th { color: var(--soft); font-weight: 600; }
   .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
   pre { background: var(--bg); border: 1px solid var(--line); border-radius: 8px; padding: 14px; overflow-x: auto;

@@ -4,6 +4,7 @@ defmodule Foundation.Demo.Summary do
 
   @slowest 10
   @called 15
+  @built_ins 8
   @largest 10
 
   @type t :: map
@@ -11,6 +12,8 @@ defmodule Foundation.Demo.Summary do
   @doc "Totals and rankings of the facts, each a map as the journal keeps it."
   @spec of([map]) :: t
   def of(facts) do
+    called = called(facts)
+
     %{
       modules: length(facts),
       functions: sum(facts, :functions),
@@ -24,7 +27,8 @@ defmodule Foundation.Demo.Summary do
       behaviours: behaviours(facts),
       slowest: top(facts, :parse_us, @slowest),
       largest: top(facts, :code_bytes, @largest),
-      most_called: most_called(facts),
+      most_called: called |> Enum.reject(&built_in?/1) |> Enum.take(@called),
+      built_ins: called |> Enum.filter(&built_in?/1) |> Enum.take(@built_ins),
       applications: applications(facts),
       points: Enum.map(facts, &{&1.file_bytes, &1.parse_us, &1.module})
     }
@@ -36,8 +40,11 @@ defmodule Foundation.Demo.Summary do
     facts |> Enum.sort_by(&{-Map.fetch!(&1, field), &1.module}) |> Enum.take(count)
   end
 
-  # {function, calls, modules that call it}
-  defp most_called(facts) do
+  # Type tests and the like would hide everything else.
+  defp built_in?({name, _calls, _callers}), do: String.starts_with?(name, ":erlang.")
+
+  # {function, calls, modules that call it}, the most called first
+  defp called(facts) do
     facts
     |> Enum.reduce(%{}, fn fact, counts ->
       Enum.reduce(fact.callees, counts, fn {callee, calls}, counts ->
@@ -46,7 +53,6 @@ defmodule Foundation.Demo.Summary do
     end)
     |> Enum.map(fn {callee, {calls, callers}} -> {callee, calls, callers} end)
     |> Enum.sort_by(fn {callee, calls, _callers} -> {-calls, callee} end)
-    |> Enum.take(@called)
   end
 
   defp behaviours(facts) do
