@@ -9,11 +9,10 @@ defmodule Foundation.Demo do
   `mix foundation.demo` is the command.
   """
 
-  alias Foundation.Demo.{Console, Guard, Journal, Measures, Report, Sources, Summary}
+  alias Foundation.Demo.{Console, Guard, Journal, Measures, Report, Sources, Summary, Trace}
   alias Foundation.Events
 
   @batch 64
-  @trace_lines 24
 
   @type option ::
           {:out, Path.t()} | {:path, Path.t()} | {:limit, pos_integer} | {:quiet, boolean}
@@ -189,16 +188,7 @@ defmodule Foundation.Demo do
     {parent, _own} =
       modules |> Enum.group_by(& &1.parent_id) |> Enum.min_by(fn {_id, own} -> abs(length(own) - 6) end)
 
-    with {:ok, trace} <- Events.causal_trace(parent) do
-      {:ok, trace |> String.split("\n", trim: true) |> shorten() |> Enum.join("\n")}
-    end
-  end
-
-  defp shorten(lines) do
-    case Enum.split(lines, @trace_lines) do
-      {lines, []} -> lines
-      {lines, rest} -> lines ++ ["… and #{length(rest)} more"]
-    end
+    Trace.draw(parent)
   end
 
   defp write(result) do
