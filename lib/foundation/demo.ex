@@ -27,7 +27,6 @@ defmodule Foundation.Demo do
     if List.keymember?(Application.started_applications(), :foundation, 0) do
       {:error, :already_started}
     else
-      File.mkdir_p!(out)
       Application.put_env(:foundation, :events, path: store_path(out), sync: :always)
       {took, started} = :timer.tc(fn -> Application.ensure_all_started(:foundation) end)
       with {:ok, _applications} <- started, do: {:ok, took}
@@ -64,7 +63,12 @@ defmodule Foundation.Demo do
 
   # -- the work ----------------------------------------------------------------------------------------------------
 
-  defp work([], _quiet), do: {:ok, %{events: [], waits: [], elapsed_us: 0, done: 0}}
+  # What the limiter did is that of the last run that had work.
+  defp work([], _quiet) do
+    with {:ok, last} <- Journal.last_finished() do
+      {:ok, %{events: [], elapsed_us: 0, limiter: (last && last.data.limiter) || Guard.describe([], 0)}}
+    end
+  end
 
   defp work(todo, quiet) do
     applications = todo |> Enum.frequencies_by(& &1.application) |> Enum.sort()
@@ -76,9 +80,10 @@ defmodule Foundation.Demo do
         {elapsed, result} = :timer.tc(fn -> read_all(todo, parents, Console.start(length(todo), quiet)) end)
 
         with {:ok, state} <- result,
-             done = %{files: state.done, elapsed_us: elapsed},
+             limiter = Guard.describe(state.waits, state.done),
+             done = %{files: state.done, elapsed_us: elapsed, limiter: limiter},
              :ok <- Journal.close_run(run, done) do
-          {:ok, Map.put(state, :elapsed_us, elapsed)}
+          {:ok, %{events: state.events, elapsed_us: elapsed, limiter: limiter}}
         end
       after
         Guard.stop()
@@ -150,7 +155,7 @@ defmodule Foundation.Demo do
         elapsed_us: work.elapsed_us,
         summary: summary,
         percentiles: Measures.percentiles(summary),
-        limiter: Guard.describe(work.waits, length(work.events)),
+        limiter: work.limiter,
         search: search,
         trace: trace,
         store: %{

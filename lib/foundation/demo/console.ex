@@ -7,18 +7,57 @@ defmodule Foundation.Demo.Console do
   @width 32
   @redraw_ms 80
 
-  @type t :: %{mode: :bar | :lines | :quiet, total: non_neg_integer, started: integer, shown: integer}
+  @type t :: %{
+          mode: {:bar, columns :: pos_integer} | :lines | :quiet,
+          total: non_neg_integer,
+          started: integer,
+          shown: integer
+        }
 
   @doc "A progress display for so many files."
   @spec start(non_neg_integer, boolean) :: t
   def start(total, quiet?) do
-    mode = if quiet?, do: :quiet, else: if(terminal?(), do: :bar, else: :lines)
-    %{mode: mode, total: total, started: now(), shown: -1_000_000}
+    %{mode: if(quiet?, do: :quiet, else: mode()), total: total, started: now(), shown: -1_000_000}
+  end
+
+  # A bar is worth drawing only where someone watches. The VM runs Mix without a shell and then does not know the
+  # terminal (before OTP 26), so a program that has the same standard output is asked.
+  defp mode do
+    watched = Process.group_leader() == Process.whereis(:user) and System.get_env("TERM") not in [nil, "dumb"]
+
+    case watched && System.find_executable("sh") |> terminal_columns() do
+      columns when is_integer(columns) -> {:bar, columns}
+      _ -> :lines
+    end
+  end
+
+  defp terminal_columns(nil), do: nil
+
+  defp terminal_columns(shell) do
+    options = [:nouse_stdio, :exit_status, :binary, args: ["-c", "test -t 1 && stty size <&1 >&4"]]
+    {:spawn_executable, shell} |> Port.open(options) |> columns("")
+  end
+
+  # "rows columns"
+  defp columns(port, text) do
+    receive do
+      {^port, {:data, data}} ->
+        columns(port, text <> data)
+
+      {^port, {:exit_status, 0}} ->
+        case String.split(text) do
+          [_rows, columns] -> max(String.to_integer(columns), 40)
+          _ -> nil
+        end
+
+      {^port, {:exit_status, _}} ->
+        nil
+    end
   end
 
   @doc "Says how far it is. A bar is redrawn a few times a second, a line is printed at each tenth."
   @spec advance(t, non_neg_integer, String.t()) :: t
-  def advance(%{mode: :bar} = progress, done, name) do
+  def advance(%{mode: {:bar, _}} = progress, done, name) do
     if done == progress.total or now() - progress.shown >= @redraw_ms do
       draw(progress, done, name)
       %{progress | shown: now()}
@@ -42,7 +81,7 @@ defmodule Foundation.Demo.Console do
 
   @doc "Leaves the line of the bar."
   @spec finish(t) :: :ok
-  def finish(%{mode: :bar, total: total}) when total > 0, do: IO.write("\r\e[2K")
+  def finish(%{mode: {:bar, _}, total: total}) when total > 0, do: IO.write("\r\e[2K")
   def finish(_progress), do: :ok
 
   defp draw(progress, done, name) do
@@ -52,17 +91,7 @@ defmodule Foundation.Demo.Console do
     left = if done > 0, do: round(seconds * (progress.total - done) / done), else: 0
     percent = String.pad_leading("#{div(done * 100, max(progress.total, 1))}", 3)
     line = "#{bar} #{percent}%  #{done}/#{progress.total}  #{left} s left  #{name}"
-    IO.write("\r\e[2K" <> String.slice(line, 0, columns() - 1))
-  end
-
-  # The report is worth a bar only where someone watches.
-  defp terminal?, do: match?({:ok, _}, :io.columns()) and System.get_env("TERM") not in [nil, "dumb"]
-
-  defp columns do
-    case :io.columns() do
-      {:ok, columns} -> columns
-      {:error, _} -> 80
-    end
+    IO.write("\r\e[2K" <> String.slice(line, 0, elem(progress.mode, 1) - 1))
   end
 
   defp now, do: System.monotonic_time(:millisecond)

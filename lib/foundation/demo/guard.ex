@@ -122,11 +122,15 @@ defmodule Foundation.Demo.Guard do
       Enum.map_join(limited, ", ", fn {dimension, n} -> "#{Format.count(n)} for #{dimension}" end) <> ")"
   end
 
+  # Nobody overtakes those who wait already.
+  defp why(:queue), do: "behind others"
+  defp why(dimension), do: "for #{dimension}"
+
   defp breaker do
     case CircuitBreaker.get_status(@breaker) do
       :ok -> "closed"
       :blown -> "open"
-      {:error, error} -> error.message
+      {:error, _not_found} -> "not needed"
     end
   end
 end

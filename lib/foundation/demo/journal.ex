@@ -85,6 +85,13 @@ defmodule Foundation.Demo.Journal do
   @spec close_run(Event.t(), map) :: :ok | {:error, term}
   def close_run(run, data), do: keep([event(:demo_finished, data, run, fresh_id())])
 
+  @doc "The event of the last run that had work to do; nil before there was one."
+  @spec last_finished() :: {:ok, Event.t() | nil} | {:error, term}
+  def last_finished do
+    query = [where: {:==, :event_type, :demo_finished}, order: [desc: :wall_time], limit: 1]
+    with {:ok, %{events: events}} <- Events.search(query), do: {:ok, List.first(events)}
+  end
+
   defp event(type, data, parent, id) do
     options = [event_id: id, parent_id: parent.event_id, correlation_id: parent.correlation_id]
     {:ok, event} = Events.new_event(type, data, options)

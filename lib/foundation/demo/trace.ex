@@ -33,13 +33,23 @@ defmodule Foundation.Demo.Trace do
 
     %{children: children} = List.last(branch)
     {shown, rest} = Enum.split(children, @most)
-    depth = length(branch)
-    own = for node <- shown, do: indent(depth) <> label(node.event, start)
-    above ++ own ++ if(rest == [], do: [], else: [indent(depth) <> "… and #{length(rest)} more"])
+
+    own =
+      Enum.map(shown, &label(&1.event, start)) ++ if(rest == [], do: [], else: ["… and #{length(rest)} more"])
+
+    above ++ twigs(own, length(branch))
   end
 
-  defp indent(0), do: ""
-  defp indent(depth), do: String.duplicate("   ", depth - 1) <> "└─ "
+  defp twigs(labels, depth) do
+    last = length(labels) - 1
+
+    for {label, index} <- Enum.with_index(labels),
+        do: indent(depth, if(index == last, do: "└─ ", else: "├─ ")) <> label
+  end
+
+  defp indent(depth, twig \\ "└─ ")
+  defp indent(0, _twig), do: ""
+  defp indent(depth, twig), do: String.duplicate("   ", depth - 1) <> twig
 
   defp label(%Event{} = event, start) do
     "#{event.event_type} #{detail(event.event_type, event.data)}  +#{event.timestamp - start} ms"

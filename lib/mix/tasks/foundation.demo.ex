@@ -40,9 +40,17 @@ defmodule Mix.Tasks.Foundation.Demo do
   defp open(out) do
     case Demo.open(out) do
       {:ok, took} -> took
-      {:error, reason} -> Mix.raise("the event store in #{out} does not open: #{inspect(reason)}")
+      {:error, reason} -> Mix.raise("the event store in #{out} does not open: #{explain(reason)}")
     end
   end
+
+  # What the event store said, out of what the application controller made of it.
+  defp explain({:foundation, {{:shutdown, {:failed_to_start_child, _child, {:event_store, {_, text}}}}, _}})
+       when is_binary(text),
+       do: text
+
+  defp explain(reason) when is_binary(reason), do: reason
+  defp explain(reason), do: inspect(reason)
 
   defp parse(arguments) do
     case OptionParser.parse(arguments, strict: @switches) do
