@@ -8,6 +8,9 @@ defmodule Foundation.Engine do
   # Every handle, its name and how it is made, in order.
   defp makers do
     [
+      {:breakers, &Foundation.Native.breaker_new/0},
+      {:adaptive, &Foundation.Native.adaptive_new/0},
+      {:pools, &Foundation.Native.pool_new/0},
       {:metrics, &Foundation.Services.TelemetryService.new_handle/0}
     ]
   end
