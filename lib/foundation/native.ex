@@ -120,6 +120,9 @@ defmodule Foundation.Native do
           {pid, reference} | {:queued, reference} | :full | :closed | :missing
   def pool_wait(_pools, _name, _tag), do: missing()
 
+  @spec pool_retry(reference) :: pid | nil
+  def pool_retry(_lease), do: missing()
+
   @spec pool_cancel(reference) :: boolean
   def pool_cancel(_lease), do: missing()
 

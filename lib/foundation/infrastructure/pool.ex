@@ -89,12 +89,12 @@ defmodule Foundation.Infrastructure.Pool do
 
   defp wait(pools, name, timeout) do
     tag = make_ref()
+    deadline = if timeout == :infinity, do: :infinity, else: now() + timeout
 
     case Native.pool_wait(pools, name, tag) do
       {:queued, lease} ->
         receive do
-          {^tag, worker} when is_pid(worker) -> {:ok, worker, lease}
-          {^tag, :closed} -> {:error, :closed}
+          {^tag, answer} -> answered(answer, tag, lease, deadline)
         after
           timeout -> give_up(tag, lease)
         end
@@ -107,17 +107,36 @@ defmodule Foundation.Infrastructure.Pool do
     end
   end
 
+  # :wake means that a worker is idle; when somebody else was faster, the next one is handed over.
+  defp answered(:wake, tag, lease, deadline) do
+    case Native.pool_retry(lease) do
+      nil ->
+        receive do
+          {^tag, answer} -> answered(answer, tag, lease, deadline)
+        after
+          if(deadline == :infinity, do: :infinity, else: max(deadline - now(), 0)) -> give_up(tag, lease)
+        end
+
+      worker ->
+        {:ok, worker, lease}
+    end
+  end
+
+  defp answered(:closed, _tag, _lease, _deadline), do: {:error, :closed}
+  defp answered(worker, _tag, lease, _deadline), do: {:ok, worker, lease}
+
   defp give_up(tag, lease) do
     if Native.pool_cancel(lease) do
       {:error, :timeout}
     else
-      # The answer has been sent.
+      # An answer has been sent, and nothing of it may stay in the mailbox.
       receive do
-        {^tag, worker} when is_pid(worker) -> {:ok, worker, lease}
-        {^tag, :closed} -> {:error, :closed}
+        {^tag, answer} -> answered(answer, tag, lease, now())
       end
     end
   end
+
+  defp now, do: System.monotonic_time(:millisecond)
 
   defp refused(:missing), do: {:error, :not_found}
   defp refused(reason), do: {:error, reason}

@@ -137,7 +137,7 @@ fn breaker_put(
 
 /// Asks for a permit: a number (closed), `missing`, or `{number | probe | {refused, ms}, change}`.
 #[rustler::nif]
-fn breaker_admit<'a>(env: Env<'a>, breakers: ResourceArc<Breakers>, key: Term<'a>) -> NifResult<Term<'a>> {
+fn breaker_admit<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifResult<Term<'a>> {
     let key = key::key(key)?;
     let answer = breakers.by_key.with(&key, |breaker| {
         let (admission, change) = breaker.admit(now);
@@ -173,7 +173,7 @@ fn outcome(term: Atom) -> NifResult<Outcome> {
 #[rustler::nif]
 fn breaker_record<'a>(
     env: Env<'a>,
-    breakers: ResourceArc<Breakers>,
+    breakers: &'a Breakers,
     key: Term<'a>,
     permit: Term<'a>,
     how: Atom,
@@ -202,7 +202,7 @@ fn breaker_record<'a>(
 
 /// Counts a failure without a permit: nil, a change of state, or `missing`.
 #[rustler::nif]
-fn breaker_melt<'a>(env: Env<'a>, breakers: ResourceArc<Breakers>, key: Term<'a>) -> NifResult<Term<'a>> {
+fn breaker_melt<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifResult<Term<'a>> {
     let key = key::key(key)?;
     let change = breakers.by_key.with(&key, |breaker| breaker.melt(now()));
     Ok(match change {
@@ -215,7 +215,7 @@ fn breaker_melt<'a>(env: Env<'a>, breakers: ResourceArc<Breakers>, key: Term<'a>
 #[rustler::nif]
 fn breaker_force<'a>(
     env: Env<'a>,
-    breakers: ResourceArc<Breakers>,
+    breakers: &'a Breakers,
     key: Term<'a>,
     state: Atom,
 ) -> NifResult<Term<'a>> {
@@ -246,7 +246,7 @@ struct BreakerView<'a> {
 
 /// What a breaker looks like, or `missing`. O(failures within its tolerance).
 #[rustler::nif]
-fn breaker_view<'a>(env: Env<'a>, breakers: ResourceArc<Breakers>, key: Term<'a>) -> NifResult<Term<'a>> {
+fn breaker_view<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifResult<Term<'a>> {
     let key = key::key(key)?;
     let seen = breakers.by_key.with(&key, |b| b.snapshot(now()));
     Ok(match seen {
@@ -367,7 +367,7 @@ fn adaptive_put(
 
 /// Takes a slot: the slot, `refused` or `missing`.
 #[rustler::nif]
-fn adaptive_acquire<'a>(env: Env<'a>, limiters: ResourceArc<Limiters>, key: Term<'a>) -> NifResult<Term<'a>> {
+fn adaptive_acquire<'a>(env: Env<'a>, limiters: &'a Limiters, key: Term<'a>) -> NifResult<Term<'a>> {
     let key = key::key(key)?;
     let answer = limiters.by_key.with(&key, |limiter| match limiter.acquire() {
         None => atoms::refused().encode(env),
@@ -384,7 +384,7 @@ fn adaptive_acquire<'a>(env: Env<'a>, limiters: ResourceArc<Limiters>, key: Term
 
 /// Gives a slot back; `took_us` nil: the time since it was taken. The limit that follows, or nil when it was back.
 #[rustler::nif]
-fn adaptive_release(slot: ResourceArc<Slot>, how: Atom, took_us: Option<u64>) -> NifResult<Option<u32>> {
+fn adaptive_release<'a>(slot: &'a Slot, how: Atom, took_us: Option<u64>) -> NifResult<Option<u32>> {
     let known = [atoms::success(), atoms::dropped(), atoms::ignored()];
     if !known.contains(&how) {
         return Err(Error::BadArg);
@@ -418,7 +418,7 @@ struct AdaptiveView {
 
 /// What a limiter looks like, or `missing`.
 #[rustler::nif]
-fn adaptive_view<'a>(env: Env<'a>, limiters: ResourceArc<Limiters>, key: Term<'a>) -> NifResult<Term<'a>> {
+fn adaptive_view<'a>(env: Env<'a>, limiters: &'a Limiters, key: Term<'a>) -> NifResult<Term<'a>> {
     let key = key::key(key)?;
     let seen = limiters.by_key.with(&key, |limiter| limiter.snapshot());
     Ok(match seen {

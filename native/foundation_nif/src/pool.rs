@@ -10,6 +10,7 @@ use foundation_limits::keyed::Keyed;
 use foundation_limits::pool::{
     Abandoned, Checkout, Effects, Lease as LeaseNumber, Pool, Settings, Span, Wait,
 };
+use parking_lot::Mutex;
 use rustler::env::SavedTerm;
 use rustler::{
     Atom, Encoder, Env, Error, LocalPid, NifMap, NifResult, OwnedEnv, Resource, ResourceArc, Term, TermType,
@@ -20,17 +21,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 mod atoms {
     rustler::atoms! {
         missing, empty, full, closed, ready, queued,
-        foundation_pool, grow, retire, drained, lost,
+        foundation_pool, wake, grow, retire, drained, lost,
     }
 }
 
 const MS: u64 = 1_000_000;
 
 /// Who waits: a process, and the reference it expects the answer under.
+#[derive(Clone)]
 pub(crate) struct Client {
     pid: LocalPid,
-    owned: OwnedEnv,
-    tag: SavedTerm,
+    tag: Arc<Mutex<(OwnedEnv, SavedTerm)>>,
 }
 
 impl Client {
@@ -39,14 +40,16 @@ impl Client {
         let tag = owned.save(tag);
         Self {
             pid: env.pid(),
-            owned,
-            tag,
+            tag: Arc::new(Mutex::new((owned, tag))),
         }
     }
 
     /// A process that is gone needs no answer: its lease goes with it.
     fn answer(&self, env: Env<'_>, answer: impl Encoder) {
-        let tag = self.owned.run(|own| self.tag.load(own).in_env(env));
+        let tag = {
+            let (owned, tag) = &*self.tag.lock();
+            owned.run(|own| tag.load(own).in_env(env))
+        };
         let _ = env.send(&self.pid, (tag, answer));
     }
 }
@@ -64,6 +67,9 @@ impl Named {
     fn carry_out(&self, env: Env<'_>, effects: Effects<LocalPid, Client>) {
         for (client, worker) in &effects.grants {
             client.answer(env, worker);
+        }
+        for client in &effects.wakes {
+            client.answer(env, atoms::wake());
         }
         if effects.grow {
             self.tell(env, atoms::grow());
@@ -146,8 +152,8 @@ impl Resource for Lease {
         }
         match self.pool.core.abandon(self.number) {
             Abandoned::Worker(worker) => self.pool.tell(env, (atoms::lost(), worker)),
-            Abandoned::Waiter(true) => self.pool.tell(env, atoms::drained()),
-            Abandoned::Waiter(false) | Abandoned::Nothing => {}
+            Abandoned::Waiter(effects) => self.pool.carry_out(env, effects),
+            Abandoned::Nothing => {}
         }
     }
 }
@@ -213,7 +219,7 @@ fn pool_open<'a>(
 
 /// `{worker, lease}`, or `empty`, `full`, `closed`, `missing`.
 #[rustler::nif]
-fn pool_checkout<'a>(env: Env<'a>, pools: ResourceArc<Pools>, name: Term<'a>) -> NifResult<Term<'a>> {
+fn pool_checkout<'a>(env: Env<'a>, pools: &'a Pools, name: Term<'a>) -> NifResult<Term<'a>> {
     let key = key::key(name)?;
     let answer = pools.by_name.with(&key, |pool| match pool.core.checkout(now()) {
         Checkout::Ready(number, worker) => (worker, Lease::new(pool, number)).encode(env),
@@ -226,12 +232,7 @@ fn pool_checkout<'a>(env: Env<'a>, pools: ResourceArc<Pools>, name: Term<'a>) ->
 
 /// As checkout, but queues the caller: `{queued, lease}`, and `{tag, worker | closed}` is sent to it later.
 #[rustler::nif]
-fn pool_wait<'a>(
-    env: Env<'a>,
-    pools: ResourceArc<Pools>,
-    name: Term<'a>,
-    tag: Term<'a>,
-) -> NifResult<Term<'a>> {
+fn pool_wait<'a>(env: Env<'a>, pools: &'a Pools, name: Term<'a>, tag: Term<'a>) -> NifResult<Term<'a>> {
     if tag.get_type() != TermType::Ref {
         return Err(Error::BadArg);
     }
@@ -251,22 +252,28 @@ fn pool_wait<'a>(
     })
 }
 
+/// A waiter that was told `wake` asks again: the worker, or nil when it is to wait on.
+#[rustler::nif]
+fn pool_retry<'a>(lease: &'a Lease) -> Option<LocalPid> {
+    lease.pool.core.retry(lease.number, now())
+}
+
 /// Stops waiting; false when an answer is on its way or here.
 #[rustler::nif]
-fn pool_cancel(env: Env<'_>, lease: ResourceArc<Lease>) -> bool {
-    let (cancelled, drained) = lease.pool.core.cancel(lease.number);
-    if cancelled {
-        lease.done.store(true, Ordering::Release);
+fn pool_cancel<'a>(env: Env<'a>, lease: &'a Lease) -> bool {
+    match lease.pool.core.cancel(lease.number) {
+        Some(effects) => {
+            lease.done.store(true, Ordering::Release);
+            lease.pool.carry_out(env, effects);
+            true
+        }
+        None => false,
     }
-    if drained {
-        lease.pool.tell(env, atoms::drained());
-    }
-    cancelled
 }
 
 /// Gives a lease back; false when it was back already.
 #[rustler::nif]
-fn pool_checkin(env: Env<'_>, lease: ResourceArc<Lease>) -> bool {
+fn pool_checkin<'a>(env: Env<'a>, lease: &'a Lease) -> bool {
     if lease.done.swap(true, Ordering::AcqRel) {
         return false;
     }
@@ -386,7 +393,7 @@ struct PoolView {
 
 /// Counts and times of a pool, or `missing`.
 #[rustler::nif]
-fn pool_view<'a>(env: Env<'a>, pools: ResourceArc<Pools>, name: Term<'a>) -> NifResult<Term<'a>> {
+fn pool_view<'a>(env: Env<'a>, pools: &'a Pools, name: Term<'a>) -> NifResult<Term<'a>> {
     let key = key::key(name)?;
     Ok(match pools.by_name.with(&key, |pool| pool.core.snapshot()) {
         None => atoms::missing().encode(env),
