@@ -9,7 +9,10 @@ defmodule Foundation.Engine do
   defp makers do
     [
       {:metrics, &Foundation.Services.TelemetryService.new_handle/0},
-      {:events, &Foundation.Native.events_new/0}
+      {:events, &Foundation.Native.events_new/0},
+      {:breakers, &Foundation.Native.breaker_new/0},
+      {:adaptive, &Foundation.Native.adaptive_new/0},
+      {:pools, &Foundation.Native.pool_new/0}
     ]
   end
 
