@@ -31,6 +31,7 @@ defmodule Foundation.Application do
       Foundation.ProcessRegistry,
       {Foundation.Services.ConfigServer, namespace: :production},
       {Foundation.Services.TelemetryService, namespace: :production},
+      Foundation.Infrastructure.RateLimiter.HammerBackend,
       {Task.Supervisor, name: Foundation.TaskSupervisor}
     ]
   end

@@ -8,6 +8,7 @@ defmodule Foundation.Engine do
   # Every handle, its name and how it is made, in order.
   defp makers do
     [
+      {:limits, &Foundation.Infrastructure.Limits.new_handle/0},
       {:metrics, &Foundation.Services.TelemetryService.new_handle/0}
     ]
   end
