@@ -247,7 +247,7 @@ defmodule Foundation.ErrorContext do
     this task, or a new one.
 
   The step lies below the one that the process is in. An exception, throw or exit is recorded and goes on. Recording
-  costs about 2 µs and what it takes to copy input and output, each cut to a bounded size.
+  costs about 3 µs and what it takes to copy input and output, each cut to a bounded size.
   """
   @spec step(t | step_name, step_name | {step_name, term} | term, (() -> value) | (term -> value)) :: value
         when value: term
