@@ -36,6 +36,7 @@ defmodule Foundation.Application do
       {Foundation.Services.EventStore, namespace: :production},
       {Foundation.Services.TelemetryService, namespace: :production},
       Foundation.Infrastructure.ConnectionManager,
+      Foundation.Infrastructure.RateLimiter.HammerBackend,
       {Task.Supervisor, name: Foundation.TaskSupervisor}
     ]
   end
