@@ -33,8 +33,10 @@ defmodule Foundation.Application do
     [
       Foundation.ProcessRegistry,
       {Foundation.Services.ConfigServer, namespace: :production},
+      {Foundation.Services.EventStore, namespace: :production},
       {Foundation.Services.TelemetryService, namespace: :production},
       Foundation.Infrastructure.ConnectionManager,
+      Foundation.Infrastructure.RateLimiter.HammerBackend,
       {Task.Supervisor, name: Foundation.TaskSupervisor}
     ]
   end

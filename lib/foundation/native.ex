@@ -49,6 +49,78 @@ defmodule Foundation.Native do
 
   # -- limits ------------------------------------------------------------------------------------------------------
 
+  @type limits :: reference
+  @type limit_costs :: %{optional(atom) => integer | float | String.t() | struct}
+  @type limit_error :: {:error, atom | {atom, term}}
+
+  @spec limits_new(non_neg_integer) :: limits
+  def limits_new(_max_keys), do: missing()
+
+  @spec limits_define(limits, term, [tuple], [term], {non_neg_integer, non_neg_integer}) :: :ok | limit_error
+  def limits_define(_limits, _key, _dimensions, _parent, _options), do: missing()
+
+  @spec limits_acquire(limits, term, limit_costs) :: :ok | limit_error
+  def limits_acquire(_limits, _key, _costs), do: missing()
+
+  @spec limits_reserve(limits, term, limit_costs, non_neg_integer, pid) :: {:ok, reference} | limit_error
+  def limits_reserve(_limits, _key, _costs, _for_ms, _owner), do: missing()
+
+  @spec limits_commit(reference, limit_costs) :: :ok | limit_error
+  def limits_commit(_reservation, _actual), do: missing()
+
+  @spec limits_refund(reference) :: :ok | limit_error
+  def limits_refund(_reservation), do: missing()
+
+  @spec limits_wait(limits, term, limit_costs, reference, {integer, non_neg_integer, integer}) ::
+          :ok | {:ok, reference} | {:waiting, reference} | limit_error
+  def limits_wait(_limits, _key, _costs, _reference, _options), do: missing()
+
+  @spec limits_cancel(reference) :: boolean
+  def limits_cancel(_ticket), do: missing()
+
+  @spec limits_peek(limits, term) :: {:ok, map} | limit_error
+  def limits_peek(_limits, _key), do: missing()
+
+  @spec limits_reset(limits, term) :: :ok | limit_error
+  def limits_reset(_limits, _key), do: missing()
+
+  @spec limits_delete(limits, term) :: :ok | limit_error
+  def limits_delete(_limits, _key), do: missing()
+
+  @spec limits_learn(limits, term, [{atom, term, term}], integer) :: :ok | limit_error
+  def limits_learn(_limits, _key, _said, _pause_ms), do: missing()
+
+  @spec limits_count(limits) :: non_neg_integer
+  def limits_count(_limits), do: missing()
+
+  @spec limits_sweep(limits) :: non_neg_integer
+  def limits_sweep(_limits), do: missing()
+
+  @spec limits_check_rate(limits, term, term, non_neg_integer, pos_integer) :: pos_integer
+  def limits_check_rate(_limits, _entity, _operation, _limit, _window_ms), do: missing()
+
+  @spec limits_rate_status(limits, term, term) :: {non_neg_integer, non_neg_integer, pos_integer} | nil
+  def limits_rate_status(_limits, _entity, _operation), do: missing()
+
+  @spec limits_rate_reset(limits, term, term) :: boolean
+  def limits_rate_reset(_limits, _entity, _operation), do: missing()
+
+  @spec limits_window_hit(limits, term, pos_integer, non_neg_integer, non_neg_integer) ::
+          {:allow, non_neg_integer} | {:deny, non_neg_integer}
+  def limits_window_hit(_limits, _key, _scale, _limit, _by), do: missing()
+
+  @spec limits_window_inc(limits, term, pos_integer, non_neg_integer) :: non_neg_integer
+  def limits_window_inc(_limits, _key, _scale, _by), do: missing()
+
+  @spec limits_window_set(limits, term, pos_integer, non_neg_integer) :: :ok
+  def limits_window_set(_limits, _key, _scale, _count), do: missing()
+
+  @spec limits_window_get(limits, term, pos_integer) :: non_neg_integer
+  def limits_window_get(_limits, _key, _scale), do: missing()
+
+  @spec limits_window_clean(limits) :: non_neg_integer
+  def limits_window_clean(_limits), do: missing()
+
   # -- breakers ----------------------------------------------------------------------------------------------------
 
   @type breaker_change :: nil | {atom, atom} | :missing
@@ -167,14 +239,17 @@ defmodule Foundation.Native do
 
   # -- metrics -----------------------------------------------------------------------------------------------------
 
-  @spec metrics_new(pos_integer) :: reference
-  def metrics_new(_max_names), do: missing()
+  @typep metric_reply :: :ok | {:error, atom}
+  @typep distribution :: tuple
 
-  @spec metrics_execute(reference, list, map, integer) :: :ok | :new
-  def metrics_execute(_metrics, _name, _measurements, _timestamp), do: missing()
+  @spec metrics_new(pos_integer, pos_integer, pos_integer) :: reference
+  def metrics_new(_max_names, _max_series, _max_per_name), do: missing()
 
-  @spec metrics_execute_new(reference, list, map, map, integer) :: :ok
-  def metrics_execute_new(_metrics, _name, _measurements, _metadata, _timestamp), do: missing()
+  @spec metrics_execute(reference, list, map, integer, boolean) :: :ok | :new
+  def metrics_execute(_metrics, _name, _measurements, _timestamp, _timed), do: missing()
+
+  @spec metrics_execute_new(reference, list, map, map, integer, boolean) :: :ok
+  def metrics_execute_new(_metrics, _name, _measurements, _metadata, _timestamp, _timed), do: missing()
 
   @spec metrics_collect(reference) :: [{list, integer, pos_integer, [{term, term}], map}]
   def metrics_collect(_metrics), do: missing()
@@ -188,7 +263,148 @@ defmodule Foundation.Native do
   @spec metrics_names(reference) :: non_neg_integer
   def metrics_names(_metrics), do: missing()
 
+  @spec metrics_record(reference, atom, term, map, number) :: metric_reply
+  def metrics_record(_metrics, _kind, _name, _tags, _value), do: missing()
+
+  @spec metrics_prepare(reference, atom, term, map) :: {:ok, reference} | {:error, atom}
+  def metrics_prepare(_metrics, _kind, _name, _tags), do: missing()
+
+  @spec metrics_record_at(reference, number) :: metric_reply | :gone
+  def metrics_record_at(_prepared, _value), do: missing()
+
+  @spec metrics_record_exemplar(reference, atom, term, map, number, [{String.t(), String.t()}], integer) ::
+          metric_reply
+  def metrics_record_exemplar(_metrics, _kind, _name, _tags, _value, _labels, _unix_ms), do: missing()
+
+  @spec metrics_declare(reference, atom, term, tuple) :: metric_reply
+  def metrics_declare(_metrics, _kind, _name, _config), do: missing()
+
+  @spec metrics_value(reference, term, map) :: {:ok, number | nil} | {:error, atom}
+  def metrics_value(_metrics, _name, _tags), do: missing()
+
+  @spec metrics_read(reference, term, map | :all, atom, [number]) :: {:ok, distribution} | {:error, atom}
+  def metrics_read(_metrics, _name, _tags, _window, _quantiles), do: missing()
+
+  @spec metrics_encode(reference, term, map | :all, atom, boolean) :: {:ok, binary} | {:error, atom}
+  def metrics_encode(_metrics, _name, _tags, _window, _compressed), do: missing()
+
+  @spec metrics_decode(binary, [number]) :: {:ok, distribution} | {:error, atom}
+  def metrics_decode(_encoded, _quantiles), do: missing()
+
+  @spec metrics_merge([binary], boolean) :: {:ok, binary} | {:error, atom}
+  def metrics_merge(_encoded, _compressed), do: missing()
+
+  @spec metrics_baseline_set(reference, term, map, integer) :: {:ok, non_neg_integer} | {:error, atom}
+  def metrics_baseline_set(_metrics, _name, _tags, _unix_ms), do: missing()
+
+  @spec metrics_baseline_compare(reference, term, map, atom, [number]) :: {:ok, tuple} | {:error, atom}
+  def metrics_baseline_compare(_metrics, _name, _tags, _window, _quantiles), do: missing()
+
+  @spec metrics_series(reference) :: [{term, map, atom}]
+  def metrics_series(_metrics), do: missing()
+
+  @spec metrics_cardinality(reference) :: tuple
+  def metrics_cardinality(_metrics), do: missing()
+
+  @spec metrics_forget(reference, term) :: non_neg_integer
+  def metrics_forget(_metrics, _name), do: missing()
+
+  @spec metrics_scrape(reference, :prometheus | :openmetrics, [number]) :: String.t()
+  def metrics_scrape(_metrics, _format, _quantiles), do: missing()
+
   # -- events ------------------------------------------------------------------------------------------------------
+
+  @type events :: reference
+  @type events_failure :: {:error, :not_running | {atom, term}}
+  @type events_row :: tuple
+
+  @spec events_new() :: events
+  def events_new, do: missing()
+
+  @spec events_open(events, String.t(), :always | :os | {:interval, pos_integer}, pos_integer) ::
+          map | nil | events_failure
+  def events_open(_handle, _path, _sync, _segment_bytes), do: missing()
+
+  @spec events_close(events) :: :ok | events_failure
+  def events_close(_handle), do: missing()
+
+  @spec events_attach(events, pid) :: :ok | events_failure
+  def events_attach(_handle, _pid), do: missing()
+
+  @spec events_detach(events) :: :ok
+  def events_detach(_handle), do: missing()
+
+  @spec events_running(events) :: boolean
+  def events_running(_handle), do: missing()
+
+  @spec events_store(events, events_row) ::
+          :ok | :dirty | {:full, pos_integer, non_neg_integer} | events_failure
+  def events_store(_handle, _row), do: missing()
+
+  @spec events_store_batch(events, [events_row], boolean) ::
+          :ok | :dirty | {:full, pos_integer, non_neg_integer} | events_failure
+  def events_store_batch(_handle, _rows, _force), do: missing()
+
+  @spec events_store_durable(events, [events_row], boolean) ::
+          :ok | {:full, pos_integer, non_neg_integer} | events_failure
+  def events_store_durable(_handle, _rows, _force), do: missing()
+
+  @spec events_get(events, pos_integer) :: Foundation.Types.Event.t() | nil | :dirty | events_failure
+  def events_get(_handle, _id), do: missing()
+
+  @spec events_get_large(events, pos_integer) :: Foundation.Types.Event.t() | nil | events_failure
+  def events_get_large(_handle, _id), do: missing()
+
+  @spec events_by_correlation(events, String.t()) :: [Foundation.Types.Event.t()] | events_failure
+  def events_by_correlation(_handle, _correlation), do: missing()
+
+  @spec events_by_parent(events, pos_integer) :: [Foundation.Types.Event.t()] | events_failure
+  def events_by_parent(_handle, _parent), do: missing()
+
+  @spec events_recent(events, non_neg_integer) :: [Foundation.Types.Event.t()] | events_failure
+  def events_recent(_handle, _limit), do: missing()
+
+  @spec events_query(events, tuple) :: [Foundation.Types.Event.t()] | events_failure
+  def events_query(_handle, _query), do: missing()
+
+  @spec events_search(events, binary) ::
+          {:ok, [Foundation.Types.Event.t()], binary | nil, non_neg_integer, String.t()} | events_failure
+  def events_search(_handle, _query), do: missing()
+
+  @spec events_prune(events, integer) :: non_neg_integer | events_failure
+  def events_prune(_handle, _timestamp), do: missing()
+
+  @spec events_enforce(events, integer, integer, integer) :: non_neg_integer | events_failure
+  def events_enforce(_handle, _max_events, _max_age_ms, _max_bytes), do: missing()
+
+  @spec events_reset(events) :: :ok | events_failure
+  def events_reset(_handle), do: missing()
+
+  @spec events_compact(events, boolean) :: non_neg_integer | events_failure
+  def events_compact(_handle, _force), do: missing()
+
+  @spec events_sync(events) :: :ok | events_failure
+  def events_sync(_handle), do: missing()
+
+  @spec events_stats(events) :: map
+  def events_stats(_handle), do: missing()
+
+  @spec events_subscribe(events, binary, atom, pos_integer, non_neg_integer, pid, reference) ::
+          pos_integer | events_failure
+  def events_subscribe(_handle, _filter, _policy, _capacity, _block_ms, _pid, _reference), do: missing()
+
+  @spec events_unsubscribe(events, pos_integer) :: boolean
+  def events_unsubscribe(_handle, _id), do: missing()
+
+  @spec events_take(events, pos_integer, non_neg_integer) ::
+          {:ok, [Foundation.Types.Event.t()], non_neg_integer} | nil
+  def events_take(_handle, _id, _max), do: missing()
+
+  @spec events_await_room(events, pos_integer, pid, reference) :: :ok | :room | events_failure
+  def events_await_room(_handle, _id, _pid, _reference), do: missing()
+
+  @spec events_cancel_room(events, pos_integer, reference) :: :ok
+  def events_cancel_room(_handle, _id, _reference), do: missing()
 
   # -- end ---------------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,6 @@ defmodule Foundation.Services.TelemetryService do
         }
 
   @service :telemetry_service
-  @max_names 100_000
   @defaults %{
     enable_vm_metrics: true,
     enable_process_metrics: true,
@@ -46,13 +45,16 @@ defmodule Foundation.Services.TelemetryService do
   @impl Contract
   @spec execute([atom], map, map) :: :ok
   def execute(name, measurements, metadata)
-      when is_list(name) and is_map(measurements) and is_map(metadata) do
+      when is_list(name) and is_map(measurements) and is_map(metadata),
+      do: record(name, measurements, metadata, false)
+
+  defp record(name, measurements, metadata, timed) do
     case Engine.handle(:metrics) do
       nil ->
         :ok
 
       handle ->
-        Aggregates.execute(handle, name, measurements, metadata)
+        Aggregates.execute(handle, name, measurements, metadata, timed)
         if Forward.wanted?(name), do: forward({:forward_event, name, measurements, metadata})
         :ok
     end
@@ -74,7 +76,7 @@ defmodule Foundation.Services.TelemetryService do
     else
       result ->
         duration = :erlang.monotonic_time() - start
-        execute(name ++ [:stop], %{duration: duration}, metadata)
+        record(name ++ [:stop], %{duration: duration}, metadata, true)
         result
     end
   end
@@ -226,7 +228,15 @@ defmodule Foundation.Services.TelemetryService do
 
   @doc false
   @spec new_handle() :: reference
-  def new_handle, do: Native.metrics_new(@max_names)
+  def new_handle do
+    bounds = Application.get_env(:foundation, :metrics, [])
+
+    Native.metrics_new(
+      Access.get(bounds, :max_names, 100_000),
+      Access.get(bounds, :max_series, 100_000),
+      Access.get(bounds, :max_series_per_name, 10_000)
+    )
+  end
 
   defp server do
     ProcessRegistry.lookup(:production, @service)
