@@ -8,6 +8,7 @@ defmodule Foundation.Application do
   @impl true
   def start(_type, _args) do
     Foundation.Engine.start()
+    Foundation.ProcessRegistry.create_backup_table()
     Logger.info("Starting Foundation")
 
     Supervisor.start_link(children(), strategy: :one_for_one, name: Foundation.Supervisor)
@@ -22,7 +23,7 @@ defmodule Foundation.Application do
   end
 
   defp children do
-    core() ++ test_support() ++ tidewave() ++ [Foundation.Engine.Log]
+    core() ++ test_support() ++ tidewave() ++ [Foundation.Engine.Log, Foundation.ErrorContext.Store]
   end
 
   defp core do

@@ -41,9 +41,17 @@ defmodule Foundation.Config.Guard do
   defp path?([part | rest], left) when left > 0, do: part?(part) and path?(rest, left - 1)
   defp path?(_too_long_or_improper, _left), do: false
 
-  defp part?(part) when is_atom(part), do: not String.contains?(Atom.to_string(part), @atom_patterns)
+  defp part?(part) when is_atom(part), do: part |> Atom.to_string() |> name?()
   defp part?(part) when is_binary(part), do: not String.contains?(String.downcase(part), @binary_patterns)
   defp part?(_part), do: false
+
+  # Each pattern has one of the two beginnings, so a name with neither needs no search for all of them, which costs more.
+  defp name?(name), do: not begins?(name) or not String.contains?(name, @atom_patterns)
+
+  defp begins?(<<"__", _::binary>>), do: true
+  defp begins?(<<"Elixir.", _::binary>>), do: true
+  defp begins?(<<_, rest::binary>>), do: begins?(rest)
+  defp begins?(<<>>), do: false
 
   # `depth` is how many maps and lists the value lies within.
   defp value?(_value, depth) when depth > @max_depth, do: false

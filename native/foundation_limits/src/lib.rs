@@ -3,3 +3,5 @@
 
 pub mod adaptive;
 pub mod breaker;
+pub mod keyed;
+pub mod pool;

@@ -28,14 +28,16 @@ pub(crate) struct Header {
     /// Sequence of the first record it may hold.
     pub(crate) base: u64,
     pub(crate) created_ms: u64,
-    /// Set on a compacted segment, which may have holes: the end of its range and the number of its records.
+    /// Set on a compacted segment, which may have holes: the end of its range and the number of its records and bytes.
     pub(crate) compacted: Option<Compacted>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Compacted {
     pub(crate) end: u64,
     pub(crate) records: u64,
+    /// Length of the file.
+    pub(crate) bytes: u64,
 }
 
 impl Header {
@@ -48,9 +50,10 @@ impl Header {
         out[12..16].copy_from_slice(&self.salt.to_le_bytes());
         out[16..24].copy_from_slice(&self.base.to_le_bytes());
         out[24..32].copy_from_slice(&self.created_ms.to_le_bytes());
-        let compacted = self.compacted.unwrap_or(Compacted { end: 0, records: 0 });
+        let compacted = self.compacted.unwrap_or_default();
         out[32..40].copy_from_slice(&compacted.end.to_le_bytes());
         out[40..48].copy_from_slice(&compacted.records.to_le_bytes());
+        out[48..56].copy_from_slice(&compacted.bytes.to_le_bytes());
         let sum = crc32c(&out[..COPY - 4]);
         out[COPY - 4..COPY].copy_from_slice(&sum.to_le_bytes());
         let (first, second) = out.split_at_mut(COPY);
@@ -74,6 +77,7 @@ impl Header {
         let compacted = (flags & COMPACTED != 0).then(|| Compacted {
             end: u64_at(copy, 32),
             records: u64_at(copy, 40),
+            bytes: u64_at(copy, 48),
         });
         Some(Header {
             version: u16::from_le_bytes([copy[8], copy[9]]),
@@ -149,6 +153,8 @@ pub(crate) struct Scan {
     pub(crate) next: u64,
     /// The offset after the last good record.
     pub(crate) end: u64,
+    /// Length of the file.
+    pub(crate) len: u64,
     /// Bytes after `end` that are not zeroes written ahead.
     pub(crate) tail: u64,
     /// The tail begins with a frame that is whole but for its checksum.
@@ -167,9 +173,11 @@ pub(crate) fn scan(
     holes: bool,
     visit: &mut dyn FnMut(u64, &[u8]),
 ) -> Scan {
+    let len = bytes.len() as u64;
     let mut scan = Scan {
         next: base,
-        end: HEADER.min(bytes.len()) as u64,
+        end: len.min(HEADER as u64),
+        len,
         ..Scan::default()
     };
     let mut at = HEADER;

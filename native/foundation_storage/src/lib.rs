@@ -9,6 +9,7 @@ mod error;
 mod format;
 mod group;
 mod log;
+pub mod memory;
 mod options;
 mod recovery;
 mod report;

@@ -62,6 +62,9 @@ impl Log {
             .map_err(|error| Error::io("create", dir, error))?;
         let lock = take_lock(&*disk, dir)?;
         let found = recovery::recover(&*disk, dir, options.on_damage, replay)?;
+        // What an earlier opener deleted must not come back once this one has appended.
+        disk.sync_dir(dir)
+            .map_err(|error| Error::io("sync", dir, error))?;
         let (mut segments, report) = (found.segments, found.report);
         let shared = Arc::new(Shared {
             disk,

@@ -59,8 +59,8 @@ pub struct Options {
     pub max_record_bytes: u32,
     /// Bytes that may wait for the disk before `append` waits too.
     pub max_pending_bytes: usize,
-    /// Zeroes written ahead of the records, so that a sync need not also store a new file length.
-    /// 0 switches it off.
+    /// Zeroes written ahead of small groups of records under `Sync::Always`, so that a sync need not also
+    /// store a new file length. 0 switches it off.
     pub preallocate_bytes: u64,
     /// What the log may keep.
     pub retention: Retention,
@@ -75,7 +75,7 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             max_record_bytes: 16 << 20,
             max_pending_bytes: 64 << 20,
-            preallocate_bytes: 0,
+            preallocate_bytes: 256 << 10,
             retention: Retention::default(),
             on_damage: OnDamage::default(),
         }

@@ -346,7 +346,7 @@ fn damage_of(item: &Found, scan: &Scan, after: Option<u64>) -> Vec<Damage> {
             out.push(place(DamageKind::Header, 0, HEADER as u64, scan.next..end));
             None
         }
-        Some(Some(compacted)) if scan.records < compacted.records && scan.gaps.is_empty() => Some(scan.next),
+        Some(Some(compacted)) if scan.tail > 0 || scan.len < compacted.bytes => Some(scan.next),
         Some(Some(compacted)) if compacted.end < end => Some(compacted.end),
         Some(None) if scan.next < end => Some(scan.next),
         Some(_) => None,

@@ -252,6 +252,7 @@ impl Inner {
             compacted: Some(Compacted {
                 end: last.end,
                 records: out.records,
+                bytes: out.bytes.len() as u64,
             }),
         };
         out.bytes[..HEADER].copy_from_slice(&header.encode());

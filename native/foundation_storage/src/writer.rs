@@ -48,6 +48,9 @@ pub(crate) struct Writer {
     dirty_tail: bool,
     /// Records were written since the last sync.
     unsynced: bool,
+    /// The next segment was tried and is not there yet. Records added to this one meanwhile would lie beyond
+    /// the base of a file that may have reached the disk, and be taken for refused ones.
+    must_rotate: bool,
     /// A sync in the background failed; the next caller hears of it.
     broken: Option<Error>,
 }
@@ -72,7 +75,8 @@ impl Writer {
             .and_then(|()| file.sync())
             .and_then(|()| shared.disk.sync_dir(&shared.dir));
         if let Err(error) = written {
-            // An empty file is what recovery expects of a segment that was never finished, so it may stay.
+            // When it stays, or comes back after a power cut, it is a segment without records: the writer adds
+            // none to the one before until a file with this name is whole.
             let _ = shared.disk.remove(&path);
             return Err(Error::io("write the header of", &path, error));
         }
@@ -113,6 +117,7 @@ impl Writer {
             next_seq: base,
             dirty_tail: false,
             unsynced: false,
+            must_rotate: false,
             broken: None,
         }
     }
@@ -148,7 +153,8 @@ impl Writer {
             return Err(error);
         }
         let bytes = frames.len() as u64;
-        if self.records > 0 && self.len + bytes > self.shared.options.segment_bytes {
+        let full = self.records > 0 && self.len + bytes > self.shared.options.segment_bytes;
+        if full || self.must_rotate {
             self.rotate()?;
         }
         self.repair()?;
@@ -210,9 +216,11 @@ impl Writer {
     }
 
     /// Writes zeroes where the next records go, so that their syncs need not store a new length each time.
+    /// A group that is not small against them gains less than the zeroes cost.
     fn write_zeroes_ahead(&mut self, bytes: u64) {
         let ahead = self.shared.options.preallocate_bytes;
-        if ahead == 0 || self.len + bytes <= self.zeroed {
+        let gains = self.shared.options.sync == Sync::Always && bytes.saturating_mul(4) <= ahead;
+        if !gains || self.len + bytes <= self.zeroed {
             return;
         }
         let from = self.len + bytes;
@@ -299,6 +307,7 @@ impl Writer {
     }
 
     fn next_segment(&mut self) -> Result<(), Error> {
+        self.must_rotate = true;
         let next = Writer::create(self.shared.clone(), self.next_seq)?;
         self.shared.sealed.lock().push(self.active());
         *self = next;

@@ -281,12 +281,12 @@ fn compaction_keeps_what_the_closure_keeps() {
     let before = log.stats();
     let retired = log.compact(&mut |seq, _| seq % 10 == 0).expect("compacts");
     assert_eq!(retired.records, 180);
-    assert!(log.stats().segments < before.segments / 5 && log.stats().bytes < before.bytes / 5);
+    assert!(log.stats().segments <= 3 && log.stats().bytes < before.bytes / 5);
     append(&log, 200..230);
     drop(log);
     let expected: Vec<u64> = (1..200).filter(|seq| seq % 10 == 0).chain(200..230).collect();
     let (log, report, seen) = open(dir.path(), small());
-    assert_eq!((report.damage.len(), report.next_seq), (0, 230));
+    assert_eq!((report.damage.len(), report.next_seq), (0, 230), "{report:?}");
     assert!(seen.iter().map(|(seq, _)| *seq).eq(expected));
     assert!(
         seen.iter()

@@ -1,0 +1,338 @@
+//! The events and everything that finds them, without a lock and without a log.
+
+use crate::arena::Arena;
+use crate::links;
+use crate::record::{Correlation, Names, View, unpack};
+use crate::slots::{Chain, Meta, NONE, Slot, Slots};
+use crate::symbols::Symbol;
+use crate::table::Table;
+use crate::time_index::{Key, TimeIndex};
+use hashbrown::HashMap;
+
+/// An event that was found, and the proof that the slot still holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) slot: Slot,
+    pub(crate) seq: u64,
+    pub(crate) timestamp: i64,
+    pub(crate) id: u64,
+}
+
+impl Found {
+    pub(crate) fn key(&self) -> Key {
+        (self.timestamp, self.id)
+    }
+}
+
+/// A list to walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum List<'a> {
+    Kind(Symbol),
+    Node(Symbol),
+    Correlation(Correlation<'a>),
+    Parent(u64),
+}
+
+#[derive(Clone, Copy)]
+struct Head {
+    first: Slot,
+    count: usize,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Head {
+            first: NONE,
+            count: 0,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Index {
+    arena: Arena,
+    slots: Slots,
+    ids: Table,
+    correlations: Table,
+    parents: Table,
+    kinds: HashMap<Symbol, Head, ahash::RandomState>,
+    nodes: HashMap<Symbol, Head, ahash::RandomState>,
+    time: TimeIndex,
+    arrivals: Head,
+    hasher: ahash::RandomState,
+}
+
+impl Index {
+    pub(crate) fn len(&self) -> usize {
+        self.arrivals.count
+    }
+
+    /// Bytes of the records.
+    pub(crate) fn record_bytes(&self) -> usize {
+        self.arena.live()
+    }
+
+    /// Bytes taken, all indexes included.
+    pub(crate) fn held(&self) -> usize {
+        self.arena.held()
+            + self.slots.held()
+            + self.ids.held()
+            + self.correlations.held()
+            + self.parents.held()
+            + self.time.held()
+    }
+
+    /// Stores a packed record. An event of the same id and an earlier sequence goes; one of a later sequence stays
+    /// and the record is dropped. True when an event went.
+    pub(crate) fn insert(&mut self, record: &[u8], seq: u64) -> bool {
+        let Ok(view) = unpack(record, Names::Interned) else {
+            return false;
+        };
+        let old = self.find(view.id);
+        if let Some(old) = old {
+            if self.slots.get(old).seq > seq {
+                return false;
+            }
+            self.remove(old);
+        }
+        let place = self.arena.put(record);
+        let slot = self
+            .slots
+            .insert(Meta::new(view.id, view.timestamp, seq, place, view.kind));
+        self.ids.insert(self.hasher.hash_one(view.id), slot);
+        self.time.insert(&self.slots, slot);
+        self.link(&view, slot);
+        old.is_some()
+    }
+
+    // Writers that were acknowledged together may get here out of order; arrivals are in order of sequence all the same.
+    fn arrive(&mut self, slot: Slot) {
+        let slots = &mut self.slots;
+        let first = self.arrivals.first;
+        self.arrivals.count += 1;
+        if first == NONE {
+            self.arrivals.first = links::append(slots, Chain::Arrival, NONE, slot);
+            return;
+        }
+        let seq = slots.get(slot).seq;
+        if slots.get(first).seq > seq {
+            self.arrivals.first = links::prepend(slots, Chain::Arrival, first, slot);
+            return;
+        }
+        let mut prev = slots.get(first).links[Chain::Arrival as usize].prev;
+        while slots.get(prev).seq > seq {
+            prev = slots.get(prev).links[Chain::Arrival as usize].prev;
+        }
+        links::insert_after(slots, Chain::Arrival, first, prev, slot);
+    }
+
+    fn link(&mut self, view: &View<'_>, slot: Slot) {
+        self.arrive(slot);
+        let slots = &mut self.slots;
+        let head = self.kinds.entry(view.kind).or_default();
+        head.first = links::append(slots, Chain::Kind, head.first, slot);
+        head.count += 1;
+        if let Some(node) = view.node {
+            let head = self.nodes.entry(node).or_default();
+            head.first = links::append(slots, Chain::Node, head.first, slot);
+            head.count += 1;
+        }
+        if let Some(correlation) = view.correlation {
+            let hash = self.hasher.hash_one(correlation.bytes());
+            match self.first_of_correlation(correlation, hash) {
+                None => {
+                    links::append(&mut self.slots, Chain::Correlation, NONE, slot);
+                    self.correlations.insert(hash, slot);
+                }
+                Some(first) => {
+                    links::append(&mut self.slots, Chain::Correlation, first, slot);
+                }
+            }
+        }
+        if let Some(parent) = view.parent {
+            let hash = self.hasher.hash_one(parent);
+            match self.first_of_parent(parent, hash) {
+                None => {
+                    links::append(&mut self.slots, Chain::Parent, NONE, slot);
+                    self.parents.insert(hash, slot);
+                }
+                Some(first) => {
+                    links::append(&mut self.slots, Chain::Parent, first, slot);
+                }
+            }
+        }
+    }
+
+    /// Forgets an event.
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        let place = self.slots.get(slot).place;
+        let record = self.arena.get(place);
+        if let Ok(view) = unpack(record, Names::Interned) {
+            let (kind, node, parent) = (view.kind, view.node, view.parent);
+            let correlation = view.correlation.map(|c| {
+                let hash = self.hasher.hash_one(c.bytes());
+                (hash, self.first_of_correlation(c, hash))
+            });
+            self.ids.remove(self.hasher.hash_one(view.id), slot);
+            self.time.remove(&self.slots, slot);
+            self.unlink_counted(kind, node, slot);
+            if let Some((hash, Some(first))) = correlation {
+                let left = links::remove(&mut self.slots, Chain::Correlation, first, slot);
+                Self::rehead(&mut self.correlations, hash, first, left);
+            }
+            if let Some(parent) = parent {
+                let hash = self.hasher.hash_one(parent);
+                if let Some(first) = self.first_of_parent(parent, hash) {
+                    let left = links::remove(&mut self.slots, Chain::Parent, first, slot);
+                    Self::rehead(&mut self.parents, hash, first, left);
+                }
+            }
+        }
+        self.slots.remove(slot);
+        if let Some(sparse) = self.arena.free(place) {
+            self.rewrite(sparse);
+        }
+    }
+
+    fn unlink_counted(&mut self, kind: Symbol, node: Option<Symbol>, slot: Slot) {
+        let slots = &mut self.slots;
+        self.arrivals.first = links::remove(slots, Chain::Arrival, self.arrivals.first, slot);
+        self.arrivals.count -= 1;
+        if let Some(head) = self.kinds.get_mut(&kind) {
+            head.first = links::remove(slots, Chain::Kind, head.first, slot);
+            head.count -= 1;
+        }
+        if let Some(head) = node.and_then(|node| self.nodes.get_mut(&node)) {
+            head.first = links::remove(slots, Chain::Node, head.first, slot);
+            head.count -= 1;
+        }
+    }
+
+    fn rehead(table: &mut Table, hash: u64, first: Slot, left: Slot) {
+        if left == NONE {
+            table.remove(hash, first);
+        } else if left != first {
+            table.replace(hash, first, left);
+        }
+    }
+
+    // At most one chunk's bytes are moved, and at most a quarter of them.
+    fn rewrite(&mut self, chunk: u32) {
+        let Some(mut sparse) = self.arena.take(chunk) else {
+            return;
+        };
+        while let Some((place, record)) = sparse.next() {
+            let Ok(view) = unpack(record, Names::Interned) else {
+                continue;
+            };
+            let slot = self
+                .find(view.id)
+                .filter(|&slot| self.slots.get(slot).place == place);
+            if let Some(slot) = slot {
+                let moved = self.arena.put(record);
+                self.slots.get_mut(slot).place = moved;
+            }
+        }
+    }
+
+    /// The slot of an id.
+    pub(crate) fn find(&self, id: u64) -> Option<Slot> {
+        self.ids
+            .find(self.hasher.hash_one(id), |slot| self.slots.get(slot).id == id)
+    }
+
+    fn first_of_correlation(&self, correlation: Correlation<'_>, hash: u64) -> Option<Slot> {
+        self.correlations.find(hash, |slot| {
+            self.view(slot)
+                .is_some_and(|v| v.correlation == Some(correlation))
+        })
+    }
+
+    fn first_of_parent(&self, parent: u64, hash: u64) -> Option<Slot> {
+        self.parents.find(hash, |slot| {
+            self.view(slot).is_some_and(|v| v.parent == Some(parent))
+        })
+    }
+
+    fn view(&self, slot: Slot) -> Option<View<'_>> {
+        unpack(self.record(slot), Names::Interned).ok()
+    }
+
+    pub(crate) fn record(&self, slot: Slot) -> &[u8] {
+        self.arena.get(self.slots.get(slot).place)
+    }
+
+    /// The record, if the slot still holds the event that was found.
+    pub(crate) fn record_of(&self, found: &Found) -> Option<&[u8]> {
+        (self.slots.get(found.slot).seq == found.seq).then(|| self.record(found.slot))
+    }
+
+    pub(crate) fn found(&self, slot: Slot) -> Found {
+        let meta = self.slots.get(slot);
+        Found {
+            slot,
+            seq: meta.seq,
+            timestamp: meta.timestamp,
+            id: meta.id,
+        }
+    }
+
+    pub(crate) fn kind_of(&self, slot: Slot) -> Symbol {
+        self.slots.get(slot).kind
+    }
+
+    pub(crate) fn seq_of(&self, slot: Slot) -> u64 {
+        self.slots.get(slot).seq
+    }
+
+    /// The event that arrived first.
+    pub(crate) fn oldest(&self) -> Option<Slot> {
+        (self.arrivals.first != NONE).then_some(self.arrivals.first)
+    }
+
+    /// All events in order of arrival.
+    pub(crate) fn arrivals(&self) -> impl Iterator<Item = Slot> + '_ {
+        std::iter::successors(self.oldest(), |&slot| {
+            let next = self.slots.get(slot).links[Chain::Arrival as usize].next;
+            (next != NONE).then_some(next)
+        })
+    }
+
+    /// How many events a list has: exact for types and nodes, counted up to `limit` otherwise.
+    pub(crate) fn count(&self, list: List<'_>, limit: usize) -> usize {
+        match list {
+            List::Kind(kind) => self.kinds.get(&kind).map_or(0, |h| h.count),
+            List::Node(node) => self.nodes.get(&node).map_or(0, |h| h.count),
+            List::Correlation(_) | List::Parent(_) => self.walk(list, None).take(limit).count(),
+        }
+    }
+
+    /// The events of a list in order of arrival, after `after` when given.
+    pub(crate) fn walk(&self, list: List<'_>, after: Option<Slot>) -> impl Iterator<Item = Slot> + '_ {
+        let (chain, first) = match list {
+            List::Kind(kind) => (Chain::Kind, self.kinds.get(&kind).map(|h| h.first)),
+            List::Node(node) => (Chain::Node, self.nodes.get(&node).map(|h| h.first)),
+            List::Correlation(c) => {
+                let hash = self.hasher.hash_one(c.bytes());
+                (Chain::Correlation, self.first_of_correlation(c, hash))
+            }
+            List::Parent(p) => (Chain::Parent, self.first_of_parent(p, self.hasher.hash_one(p))),
+        };
+        let start = match after {
+            Some(slot) => self.slots.get(slot).links[chain as usize].next,
+            None => first.unwrap_or(NONE),
+        };
+        std::iter::successors((start != NONE).then_some(start), move |&slot| {
+            let next = self.slots.get(slot).links[chain as usize].next;
+            (next != NONE).then_some(next)
+        })
+    }
+
+    pub(crate) fn ascending(&self, from: Key, max: usize) -> impl Iterator<Item = Slot> {
+        self.time.ascending(&self.slots, from, max)
+    }
+
+    pub(crate) fn descending(&self, from: Key, max: usize) -> impl Iterator<Item = Slot> {
+        self.time.descending(&self.slots, from, max)
+    }
+}

@@ -1,0 +1,281 @@
+//! One event as bytes: packed in memory with interned names, self-contained on disk.
+
+use crate::Error;
+use crate::codec::{Reader, put_bytes, put_i64, put_u64};
+use crate::symbols::{self, Symbol};
+
+/// A calendar time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wall<'a> {
+    /// UTC: microseconds since 1970 and the digits that were given.
+    Utc {
+        /// Microseconds since 1970.
+        micros: i64,
+        /// Digits of the second's fraction, 0 to 6.
+        precision: u8,
+    },
+    /// Any other calendar or zone, as external term.
+    Term(&'a [u8]),
+}
+
+/// An event, borrowed from the caller or from a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The id.
+    pub id: u64,
+    /// The timestamp.
+    pub timestamp: i64,
+    /// The type.
+    pub kind: Symbol,
+    /// The node.
+    pub node: Option<Symbol>,
+    /// The calendar time.
+    pub wall: Option<Wall<'a>>,
+    /// The process, as external term.
+    pub pid: Option<&'a [u8]>,
+    /// The correlation id.
+    pub correlation: Option<&'a [u8]>,
+    /// The id of the event this one followed from.
+    pub parent: Option<u64>,
+    /// The data, as external term.
+    pub data: &'a [u8],
+}
+
+const CORRELATION: u8 = 1;
+const UUID: u8 = 2;
+const PARENT: u8 = 4;
+const WALL_UTC: u8 = 8;
+const WALL_TERM: u8 = 16;
+const PID: u8 = 32;
+const NODE: u8 = 64;
+
+/// Where names go: as symbols in memory, as text on disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    Interned,
+    Written,
+}
+
+/// The bytes of a correlation id, decoded on demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Correlation<'a> {
+    Uuid([u8; 16]),
+    Text(&'a [u8]),
+}
+
+impl<'a> Correlation<'a> {
+    pub(crate) fn of(text: &'a [u8]) -> Self {
+        parse_uuid(text).map_or(Correlation::Text(text), Correlation::Uuid)
+    }
+
+    pub(crate) fn text(&self, buffer: &'a mut [u8; 36]) -> &'a [u8] {
+        match self {
+            Correlation::Text(text) => text,
+            Correlation::Uuid(bytes) => {
+                format_uuid(bytes, buffer);
+                buffer
+            }
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Correlation::Uuid(bytes) => bytes,
+            Correlation::Text(text) => text,
+        }
+    }
+}
+
+/// A record, decoded without copying.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) id: u64,
+    pub(crate) timestamp: i64,
+    pub(crate) arrival: u64,
+    pub(crate) kind: Symbol,
+    pub(crate) node: Option<Symbol>,
+    pub(crate) wall: Option<Wall<'a>>,
+    pub(crate) pid: Option<&'a [u8]>,
+    pub(crate) correlation: Option<Correlation<'a>>,
+    pub(crate) parent: Option<u64>,
+    pub(crate) data: &'a [u8],
+}
+
+impl<'a> View<'a> {
+    /// The event; a UUID's text is written into `buffer`.
+    pub(crate) fn event(&'a self, buffer: &'a mut [u8; 36]) -> Event<'a> {
+        Event {
+            id: self.id,
+            timestamp: self.timestamp,
+            kind: self.kind,
+            node: self.node,
+            wall: self.wall,
+            pid: self.pid,
+            correlation: self.correlation.as_ref().map(|c| c.text(buffer)),
+            parent: self.parent,
+            data: self.data,
+        }
+    }
+}
+
+/// Appends the record of an event that arrived at `arrival` (milliseconds since 1970).
+pub(crate) fn pack(event: &Event<'_>, arrival: u64, names: Names, buf: &mut Vec<u8>) {
+    let uuid = event.correlation.and_then(parse_uuid);
+    let mut flags = 0;
+    flags |= if event.correlation.is_some() {
+        CORRELATION
+    } else {
+        0
+    };
+    flags |= if uuid.is_some() { UUID } else { 0 };
+    flags |= if event.parent.is_some() { PARENT } else { 0 };
+    flags |= match event.wall {
+        None => 0,
+        Some(Wall::Utc { .. }) => WALL_UTC,
+        Some(Wall::Term(_)) => WALL_TERM,
+    };
+    flags |= if event.pid.is_some() { PID } else { 0 };
+    flags |= if event.node.is_some() { NODE } else { 0 };
+    buf.push(flags);
+    put_u64(buf, event.id);
+    put_i64(buf, event.timestamp);
+    put_u64(buf, arrival);
+    put_name(buf, event.kind, names);
+    if let Some(node) = event.node {
+        put_name(buf, node, names);
+    }
+    match event.wall {
+        None => {}
+        Some(Wall::Utc { micros, precision }) => {
+            put_i64(buf, micros);
+            buf.push(precision);
+        }
+        Some(Wall::Term(term)) => put_bytes(buf, term),
+    }
+    if let Some(pid) = event.pid {
+        put_pid(buf, pid, names);
+    }
+    match (uuid, event.correlation) {
+        (Some(uuid), _) => buf.extend_from_slice(&uuid),
+        (None, Some(text)) => put_bytes(buf, text),
+        (None, None) => {}
+    }
+    if let Some(parent) = event.parent {
+        put_u64(buf, parent);
+    }
+    buf.extend_from_slice(event.data);
+}
+
+/// Reads a record.
+pub(crate) fn unpack(bytes: &[u8], names: Names) -> Result<View<'_>, Error> {
+    let mut r = Reader::new(bytes);
+    let flags = r.byte()?;
+    let id = r.u64()?;
+    let timestamp = r.i64()?;
+    let arrival = r.u64()?;
+    let kind = read_name(&mut r, names)?;
+    let node = if flags & NODE != 0 {
+        Some(read_name(&mut r, names)?)
+    } else {
+        None
+    };
+    let wall = if flags & WALL_UTC != 0 {
+        Some(Wall::Utc {
+            micros: r.i64()?,
+            precision: r.byte()?.min(6),
+        })
+    } else if flags & WALL_TERM != 0 {
+        Some(Wall::Term(r.bytes()?))
+    } else {
+        None
+    };
+    let pid = if flags & PID != 0 { Some(r.bytes()?) } else { None };
+    let correlation = if flags & UUID != 0 {
+        let bytes = r.take(16)?;
+        Some(Correlation::Uuid(bytes.try_into().map_err(|_| Error::Corrupt)?))
+    } else if flags & CORRELATION != 0 {
+        Some(Correlation::Text(r.bytes()?))
+    } else {
+        None
+    };
+    let parent = if flags & PARENT != 0 { Some(r.u64()?) } else { None };
+    Ok(View {
+        id,
+        timestamp,
+        arrival,
+        kind,
+        node,
+        wall,
+        pid,
+        correlation,
+        parent,
+        data: r.rest(),
+    })
+}
+
+fn put_name(buf: &mut Vec<u8>, symbol: Symbol, names: Names) {
+    match names {
+        Names::Interned => put_u64(buf, u64::from(symbol)),
+        Names::Written => put_bytes(
+            buf,
+            symbols::name(symbol).unwrap_or_else(|| "nil".into()).as_bytes(),
+        ),
+    }
+}
+
+fn read_name(r: &mut Reader<'_>, names: Names) -> Result<Symbol, Error> {
+    match names {
+        Names::Interned => Symbol::try_from(r.u64()?).map_err(|_| Error::Corrupt),
+        Names::Written => {
+            let name = std::str::from_utf8(r.bytes()?).map_err(|_| Error::Corrupt)?;
+            Ok(symbols::intern(name))
+        }
+    }
+}
+
+// A process is kept as the external term it came as: at about thirty bytes it is the node's name that weighs.
+fn put_pid(buf: &mut Vec<u8>, pid: &[u8], _names: Names) {
+    put_bytes(buf, pid);
+}
+
+/// The sixteen bytes of a UUID in its canonical lower-case text form; None for every other text.
+pub(crate) fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
+    if text.len() != 36 {
+        return None;
+    }
+    let mut bytes = [0u8; 16];
+    let mut at = 0;
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            if text[at] != b'-' {
+                return None;
+            }
+            at += 1;
+        }
+        *byte = nibble(text[at])? << 4 | nibble(text[at + 1])?;
+        at += 2;
+    }
+    Some(bytes)
+}
+
+fn nibble(c: u8) -> Option<u8> {
+    match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn format_uuid(bytes: &[u8; 16], text: &mut [u8; 36]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut at = 0;
+    for (i, byte) in bytes.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text[at] = b'-';
+            at += 1;
+        }
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
+    }
+}
