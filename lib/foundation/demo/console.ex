@@ -46,7 +46,8 @@ defmodule Foundation.Demo.Console do
 
       {^port, {:exit_status, 0}} ->
         case String.split(text) do
-          [_rows, columns] -> max(String.to_integer(columns), 40)
+          [_rows, "0"] -> 80
+          [_rows, columns] -> String.to_integer(columns)
           _ -> nil
         end
 

@@ -119,7 +119,7 @@ defmodule Foundation.Demo.Guard do
 
   defp because(limited) do
     " (" <>
-      Enum.map_join(limited, ", ", fn {dimension, n} -> "#{Format.count(n)} for #{dimension}" end) <> ")"
+      Enum.map_join(limited, ", ", fn {dimension, n} -> "#{Format.count(n)} #{why(dimension)}" end) <> ")"
   end
 
   # Nobody overtakes those who wait already.
