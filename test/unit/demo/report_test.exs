@@ -129,7 +129,7 @@ defmodule Foundation.Demo.ReportTest do
     assert [half, done] = String.split(output, "|")
     assert "\r\e[2K" <> bar = half
     assert String.length(bar) == 59
-    assert bar =~ ~r/^█{16}░{16}  50%  20\/40/
+    assert bar =~ ~r/^█{16}░{16}  50%  20\/40/u
     assert done =~ "100%  40/40"
     assert String.ends_with?(done, "\r\e[2K")
   end
