@@ -46,7 +46,7 @@ defmodule Foundation.Services.ConfigServer do
 
   # -- api ---------------------------------------------------------------------------------------------------------
 
-  @doc "The whole configuration. Asks no process, copies nothing."
+  @doc "The whole configuration but for added sections. Asks no process, copies nothing."
   @impl Configurable
   @spec get() :: {:ok, Config.t()} | {:error, Error.t()}
   def get do
@@ -212,7 +212,8 @@ defmodule Foundation.Services.ConfigServer do
   @impl GenServer
   @spec handle_call(term, GenServer.from(), server_state) ::
           {:reply, term, server_state} | {:noreply, server_state}
-  def handle_call(:get_config, _from, state), do: {:reply, {:ok, state.config}, state}
+  def handle_call(:get_config, _from, state), do: {:reply, {:ok, State.public(state)}, state}
+  def handle_call({:get_config_path, []}, _from, state), do: {:reply, {:ok, State.public(state)}, state}
 
   def handle_call({:get_config_path, path}, _from, state),
     do: {:reply, ConfigLogic.get_config_value(state.config, path), state}
@@ -277,6 +278,25 @@ defmodule Foundation.Services.ConfigServer do
   def handle_info(message, state) do
     Logger.warning("Unexpected message in ConfigServer: #{inspect(message)}")
     {:noreply, state}
+  end
+
+  # Crash reports and :sys.get_status show neither values nor requests, which may hold secrets.
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
+
+  def format_status(status) do
+    Map.new(status, fn
+      {:state, %{namespace: namespace, history: history}} ->
+        {:state, %{namespace: namespace, version: history.version}}
+
+      {:message, request} when is_tuple(request) and tuple_size(request) > 0 ->
+        {:message, {elem(request, 0), :...}}
+
+      {:log, _} ->
+        {:log, []}
+
+      other ->
+        other
+    end)
   end
 
   defp unauthorized(request, state) do

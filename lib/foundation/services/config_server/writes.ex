@@ -77,7 +77,7 @@ defmodule Foundation.Services.ConfigServer.Writes do
           history: History.record(state.history, :reset, changes, actor, nil)
       })
 
-    Announce.notify(state.subscribers, {:config_reset, config})
+    Announce.notify(state.subscribers, {:config_reset, State.public(state)})
 
     count = state.metrics.updates_count
     Announce.store(:config_reset, %{timestamp: State.now(), reset_from_updates_count: count})
