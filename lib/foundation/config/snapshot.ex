@@ -3,11 +3,12 @@ defmodule Foundation.Config.Snapshot do
   # The configuration in force, where every process reads it without asking one: a persistent_term that the
   # configuration server of the production namespace replaces at each change.
   #
-  # It names its server, so a reader knows whether one still stands behind it: a snapshot whose server is dead is not
-  # in force. What must outlive a crash of the server (schemas, history) lies beside it in the same term.
+  # It names its server, so a reader knows whether one still stands behind it: a snapshot whose server is dead
+  # is not in force. What must outlive a crash of the server (schemas, history) lies beside it in the same
+  # term.
   #
-  # Writing makes the VM look through all processes for the previous term, which costs about a microsecond a process
-  # and no more than that, as readers hold values for a moment only.
+  # Writing makes the VM look through all processes for the previous term, which costs about a microsecond a
+  # process and no more than that, as readers hold values for a moment only.
 
   alias Foundation.Logic.ConfigLogic
   alias Foundation.Types.Config
@@ -15,8 +16,8 @@ defmodule Foundation.Config.Snapshot do
   @key __MODULE__
 
   @doc """
-  Puts a configuration in force: `config` is what readers of the whole get, `all` has the added sections besides;
-  `kept` outlives the server.
+  Puts a configuration in force: `config` is what readers of the whole get, `all` has the added sections
+  besides; `kept` outlives the server.
   """
   @spec put(pid, Config.t(), map, boolean, term) :: :ok
   def put(server, config, all, sealed?, kept),
@@ -39,8 +40,8 @@ defmodule Foundation.Config.Snapshot do
   end
 
   @doc """
-  The value at a path: some 30 ns for one that exists. In a sealed configuration, where no existing path is unsafe, the
-  walk itself is the check; a path that leads nowhere is checked before it is said to be missing.
+  The value at a path: some 30 ns for one that exists. In a sealed configuration, where no existing path is
+  unsafe, the walk itself is the check; a path that leads nowhere is checked before it is said to be missing.
   """
   @spec fetch(list) :: {:ok, term} | {:error, Foundation.Types.Error.t()} | :down
   def fetch([]), do: config()
@@ -53,7 +54,9 @@ defmodule Foundation.Config.Snapshot do
     end
   end
 
-  @doc "Everything the last server left, whether it lives or not: the configuration with added sections, and `kept`."
+  @doc """
+  Everything the last server left, whether it lives or not: the configuration with added sections, and `kept`.
+  """
   @spec kept() :: {map, term} | nil
   def kept do
     case :persistent_term.get(@key, nil) do

@@ -162,7 +162,10 @@ defmodule Foundation.Types.Config do
   def fetch(%__MODULE__{}, :__struct__), do: :error
   def fetch(%__MODULE__{} = config, key), do: Map.fetch(config, key)
 
-  @doc "Reads and replaces a section, as `Access` asks for it; a built-in section that is popped is back to its default."
+  @doc """
+  Reads and replaces a section, as `Access` asks for it; a built-in section that is popped is back to its
+  default.
+  """
   @impl Access
   @spec get_and_update(t, atom, (term -> {term, term} | :pop)) :: {term, t}
   def get_and_update(%__MODULE__{} = config, key, fun) do

@@ -1,7 +1,7 @@
 defmodule Foundation.Services.ConfigServer.Writes do
   @moduledoc false
-  # Makes changes, one after another, and asks those first who may veto them. While a proposal is being decided, the
-  # changes behind it wait.
+  # Makes changes, one after another, and asks those first who may veto them. While a proposal is being
+  # decided, the changes behind it wait.
 
   alias Foundation.Config.{Change, Conceal, History, Proposal, Registration}
   alias Foundation.Logic.ConfigLogic
@@ -135,7 +135,7 @@ defmodule Foundation.Services.ConfigServer.Writes do
   defp previous(%{old: {:ok, old}, path: path}, schemas), do: {:ok, Conceal.value(path, old, schemas)}
   defp previous(%{path: path}, _schemas), do: {:error, ConfigLogic.not_found(path)}
 
-  # -- proposals ---------------------------------------------------------------------------------------------------
+  # -- proposals ---------------------------------------------------------------------------------------------
 
   defp propose(state, config, changes, {proposer, _} = from, opts) do
     note = Keyword.get(opts, :note)
