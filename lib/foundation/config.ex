@@ -24,7 +24,7 @@ defmodule Foundation.Config do
   Errors are `Foundation.Types.Error` structs unless said otherwise.
   """
 
-  alias Foundation.Config.Snapshot
+  alias Foundation.Config.{Proposal, Snapshot}
   alias Foundation.Error
   alias Foundation.Services.ConfigServer
   alias Foundation.Types.Config
@@ -257,8 +257,7 @@ defmodule Foundation.Config do
     do: changes |> Map.to_list() |> Enum.sort_by(&depth/1) |> pairs!()
 
   defp pairs!(changes) do
-    (is_list(changes) and not List.improper?(changes) and
-       Enum.all?(changes, &match?({path, _} when is_list(path), &1))) ||
+    Proposal.pairs?(changes) ||
       raise ArgumentError, "changes are a map or a list of {path, value}, got: #{inspect(changes)}"
 
     changes

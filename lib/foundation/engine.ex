@@ -8,7 +8,12 @@ defmodule Foundation.Engine do
   # Every handle, its name and how it is made, in order.
   defp makers do
     [
-      {:metrics, &Foundation.Services.TelemetryService.new_handle/0}
+      {:metrics, &Foundation.Services.TelemetryService.new_handle/0},
+      {:events, &Foundation.Native.events_new/0},
+      {:limits, &Foundation.Infrastructure.Limits.new_handle/0},
+      {:breakers, &Foundation.Native.breaker_new/0},
+      {:adaptive, &Foundation.Native.adaptive_new/0},
+      {:pools, &Foundation.Native.pool_new/0}
     ]
   end
 

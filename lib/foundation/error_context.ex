@@ -42,6 +42,7 @@ defmodule Foundation.ErrorContext do
 
   alias Foundation.Error
   alias Foundation.ErrorContext.{Carry, Render, Steps, Trace}
+  alias Foundation.Utils
 
   @type breadcrumb :: %{module: module, function: atom, timestamp: integer, metadata: map}
 
@@ -93,7 +94,7 @@ defmodule Foundation.ErrorContext do
       operation_id: id,
       module: module,
       function: function,
-      correlation_id: Keyword.get_lazy(opts, :correlation_id, &correlation_id/0),
+      correlation_id: Keyword.get_lazy(opts, :correlation_id, &Utils.generate_correlation_id/0),
       start_time: now_ms(),
       start_ns: now_ns(),
       metadata: Keyword.get(opts, :metadata, %{}),
@@ -199,7 +200,7 @@ defmodule Foundation.ErrorContext do
     now = now_ms()
 
     Enum.map_join(breadcrumbs, " -> ", fn crumb ->
-      ago = Render.duration((now - crumb.timestamp) * 1_000_000)
+      ago = Utils.format_duration(max(now - crumb.timestamp, 0) * 1_000_000)
       "#{crumb.module}.#{crumb.function} (#{ago} ago)"
     end)
   end
@@ -349,12 +350,6 @@ defmodule Foundation.ErrorContext do
 
   defp breadcrumb(module, function, metadata),
     do: %{module: module, function: function, timestamp: now_ms(), metadata: metadata}
-
-  defp correlation_id do
-    <<a::48, _::4, b::12, _::2, c::62>> = :crypto.strong_rand_bytes(16)
-    <<a::32, b::16, c::16, d::16, e::48>> = <<a::48, 4::4, b::12, 2::2, c::62>>
-    :io_lib.format("~8.16.0b-~4.16.0b-~4.16.0b-~4.16.0b-~12.16.0b", [a, b, c, d, e]) |> IO.iodata_to_binary()
-  end
 
   defp now_ms, do: System.monotonic_time(:millisecond)
   defp now_ns, do: System.monotonic_time(:nanosecond)

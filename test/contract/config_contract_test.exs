@@ -348,12 +348,10 @@ defmodule Foundation.ConfigContractTest do
       assert Config.get([:dev, :debug_mode]) == {:ok, false}
     end
 
-    test "that is down answers service_unavailable 5000 and comes back" do
+    test "that is down answers service_unavailable 5000, and can be started and stopped" do
       pid = server()
-      :sys.suspend(Foundation.Supervisor)
 
-      try do
-        assert ConfigServer.stop() == :ok
+      Foundation.ServiceDown.without(ConfigServer, fn ->
         refute Process.alive?(pid)
 
         for result <- [
@@ -381,11 +379,19 @@ defmodule Foundation.ConfigContractTest do
         refute Config.available?()
         assert Config.unsubscribe() == :ok
         assert ConfigServer.stop() == :ok
-      after
-        :sys.resume(Foundation.Supervisor)
-      end
 
-      assert_eventually(Config.get([:ai, :provider]) == {:ok, :mock})
+        assert Config.initialize(cache_size: 1000) == :ok
+        assert Config.available?()
+        assert Config.get([:cache_size]) == {:ok, 1000}
+        assert ConfigServer.stop() == :ok
+        refute Config.available?()
+
+        Process.flag(:trap_exit, true)
+        assert {:error, %Error{code: 5000, message: message}} = Config.initialize(dev: %{})
+        assert message =~ "Failed to start ConfigServer"
+      end)
+
+      assert Config.get([:ai, :provider]) == {:ok, :mock}
     end
 
     test "unknown requests answer unauthorized_access, unknown messages are ignored" do

@@ -37,11 +37,11 @@ defmodule Foundation.Config.Schema do
   | `depends_on:` | `field`, `{field, value}`, `{field, [values]}` or a list of these: the field may be set, and is required, only when the other one is set, or has (one of) the values |
   | `validate:` | a function of the value that gives `:ok`, `true`, or `{:error, message}` |
   | `doc:` | what it means, for the generated documentation |
-  | `sensitive: true` | shown as `"[REDACTED]"` in history, violations and `inspect/1` |
+  | `sensitive: true` | shown as `"[REDACTED]"` in history, events and violations |
   | `updatable: false` | fixed once the schema is registered |
 
-  Options are evaluated where they stand and once more each time the schema is asked, so they may call functions but
-  not refer to variables of the module's body.
+  Options are evaluated where they stand and once more each time the schema is asked, so they may call functions of
+  other modules but not refer to variables of the module's body; `validate:` may name a function of the module itself.
 
   `use Foundation.Config.Schema` takes `unknown: :error` (default), `:drop` or `:keep`, which says what becomes of keys
   that are no field, and `otp_app:`, the application whose environment is merged over the defaults, under the section's
@@ -92,12 +92,15 @@ defmodule Foundation.Config.Schema do
   defmacro field(name, type, opts \\ []) do
     quoted = Macro.escape({name, type, opts})
 
+    # A function of the module itself, which `validate:` may name, is not there yet.
+    now =
+      if Keyword.keyword?(opts) and Keyword.has_key?(opts, :validate),
+        do: Keyword.put(opts, :validate, quote(do: &Foundation.Config.Schema.later/1)),
+        else: opts
+
     quote do
-      @foundation_config_fields Foundation.Config.Schema.Field.new!(
-                                  unquote(name),
-                                  unquote(type),
-                                  unquote(opts)
-                                )
+      declared = Foundation.Config.Schema.Field.new!(unquote(name), unquote(type), unquote(now))
+      @foundation_config_fields declared
       @foundation_config_quoted unquote(quoted)
     end
   end
@@ -148,6 +151,9 @@ defmodule Foundation.Config.Schema do
 
     opts
   end
+
+  @doc false
+  def later(_value), do: true
 
   @doc false
   def name!(nil, module) do

@@ -88,7 +88,7 @@ defmodule Foundation.ErrorContext.Bound do
 
   defp list(improper, left, depth, _items, kept) do
     {tail, left} = walk(improper, left, depth - 1)
-    {Enum.reverse(kept, tail), left}
+    {:lists.reverse(kept, tail), left}
   end
 
   defp elements(elements, left, depth), do: Enum.map_reduce(elements, left, &walk(&1, &2 - 8, depth - 1))

@@ -3,7 +3,8 @@ defmodule Foundation.Types.Config do
   Holds the whole configuration: six sections of plain maps, and those that `Foundation.Config.register_schema/1` adds.
 
   A new struct carries the defaults. It behaves like a map for `Access`, so `config[:ai][:model]` and
-  `put_in(config, [:dev, :debug_mode], true)` work. `inspect/1` hides the API key.
+  `put_in(config, [:dev, :debug_mode], true)` work. `inspect/1` hides the API key, and shows of added sections the names
+  only.
   """
 
   @behaviour Access
@@ -186,4 +187,26 @@ defmodule Foundation.Types.Config do
 
   defp deep_merge(%{} = left, %{} = right), do: Map.merge(left, right, fn _, a, b -> deep_merge(a, b) end)
   defp deep_merge(_left, right), do: right
+end
+
+defimpl Inspect, for: Foundation.Types.Config do
+  import Inspect.Algebra
+
+  @builtin Map.keys(Map.from_struct(%Foundation.Types.Config{}))
+
+  # What an added section holds, only its schema knows; it may be a secret.
+  def inspect(config, opts) do
+    sections = Map.new(Map.from_struct(config), &shown/1)
+    concat(["#Foundation.Types.Config<", to_doc(sections, opts), ">"])
+  end
+
+  defp shown({name, %{} = section}) when name in @builtin,
+    do: {name, Map.new(section, fn {key, value} -> {key, hide(key, value)} end)}
+
+  defp shown({name, value}) when name in @builtin, do: {name, value}
+  defp shown({name, %{} = section}), do: {name, Map.keys(section)}
+  defp shown({name, _value}), do: {name, :...}
+
+  defp hide(key, value) when key in [:api_key, :encryption_key] and not is_nil(value), do: "[REDACTED]"
+  defp hide(_key, value), do: value
 end

@@ -47,6 +47,23 @@ pub(crate) fn write_key(term: Term<'_>, buf: &mut KeyBuf) -> NifResult<()> {
     }
 }
 
+/// Opens the key of a binary whose bytes are appended afterwards; [`close_binary`] ends it.
+pub(crate) fn open_binary() -> KeyBuf {
+    let mut buf = KeyBuf::new();
+    buf.extend_from_slice(&[BINARY, 0, 0, 0, 0]);
+    buf
+}
+
+/// Writes the length that [`open_binary`] left open; `badarg` when the key grew too long.
+pub(crate) fn close_binary(buf: &mut KeyBuf) -> NifResult<()> {
+    if buf.len() > MAX_BYTES {
+        return Err(Error::BadArg);
+    }
+    let len = (buf.len() - 5) as u32;
+    buf[1..5].copy_from_slice(&len.to_le_bytes());
+    Ok(())
+}
+
 /// The machine word of an atom.
 pub(crate) fn atom_word(term: Term<'_>) -> NifResult<u64> {
     if term.is_atom() {
