@@ -3,34 +3,23 @@ defmodule Foundation.Engine do
   # Owns the handles of the native structures.
   #
   # They are made before the first child of the supervision tree starts and live in persistent_term, so that a
-  # service which crashes and restarts finds its data where it was. They go when the application stops.
+  # service which crashes and restarts finds its data where it was. They go when the application stops, which also says
+  # which there are: this module knows none of their owners.
 
-  # Every handle, its name and how it is made, in order.
-  defp makers do
-    [
-      {:metrics, &Foundation.Services.TelemetryService.new_handle/0},
-      {:events, &Foundation.Native.events_new/0},
-      {:limits, &Foundation.Infrastructure.Limits.new_handle/0},
-      {:breakers, &Foundation.Native.breaker_new/0},
-      {:adaptive, &Foundation.Native.adaptive_new/0},
-      {:pools, &Foundation.Native.pool_new/0}
-    ]
-  end
-
-  @doc "Makes the handles that do not exist yet."
-  @spec start() :: :ok
-  def start do
-    for {name, make} <- makers(), handle(name) == nil do
+  @doc "Makes the handles that do not exist yet, each by its function."
+  @spec start([{atom, (() -> reference)}]) :: :ok
+  def start(makers) do
+    for {name, make} <- makers, handle(name) == nil do
       :persistent_term.put({__MODULE__, name}, make.())
     end
 
     :ok
   end
 
-  @doc "Forgets the handles; what they hold is freed when its last user is gone."
-  @spec stop() :: :ok
-  def stop do
-    for {name, _} <- makers(), do: :persistent_term.erase({__MODULE__, name})
+  @doc "Forgets the handles of these names; what they hold is freed when its last user is gone."
+  @spec stop([{atom, (() -> reference)}]) :: :ok
+  def stop(makers) do
+    for {name, _} <- makers, do: :persistent_term.erase({__MODULE__, name})
     :ok
   end
 

@@ -375,7 +375,7 @@ defmodule Foundation.Services.EventStore do
   defp compact(state), do: state
 
   defp hot do
-    case Foundation.Config.get([:storage, :hot]) do
+    case Foundation.Config.Snapshot.fetch([:storage, :hot]) do
       {:ok, %{} = hot} -> hot
       _ -> %{}
     end

@@ -24,7 +24,9 @@ defmodule Mix.Tasks.ValidateArchitecture do
       contracts: ["Foundation.Contracts"],
       registry: ["Foundation.ProcessRegistry", "Foundation.ServiceRegistry"],
       validation: ["Foundation.Validation"],
-      logic: ["Foundation.Logic", "Foundation.Config.Guard"]
+      logic: ["Foundation.Logic", "Foundation.Config.Guard"],
+      # What services below the configuration read of it.
+      snapshot: ["Foundation.Config.Snapshot"]
     ],
     services: [
       error: ["Foundation.Error", "Foundation.ErrorContext"],
@@ -60,6 +62,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       registry: [:types],
       validation: [:types, :utils],
       logic: [:types, :utils, :validation],
+      snapshot: [:types, :logic],
       error: [:telemetry],
       events: [:error, :telemetry],
       config: [:error, :events, :telemetry],
@@ -73,7 +76,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
   @spec native_callers() :: [String.t()]
   def native_callers do
     ~w(Foundation.Engine Foundation.Telemetry Foundation.Services.TelemetryService Foundation.Events
-       Foundation.Services.EventStore Foundation.Infrastructure)
+       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Application)
   end
 
   @impl Mix.Task
