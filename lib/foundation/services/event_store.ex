@@ -172,6 +172,9 @@ defmodule Foundation.Services.EventStore do
       {:ok, pid} -> GenServer.call(pid, message)
       :error -> Store.unavailable()
     end
+  rescue
+    # The registry is gone: the application has stopped.
+    ArgumentError -> Store.unavailable()
   catch
     :exit, {reason, {GenServer, :call, _}} when reason != :timeout -> Store.unavailable()
   end
