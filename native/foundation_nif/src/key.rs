@@ -8,7 +8,7 @@
 //! Cost: O(size of the term). Bounds: [`MAX_DEPTH`] levels, [`MAX_BYTES`] bytes.
 
 use rustler::sys::enif_is_atom;
-use rustler::types::tuple::{get_tuple, make_tuple};
+use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Error, NewBinary, NifResult, Term, TermType};
 use smallvec::SmallVec;
 
@@ -120,7 +120,7 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
             buf.extend_from_slice(bytes.as_slice());
         }
         TermType::Tuple => {
-            let items = get_tuple(term)?;
+            let items = crate::term::elements(term)?;
             sized(TUPLE, items.len(), buf)?;
             for item in items {
                 write(item, buf, depth + 1)?;
