@@ -179,7 +179,7 @@ defmodule Foundation.MixProject do
       licenses: ["MIT"],
       links: %{"Source" => @source},
       files:
-        ~w(lib native/*/src native/*/Cargo.toml Cargo.toml Cargo.lock priv/.gitkeep mix.exs .formatter.exs
+        ~w(lib native/*/src native/*/benches native/*/tests native/*/Cargo.toml Cargo.toml Cargo.lock priv/.gitkeep mix.exs .formatter.exs
                 README.md CHANGELOG.md LICENSE guides)
     ]
   end

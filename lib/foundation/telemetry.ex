@@ -8,13 +8,20 @@ defmodule Foundation.Telemetry do
   all metrics, run on a dirty CPU scheduler.
   """
 
+  alias Foundation.Native
   alias Foundation.Services.TelemetryService
+  alias Foundation.Telemetry.{Metrics, Series}
   alias Foundation.Types.Error
 
   @type event_name :: [atom]
   @type measurements :: map
   @type metadata :: map
   @type metric_value :: number
+  @typedoc "Any term; a list of atoms as a rule."
+  @type name :: term
+  @typedoc "At most 32; keys and values are any terms, together with the name within 4096 bytes."
+  @type tags :: map
+  @type kind :: :counter | :gauge | :sum | :histogram
 
   # -- 1.x ---------------------------------------------------------------------------------------------------------
 
@@ -109,4 +116,203 @@ defmodule Foundation.Telemetry do
   @spec emit_system_event(atom, metadata) :: :ok
   def emit_system_event(type, metadata \\ %{}) when is_atom(type),
     do: emit_counter([:foundation, :system, type], metadata)
+
+  # -- recording ---------------------------------------------------------------------------------------------------
+
+  @doc """
+  Counts `value` in the histogram of that name and tags.
+
+  `value` is a number or a decimal in text (`"0.0125"`); what lies outside of the histogram's range is counted at its
+  end and shows as `:clamped`. A name not declared counts whole numbers in ones and, from the first fraction on,
+  in millionths, to three digits. With `exemplar: %{trace_id: "…"}` the value is also kept as an example for OpenMetrics.
+
+  `{:error, :kind}` when the name is a counter, gauge or sum; `{:error, :full}` when no more names are taken. O(name
+  and tags).
+
+      iex> Foundation.Telemetry.record([:docs, :latency], 12, %{route: "/"})
+      :ok
+      iex> {:ok, series} = Foundation.Telemetry.prepare(:histogram, [:docs, :latency], %{route: "/"})
+      iex> Foundation.Telemetry.record(series, 14)
+      :ok
+  """
+  @spec record(name, number | String.t(), tags) :: :ok | {:error, atom}
+  @spec record(Series.t(), number | String.t()) :: :ok | {:error, atom}
+  def record(name_or_series, value, tags \\ %{})
+
+  def record(%Series{ref: ref} = series, value, _tags) do
+    case Native.metrics_record_at(ref, value) do
+      :ok -> :ok
+      other -> Metrics.record_again(series, value, other)
+    end
+  end
+
+  def record(name, value, tags), do: Metrics.record(:histogram, name, value, tags)
+
+  @doc "`record/3` with options: `exemplar:`, a map of labels, at most 128 characters together."
+  @spec record(name, number | String.t(), tags, keyword) :: :ok | {:error, atom}
+  def record(name, value, tags, opts) do
+    case Keyword.fetch(opts, :exemplar) do
+      {:ok, exemplar} -> Metrics.record_exemplar(:histogram, name, value, tags, exemplar)
+      :error -> record(name, value, tags)
+    end
+  end
+
+  @doc """
+  Adds to a counter; `{:error, :negative}` for a negative number. O(name and tags).
+
+      iex> Foundation.Telemetry.counter_add([:docs, :requests], 2, %{method: :get})
+      :ok
+      iex> Foundation.Telemetry.value([:docs, :requests], %{method: :get})
+      {:ok, 2}
+  """
+  @spec counter_add(name, number, tags) :: :ok | {:error, atom}
+  def counter_add(name, n \\ 1, tags \\ %{}), do: Metrics.record(:counter, name, n, tags)
+
+  @doc "Adds to a sum, which may go down as well as up. O(name and tags)."
+  @spec sum_add(name, number, tags) :: :ok | {:error, atom}
+  def sum_add(name, n, tags \\ %{}), do: Metrics.record(:sum, name, n, tags)
+
+  @doc "Sets a gauge. O(name and tags)."
+  @spec gauge_set(name, number, tags) :: :ok | {:error, atom}
+  def gauge_set(name, value, tags \\ %{}), do: Metrics.record(:gauge, name, value, tags)
+
+  @doc """
+  Looks a series up once, for `record/2` to record into at the cost of an atomic addition.
+
+  `kind` is `:histogram`, `:counter`, `:sum` or `:gauge`.
+  """
+  @spec prepare(kind, name, tags) :: {:ok, Series.t()} | {:error, atom}
+  def prepare(kind, name, tags \\ %{}), do: Metrics.prepare(kind, name, tags)
+
+  @doc """
+  Says what a name measures, before its first value.
+
+  - `unit:` the unit of its values, as text or atom; shown to scrapers
+  - `help:` one sentence; shown to scrapers
+  - `digits:` significant digits of a histogram, 2 to 4 (3)
+  - `resolution:` the smallest difference that counts, in that unit, as number or decimal text (1)
+  - `highest:` the largest value that is not clamped (9.2e18 times the resolution)
+  - `buckets:` upper bounds of the buckets shown to scrapers (1, 2 and 5 of each decade seen)
+  - `max_series:` most distinct sets of tags (10_000)
+
+  `:ok` again for the same declaration; `{:error, :kind}`, `{:error, :declared}` when the name already has another,
+  `{:error, :range}`, `{:error, :resolution}`, `{:error, :full}`. O(1).
+
+  Money is a histogram whose resolution is a small part of the unit; its `:total` in `summary/2` is exact:
+
+      iex> Foundation.Telemetry.declare([:docs, :cost], :histogram, unit: :usd, resolution: "0.000001")
+      :ok
+      iex> Foundation.Telemetry.record([:docs, :cost], "0.001250")
+      :ok
+      iex> {:ok, %{total: total}} = Foundation.Telemetry.summary([:docs, :cost])
+      iex> total
+      "0.001250"
+  """
+  @spec declare(name, kind, keyword) :: :ok | {:error, atom}
+  def declare(name, kind, opts \\ []), do: Metrics.declare(name, kind, opts)
+
+  # -- reading -----------------------------------------------------------------------------------------------------
+
+  @doc "Where a counter, sum or gauge stands; nil for a gauge never set. `{:error, :unknown | :kind}`. O(1)."
+  @spec value(name, tags) :: {:ok, number | nil} | {:error, atom}
+  def value(name, tags \\ %{}), do: Metrics.value(name, tags)
+
+  @doc """
+  The values that so many percent of all values do not exceed, exact to the histogram's digits.
+
+  Options of this and the following functions: `tags:` a map (`%{}`) or `:all` for all series of the name together;
+  `window:` `:all` (since the start), `:minute`, `:five_minutes` or `:hour`. A window begins at most 10 s, 30 s or
+  5 min after its full length. `{:error, :unknown}` without such a series, `{:error, :kind}` when it is no histogram;
+  nil values when it has recorded nothing in the window. O(buckets in use), with `tags: :all` O(series).
+
+      iex> for n <- 1..1000, do: Foundation.Telemetry.record([:docs, :size], n)
+      iex> Foundation.Telemetry.percentiles([:docs, :size], [50, 99])
+      {:ok, %{50 => 500, 99 => 990}}
+  """
+  @spec percentiles(name, [number], keyword) :: {:ok, %{number => number | nil}} | {:error, atom}
+  def percentiles(name, percentiles \\ [50, 90, 99, 99.9], opts \\ []),
+    do: Metrics.percentiles(name, percentiles, opts)
+
+  @doc """
+  A map of `:count :sum :total :min :max :mean :stddev :p50 :p90 :p99 :p999 :clamped :digits :resolution`.
+
+  `:total` is the exact sum as decimal text, `:clamped` says how many values lay outside of the range. Options as
+  `percentiles/3`.
+  """
+  @spec summary(name, keyword) :: {:ok, map} | {:error, atom}
+  def summary(name, opts \\ []), do: Metrics.summary(name, opts)
+
+  @doc """
+  The histogram itself, in the HdrHistogram V2 encoding.
+
+  `compressed:` (true), `base64:` (false), and options as `percentiles/3`. What every HdrHistogram library reads when
+  the resolution is 1. `merge/2`, `describe/1` and `describe/2` take it, from this node or any other.
+  """
+  @spec histogram(name, keyword) :: {:ok, binary} | {:error, atom}
+  def histogram(name, opts \\ []), do: Metrics.encode(name, opts)
+
+  @doc """
+  Merges encoded histograms: as if all their values had been recorded into one.
+
+  Without loss when digits and resolution agree; else the finer of both is taken. A list, or two histograms. `{:error,
+  :encoding}` for bytes that are no histogram, `{:error, :empty}` for an empty list. O(buckets in use).
+  """
+  @spec merge([binary], keyword) :: {:ok, binary} | {:error, atom}
+  @spec merge(binary, binary) :: {:ok, binary} | {:error, atom}
+  def merge(encoded, opts \\ [])
+  def merge(encoded, opts) when is_list(encoded) and is_list(opts), do: Metrics.merge(encoded, opts)
+  def merge(one, other) when is_binary(one) and is_binary(other), do: Metrics.merge([one, other], [])
+
+  @doc "`summary/2` of an encoded histogram. Sum, least and largest value are those of its buckets."
+  @spec describe(binary) :: {:ok, map} | {:error, atom}
+  def describe(encoded), do: Metrics.describe(encoded)
+
+  @doc "`percentiles/2` of an encoded histogram."
+  @spec describe(binary, [number]) :: {:ok, %{number => number | nil}} | {:error, atom}
+  def describe(encoded, percentiles), do: Metrics.describe(encoded, percentiles)
+
+  @doc """
+  Keeps a distribution to compare with (`:store`), or says how far the present one has moved from it (`:compare`).
+
+  `baseline(name, :store)` gives `{:ok, count}`. `baseline(name, :compare)` gives `{:ok, map}`:
+
+  - `:ks` the Kolmogorov–Smirnov statistic, 0 (alike) to 1 (disjoint), and `:p_value`, how likely a distance of at least
+    that is by chance
+  - `:shifts` per percentile `%{before: v, now: v, change: relative}`
+  - `:baseline` and `:present`, each with count and mean
+
+  The present one is what came since the baseline was stored, or with `window:` what `percentiles/3` says. `percentiles:`
+  chooses the shifts. `{:error, :unknown}` without a series or baseline, `{:error, :empty}` when one of both is.
+  """
+  @spec baseline(name, :store | :compare, keyword) :: {:ok, map | non_neg_integer} | {:error, atom}
+  def baseline(name, action, opts \\ [])
+  def baseline(name, :store, opts), do: Metrics.set_baseline(name, opts)
+  def baseline(name, :compare, opts), do: Metrics.compare_baseline(name, opts)
+
+  @doc """
+  All metrics as text for Prometheus.
+
+  `format:` `:prometheus` (0.0.4) or `:openmetrics` (1.0, with exemplars); `histograms:` `:buckets` or `:summary`;
+  `percentiles:` those of a summary. 1.x counters and gauges are there under their event's name; of two names that are
+  written the same, the one declared or recorded by the functions of 2.x is shown. O(series).
+  """
+  @spec prometheus(keyword) :: {:ok, String.t()} | {:error, :not_running}
+  def prometheus(opts \\ []), do: Metrics.scrape(opts)
+
+  @doc """
+  How many names and series there are, how many bytes they take, and which names' tags overflowed.
+
+  A name that has as many series as it may have sends further tags to a series with the tags `%{overflow: true}`;
+  `:overflowed` counts the look-ups that ended there. O(series).
+  """
+  @spec cardinality() :: {:ok, map} | {:error, :not_running}
+  def cardinality, do: Metrics.cardinality()
+
+  @doc "Every series as `%{name: n, tags: t, kind: k}`. O(series)."
+  @spec series() :: {:ok, [map]} | {:error, :not_running}
+  def series, do: Metrics.series()
+
+  @doc "Forgets a name, its declaration and its series; says how many series that were. O(series)."
+  @spec forget(name) :: {:ok, non_neg_integer} | {:error, :not_running}
+  def forget(name), do: Metrics.forget(name)
 end

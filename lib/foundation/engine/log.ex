@@ -3,7 +3,6 @@ defmodule Foundation.Engine.Log do
   # Hands the native library's log lines to Logger, and Logger's level to the native library.
 
   use GenServer
-  require Logger
   alias Foundation.Native
 
   @check_level_ms 1_000

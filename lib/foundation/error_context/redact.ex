@@ -2,14 +2,14 @@ defmodule Foundation.ErrorContext.Redact do
   @moduledoc false
   # Knows which keys name secrets, and what secrets look like in text.
   #
-  # A key is compared in small letters without `_`, `-` and blanks. "token" must end it, so that `access_token` is
-  # hidden and `max_tokens` is not; the others may stand anywhere in it. More names come from
-  # `config :foundation, error_context: [redact: ["pin", ...]]`.
+  # A key is compared in small letters without `_`, `-` and blanks. "token" must end it, so that
+  # `access_token` is hidden and `max_tokens` is not; the others may stand anywhere in it. More names come
+  # from `config :foundation, error_context: [redact: ["pin", ...]]`.
 
   alias Foundation.ErrorContext.Store
 
   @mark "[REDACTED]"
-  @anywhere ~w(password passwd passphrase secret apikey authorization credential privatekey cookie encryptionkey)
+  @anywhere ~w(password passwd passphrase secret apikey authorization credential privatekey encryptionkey cookie)
   @at_end ~w(token)
 
   @doc "What stands in place of a secret."
@@ -48,13 +48,30 @@ defmodule Foundation.ErrorContext.Redact do
   defp suspicious?(text), do: String.contains?(text, [":", "=", "earer", "EARER", "asic", "ASIC"])
 
   defp name?(name) do
-    plain = name |> String.downcase() |> String.replace(["_", "-", " "], "")
-    String.contains?(plain, @anywhere) or String.ends_with?(plain, @at_end) or String.contains?(plain, more())
+    plain = plain(name)
+    String.ends_with?(plain, @at_end) or String.contains?(plain, needles())
   end
 
-  defp more do
-    for name <- Store.configured(:redact, []) do
-      name |> to_string() |> String.downcase() |> String.replace(["_", "-", " "], "")
+  # Small ASCII letters without separators; other characters are not what the names are made of.
+  defp plain(name) do
+    for <<char <- name>>, char not in [?_, ?-, ?\s],
+      into: <<>>,
+      do: <<if(char in ?A..?Z, do: char + 32, else: char)>>
+  end
+
+  # Searching for several names needs a machine that takes longer to build than to run, so it is kept.
+  defp needles do
+    more = Store.configured(:redact, [])
+
+    case :persistent_term.get(__MODULE__, nil) do
+      {^more, pattern} ->
+        pattern
+
+      _ ->
+        names = for name <- more, plain = name |> to_string() |> plain(), plain != "", do: plain
+        pattern = :binary.compile_pattern(@anywhere ++ names)
+        :persistent_term.put(__MODULE__, {more, pattern})
+        pattern
     end
   end
 end

@@ -31,7 +31,6 @@ defmodule Foundation.Services.TelemetryService do
         }
 
   @service :telemetry_service
-  @max_names 100_000
   @defaults %{
     enable_vm_metrics: true,
     enable_process_metrics: true,
@@ -46,13 +45,16 @@ defmodule Foundation.Services.TelemetryService do
   @impl Contract
   @spec execute([atom], map, map) :: :ok
   def execute(name, measurements, metadata)
-      when is_list(name) and is_map(measurements) and is_map(metadata) do
+      when is_list(name) and is_map(measurements) and is_map(metadata),
+      do: record(name, measurements, metadata, false)
+
+  defp record(name, measurements, metadata, timed) do
     case Engine.handle(:metrics) do
       nil ->
         :ok
 
       handle ->
-        Aggregates.execute(handle, name, measurements, metadata)
+        Aggregates.execute(handle, name, measurements, metadata, timed)
         if Forward.wanted?(name), do: forward({:forward_event, name, measurements, metadata})
         :ok
     end
@@ -74,7 +76,7 @@ defmodule Foundation.Services.TelemetryService do
     else
       result ->
         duration = :erlang.monotonic_time() - start
-        execute(name ++ [:stop], %{duration: duration}, metadata)
+        record(name ++ [:stop], %{duration: duration}, metadata, true)
         result
     end
   end
@@ -224,10 +226,6 @@ defmodule Foundation.Services.TelemetryService do
     end
   end
 
-  @doc false
-  @spec new_handle() :: reference
-  def new_handle, do: Native.metrics_new(@max_names)
-
   defp server do
     ProcessRegistry.lookup(:production, @service)
   rescue
@@ -268,7 +266,12 @@ defmodule Foundation.Services.TelemetryService do
   def init(opts) do
     {namespace, opts} = Keyword.pop(opts, :namespace, :production)
     config = Map.merge(@defaults, Map.new(opts))
-    handle = if namespace == :production, do: Engine.handle(:metrics) || new_handle(), else: new_handle()
+
+    handle =
+      if namespace == :production,
+        do: Engine.handle(:metrics) || Engine.new(:metrics),
+        else: Engine.new(:metrics)
+
     state = %{handle: handle, handlers: MapSet.new(), config: config, namespace: namespace}
 
     if namespace == :production, do: Forward.refresh(state.handlers)

@@ -13,13 +13,13 @@ defmodule Foundation.Telemetry.Aggregates do
   }
 
   @doc "Adds an event. What cannot be a name (nested over 32 deep, over 4096 bytes) is left out."
-  @spec execute(reference, list, map, map) :: :ok
-  def execute(handle, name, measurements, metadata) do
+  @spec execute(reference, list, map, map, boolean) :: :ok
+  def execute(handle, name, measurements, metadata, timed \\ false) do
     now = :erlang.monotonic_time()
 
-    case Native.metrics_execute(handle, name, measurements, now) do
+    case Native.metrics_execute(handle, name, measurements, now, timed) do
       :ok -> :ok
-      :new -> Native.metrics_execute_new(handle, name, measurements, metadata, now)
+      :new -> Native.metrics_execute_new(handle, name, measurements, metadata, now, timed)
     end
   rescue
     ArgumentError -> :ok

@@ -33,6 +33,7 @@ defmodule Foundation.Types.Event do
       iex> Foundation.Types.Event.new(data: 1).event_type
       :default
   """
+  @spec new() :: t
   @spec new(keyword) :: t
   @spec new(atom) :: t
   def new(fields_or_type \\ [])

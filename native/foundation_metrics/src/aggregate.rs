@@ -4,6 +4,8 @@
 //! wait for each other and no reader waits for more than one update. Bounded: at most `max_names` names are kept;
 //! events of further names are counted in [`Aggregates::dropped`].
 
+use crate::layout::Number;
+use crate::registry::Series;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use parking_lot::Mutex;
@@ -95,6 +97,7 @@ struct State {
     count: u64,
     timestamp: i64,
     measurements: Vec<(Box<[u8]>, Value)>,
+    histogram: Option<Arc<Series>>,
 }
 
 /// One event name.
@@ -116,6 +119,21 @@ impl Event {
                 None if known.len() < MAX_MEASUREMENTS => known.push((m.key.into(), m.value)),
                 None => {}
             }
+        }
+    }
+}
+
+impl Event {
+    /// Records a value into the histogram of this name, which `find` looks up when it is not known yet or was
+    /// forgotten by its registry.
+    pub fn feed(&self, number: Number, now_ms: u64, find: impl FnOnce() -> Option<Arc<Series>>) {
+        let mut state = self.state.lock();
+        if state.histogram.as_ref().is_none_or(|series| series.is_gone()) {
+            state.histogram = find();
+        }
+        if let Some(series) = &state.histogram {
+            // A histogram takes every number.
+            let _ = series.record(number, now_ms);
         }
     }
 }
@@ -147,6 +165,11 @@ impl Aggregates {
         self.events.get(name).map(|entry| Arc::clone(entry.value()))
     }
 
+    /// Calls `f` with the entry of that name if it exists; `f` must not come back to this set.
+    pub fn with<R>(&self, name: &[u8], f: impl FnOnce(&Event) -> R) -> Option<R> {
+        self.events.get(name).map(|entry| f(entry.value()))
+    }
+
     /// The entry of that name, made with `metadata` when there is none; `None`, and counted, when the set is full.
     pub fn find_or_insert(&self, name: &[u8], metadata: &[u8]) -> Option<Arc<Event>> {
         if let Some(event) = self.find(name) {
@@ -164,6 +187,7 @@ impl Aggregates {
                         count: 0,
                         timestamp: i64::MIN,
                         measurements: Vec::new(),
+                        histogram: None,
                     }),
                     metadata: metadata.into(),
                 });

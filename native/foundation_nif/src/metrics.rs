@@ -1,25 +1,204 @@
 //! Glue for the `metrics` domain.
 
 mod aggregate;
+mod clock;
+mod handle;
+mod read;
+mod record;
+mod scrape;
 
+use crate::key::{self, KeyBuf};
+use foundation_metrics::Error as Refusal;
 use foundation_metrics::aggregate::Aggregates;
-use rustler::{Resource, ResourceArc};
+use foundation_metrics::layout::Number;
+use foundation_metrics::registry::{Bounds, Kind, Registry, Series};
+use foundation_metrics::window::Window;
+use handle::{Held, Slot};
+use rustler::{Atom, Decoder, Encoder, Env, Error, NifResult, Term, TermType};
+use std::ffi::CStr;
+use std::ptr;
+use std::sync::Arc;
+
+mod atoms {
+    rustler::atoms! {
+        ok, error, new, gone, badarg, nil,
+        counter, gauge, sum, histogram, duration,
+        all, minute, five_minutes, hour, since_baseline,
+        digits, resolution, range, encoding, kind, declared, full, unknown, negative, empty,
+        overflow, prometheus, openmetrics,
+    }
+}
+
+/// Most tags of one series.
+const MAX_TAGS: usize = 32;
 
 /// One set of metrics.
 pub(crate) struct Metrics {
     aggregates: Aggregates,
+    registry: Registry,
+    max_series: usize,
+    no_tags: Box<[u8]>,
 }
 
-#[rustler::resource_impl]
-impl Resource for Metrics {}
+impl Held for Metrics {
+    const NAME: &'static CStr = c"foundation_metrics";
+
+    fn slot() -> &'static Slot {
+        static SLOT: Slot = Slot::new(ptr::null_mut());
+        &SLOT
+    }
+}
+
+impl<'a> Decoder<'a> for &'a Metrics {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        handle::get(term)
+    }
+}
 
 // Updates finish under their locks and leave every field valid at each step, so a panic cannot leave a broken set.
 impl std::panic::RefUnwindSafe for Metrics {}
 
-/// An empty set of metrics that keeps at most `max_names` event names apart.
+/// A series that is recorded into without looking it up.
+pub(crate) struct Prepared(Arc<Series>);
+
+impl Held for Prepared {
+    const NAME: &'static CStr = c"foundation_series";
+
+    fn slot() -> &'static Slot {
+        static SLOT: Slot = Slot::new(ptr::null_mut());
+        &SLOT
+    }
+}
+
+// As for `Metrics`.
+impl std::panic::RefUnwindSafe for Prepared {}
+
+/// Registers the resources; called while the library is being loaded.
+pub(crate) fn load(env: Env<'_>) -> bool {
+    clock::start();
+    handle::open::<Metrics>(env) && handle::open::<Prepared>(env)
+}
+
+/// An empty set: at most `max_names` event names and as many metric names, at most `max_series` series, and at most
+/// `max_per_name` of one name unless its declaration says otherwise.
 #[rustler::nif]
-fn metrics_new(max_names: u32) -> ResourceArc<Metrics> {
-    ResourceArc::new(Metrics {
+fn metrics_new(env: Env<'_>, max_names: u32, max_series: u32, max_per_name: u32) -> NifResult<Term<'_>> {
+    let overflow = Term::map_new(env).map_put(atoms::overflow(), true)?;
+    let (mut overflow_tags, mut no_tags) = (KeyBuf::new(), KeyBuf::new());
+    key::write_small_map(overflow, &mut overflow_tags)?;
+    key::write_small_map(Term::map_new(env), &mut no_tags)?;
+    let bounds = Bounds {
+        names: max_names as usize,
+        series: max_series as usize,
+    };
+    let metrics = Metrics {
         aggregates: Aggregates::new(max_names as usize),
-    })
+        registry: Registry::new(bounds, &overflow_tags),
+        max_series: max_per_name as usize,
+        no_tags: no_tags.as_slice().into(),
+    };
+    Ok(handle::make(env, metrics))
+}
+
+/// Forgets everything.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn metrics_clear(metrics: &Metrics) -> Atom {
+    metrics.aggregates.clear();
+    metrics.registry.clear();
+    atoms::ok()
+}
+
+/// The key of a series, and how much of it is the name's.
+fn series_key(name: Term<'_>, tags: Term<'_>) -> NifResult<(KeyBuf, usize)> {
+    let mut buf = KeyBuf::new();
+    key::write_key(name, &mut buf)?;
+    let name_len = buf.len();
+    if tags.map_size()? > MAX_TAGS {
+        return Err(Error::BadArg);
+    }
+    key::write_small_map(tags, &mut buf)?;
+    Ok((buf, name_len))
+}
+
+fn kind(term: Atom) -> NifResult<Kind> {
+    if term == atoms::histogram() {
+        Ok(Kind::Histogram)
+    } else if term == atoms::counter() {
+        Ok(Kind::Counter)
+    } else if term == atoms::gauge() {
+        Ok(Kind::Gauge)
+    } else if term == atoms::sum() {
+        Ok(Kind::Sum)
+    } else {
+        Err(Error::BadArg)
+    }
+}
+
+fn kind_atom(kind: Kind) -> Atom {
+    match kind {
+        Kind::Counter => atoms::counter(),
+        Kind::Gauge => atoms::gauge(),
+        Kind::Sum => atoms::sum(),
+        Kind::Histogram => atoms::histogram(),
+    }
+}
+
+fn window(term: Atom) -> NifResult<Window> {
+    if term == atoms::all() {
+        Ok(Window::All)
+    } else if term == atoms::minute() {
+        Ok(Window::Minute)
+    } else if term == atoms::five_minutes() {
+        Ok(Window::FiveMinutes)
+    } else if term == atoms::hour() {
+        Ok(Window::Hour)
+    } else {
+        Err(Error::BadArg)
+    }
+}
+
+/// A number as the caller has it; integers beyond 64 bits are refused.
+#[inline]
+fn number(term: Term<'_>) -> NifResult<Number> {
+    if let Ok(n) = term.decode::<i64>() {
+        Ok(Number::Int(n))
+    } else if term.get_type() == TermType::Float {
+        Ok(Number::Float(term.decode()?))
+    } else {
+        Err(Error::BadArg)
+    }
+}
+
+fn encode_number<'a>(env: Env<'a>, number: Number) -> Term<'a> {
+    match number {
+        Number::Int(n) => n.encode(env),
+        Number::Float(x) => x.encode(env),
+    }
+}
+
+/// `{:error, reason}` of a refusal.
+fn refused<'a>(env: Env<'a>, refusal: Refusal) -> Term<'a> {
+    let reason = match refusal {
+        Refusal::Digits => atoms::digits(),
+        Refusal::Resolution => atoms::resolution(),
+        Refusal::Range => atoms::range(),
+        Refusal::Encoding => atoms::encoding(),
+        Refusal::Kind => atoms::kind(),
+        Refusal::Declared => atoms::declared(),
+        Refusal::Full => atoms::full(),
+        Refusal::Unknown => atoms::unknown(),
+        Refusal::Negative => atoms::negative(),
+    };
+    (atoms::error(), reason).encode(env)
+}
+
+/// Quantiles as the caller gives them: a list of at most 1000 numbers from 0 to 1, ascending.
+fn quantiles(term: Term<'_>) -> NifResult<Vec<f64>> {
+    let list = crate::term::list(term, 1000)?;
+    let all = list
+        .into_iter()
+        .map(crate::term::number)
+        .collect::<NifResult<Vec<_>>>()?;
+    let valid = all.iter().all(|q| (0.0..=1.0).contains(q)) && all.is_sorted();
+    if valid { Ok(all) } else { Err(Error::BadArg) }
 }

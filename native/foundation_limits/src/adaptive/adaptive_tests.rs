@@ -36,9 +36,14 @@ fn drive(limiter: &Adaptive, capacity: u32, calls: u32) {
 #[test]
 fn vegas_settles_near_the_capacity() {
     let limiter = limiter(Algorithm::Vegas);
-    drive(&limiter, 40, 100);
-    let limit = limiter.snapshot().limit;
-    assert!((30..=120).contains(&limit), "{limit}");
+    drive(&limiter, 40, 50);
+    let mut sum = 0;
+    for _ in 0..100 {
+        drive(&limiter, 40, 1);
+        sum += limiter.snapshot().limit;
+    }
+    let mean = sum / 100;
+    assert!((25..=100).contains(&mean), "{mean}");
 }
 
 #[test]

@@ -1,34 +1,39 @@
 //! Glue for the 1.x aggregates: one event in, all names out.
 
-use super::Metrics;
-use crate::key::{self, KeyBuf};
+use super::handle::fast_nif;
+use super::{Metrics, atoms};
+use crate::key::{self, KeyBuf, MapPairs};
 use foundation_metrics::aggregate::{Event, Measurement, Rule, Snapshot, Value};
-use rustler::{Atom, Encoder, Env, Error, MapIterator, NifResult, Term, TermType};
+use foundation_metrics::layout::Number;
+use foundation_metrics::registry::{Kind, Series};
+use rustler::{Atom, Encoder, Env, Error, NifResult, Term, TermType};
 use smallvec::SmallVec;
-
-rustler::atoms! { ok, new, counter, gauge }
+use std::sync::Arc;
 
 /// Most measurements that a call on a normal scheduler takes.
 const MAX_MEASUREMENTS: usize = 64;
 /// The longest integer whose arithmetic is exact, in bytes of magnitude.
 const MAX_INTEGER: usize = 16;
 
-/// Adds an event to a known name; `new` when the name is unknown and nothing was done.
-#[rustler::nif]
-fn metrics_execute<'a>(
-    metrics: &Metrics,
-    name: Term<'a>,
-    measurements: Term<'a>,
-    timestamp: i64,
-) -> NifResult<Atom> {
+fast_nif!("metrics_execute", 5, execute);
+
+/// `metrics_execute(metrics, name, measurements, timestamp, timed)`: adds an event to a known name; `new` when the
+/// name is unknown and nothing was done. The `:histogram` of an event, and its `:duration` when it is `timed`, also
+/// go to the histogram of that name.
+fn execute<'a>(
+    env: Env<'a>,
+    [metrics, name, measurements, timestamp, timed]: [Term<'a>; 5],
+) -> NifResult<Term<'a>> {
+    let metrics: &Metrics = metrics.decode()?;
     let name = key::key(name)?;
     if measurements.map_size()? > MAX_MEASUREMENTS {
-        return Ok(new());
+        return Ok(atoms::new().encode(env));
     }
-    match metrics.aggregates.find(&name) {
-        Some(event) => update(&event, measurements, timestamp),
-        None => Ok(new()),
-    }
+    let (timestamp, timed) = (timestamp.decode()?, timed.decode()?);
+    let done = metrics.aggregates.with(&name, |event| {
+        update(metrics, event, &name, measurements, timestamp, timed)
+    });
+    Ok(done.unwrap_or(Ok(atoms::new()))?.encode(env))
 }
 
 /// Adds an event, its name with that metadata when the name is unknown.
@@ -39,6 +44,7 @@ fn metrics_execute_new<'a>(
     measurements: Term<'a>,
     metadata: Term<'a>,
     timestamp: i64,
+    timed: bool,
 ) -> NifResult<Atom> {
     let name = key::key(name)?;
     let event = match metrics.aggregates.find(&name) {
@@ -48,14 +54,26 @@ fn metrics_execute_new<'a>(
             .find_or_insert(&name, metadata.to_binary().as_slice()),
     };
     match event {
-        Some(event) => update(&event, measurements, timestamp),
-        None => Ok(ok()),
+        Some(event) => update(metrics, &event, &name, measurements, timestamp, timed),
+        None => Ok(atoms::ok()),
     }
 }
 
-fn update(event: &Event, measurements: Term<'_>, timestamp: i64) -> NifResult<Atom> {
-    let mut read: SmallVec<[(KeyBuf, Rule, Value); 4]> = SmallVec::new();
-    for (k, v) in MapIterator::new(measurements).ok_or(Error::BadArg)? {
+fn update(
+    metrics: &Metrics,
+    event: &Event,
+    name: &[u8],
+    measurements: Term<'_>,
+    timestamp: i64,
+    timed: bool,
+) -> NifResult<Atom> {
+    let mut read: SmallVec<[(KeyBuf, Rule, Value); 2]> = SmallVec::new();
+    let mut fed = None;
+    let mut pairs = MapPairs::new(measurements)?;
+    while let Some((k, v)) = pairs.next() {
+        if atoms::histogram() == k || (timed && atoms::duration() == k) {
+            fed = super::number(v).ok();
+        }
         read.push((key::key(k)?, rule(k), value(v)?));
     }
     let measurements = read.iter_mut().map(|(key, rule, value)| Measurement {
@@ -64,13 +82,22 @@ fn update(event: &Event, measurements: Term<'_>, timestamp: i64) -> NifResult<At
         value: std::mem::replace(value, Value::Int(0)),
     });
     event.update(timestamp, measurements);
-    Ok(ok())
+    if let Some(number) = fed {
+        event.feed(number, super::clock::now_ms(), || untagged(metrics, name, number));
+    }
+    Ok(atoms::ok())
+}
+
+/// The histogram of an event's name without tags; none when the name serves another kind or no more fit.
+fn untagged(metrics: &Metrics, name: &[u8], first: Number) -> Option<Arc<Series>> {
+    let key = [name, &metrics.no_tags].concat();
+    super::record::find(metrics, &key, name.len(), Kind::Histogram, Some(first)).ok()
 }
 
 fn rule(key: Term<'_>) -> Rule {
-    if counter() == key {
+    if atoms::counter() == key {
         Rule::Add
-    } else if gauge() == key {
+    } else if atoms::gauge() == key {
         Rule::Last
     } else {
         Rule::Mean
@@ -154,13 +181,6 @@ fn external<'a>(env: Env<'a>, bytes: &[u8]) -> NifResult<Term<'a>> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn metrics_sweep(metrics: &Metrics, oldest: i64) -> usize {
     metrics.aggregates.sweep(oldest)
-}
-
-/// Forgets everything.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn metrics_clear(metrics: &Metrics) -> Atom {
-    metrics.aggregates.clear();
-    ok()
 }
 
 /// How many event names there are.

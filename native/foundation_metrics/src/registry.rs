@@ -1,0 +1,442 @@
+//! All series: by name and tags, with a bound on how many there are.
+//!
+//! A name has one kind and one configuration. Each distinct set of tags is a series of its own until the name, or the
+//! registry, has as many as it may have; what comes with further tags goes to the name's overflow series, which is
+//! listed like any other, and is counted.
+
+use crate::Error;
+use crate::distribution::Distribution;
+use crate::layout::{Layout, Number};
+use crate::number::{Counter, Gauge};
+use crate::recorder::Recorder;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// What a name's series are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A number that only goes up.
+    Counter,
+    /// A number that is set.
+    Gauge,
+    /// A number that is added to, down as well as up.
+    Sum,
+    /// A distribution.
+    Histogram,
+}
+
+/// The configuration of a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The kind.
+    pub kind: Kind,
+    /// What the name measures, in words.
+    pub help: String,
+    /// The unit of its values.
+    pub unit: String,
+    /// The layout of its histograms.
+    pub layout: Layout,
+    /// Whether its histograms go over to millionths when a fraction comes.
+    pub adapts: bool,
+    /// Upper bounds of the buckets shown to a scraper; none for a choice by the values seen.
+    pub bounds: Vec<f64>,
+    /// Most series of this name.
+    pub max_series: usize,
+}
+
+/// An observation that a scraper is shown beside a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// Names and values, at most 128 characters together.
+    pub labels: Vec<(String, String)>,
+    /// The value observed.
+    pub value: f64,
+    /// When, in milliseconds since 1970.
+    pub unix_ms: i64,
+}
+
+/// Most exemplars a series keeps, the newest of each decade of values.
+const MAX_EXEMPLARS: usize = 24;
+
+/// What a series holds.
+pub enum Data {
+    /// Of a counter or a sum.
+    Counter(Counter),
+    /// Of a gauge.
+    Gauge(Gauge),
+    /// Of a histogram.
+    Histogram(Recorder),
+}
+
+/// One series.
+pub struct Series {
+    /// The name's configuration and counts.
+    pub family: Arc<Family>,
+    /// What it holds.
+    pub data: Data,
+    exemplars: Mutex<Vec<Exemplar>>,
+    baseline: Mutex<Option<Box<Baseline>>>,
+    gone: AtomicBool,
+}
+
+/// A distribution kept to compare with.
+#[derive(Clone, Debug)]
+pub struct Baseline {
+    /// All values so far at that moment.
+    pub all: Distribution,
+    /// When, in milliseconds since 1970.
+    pub unix_ms: i64,
+}
+
+impl Series {
+    fn new(family: Arc<Family>) -> Self {
+        let config = &family.config;
+        let data = match config.kind {
+            Kind::Counter | Kind::Sum => Data::Counter(Counter::default()),
+            Kind::Gauge => Data::Gauge(Gauge::default()),
+            Kind::Histogram => Data::Histogram(Recorder::new(config.layout, config.adapts)),
+        };
+        Self {
+            family,
+            data,
+            exemplars: Mutex::new(Vec::new()),
+            baseline: Mutex::new(None),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes a value: added, set or counted, as the kind wants it. O(1).
+    ///
+    /// # Errors
+    /// [`Error::Negative`] for a counter.
+    #[inline]
+    pub fn record(&self, number: Number, now_ms: u64) -> Result<(), Error> {
+        match &self.data {
+            Data::Histogram(recorder) => recorder.record(number, now_ms),
+            Data::Gauge(gauge) => gauge.set(number),
+            Data::Counter(counter) => {
+                if self.family.config.kind == Kind::Counter && number.to_f64() < 0.0 {
+                    return Err(Error::Negative);
+                }
+                counter.add(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps an exemplar; the newest of each decade of values stays.
+    pub fn exemplify(&self, exemplar: Exemplar) {
+        let mut list = self.exemplars.lock();
+        let decade = |e: &Exemplar| e.value.abs().max(f64::MIN_POSITIVE).log10().floor() as i32;
+        match list.iter().position(|e| decade(e) == decade(&exemplar)) {
+            Some(at) => list[at] = exemplar,
+            None if list.len() < MAX_EXEMPLARS => list.push(exemplar),
+            None => list[0] = exemplar,
+        }
+    }
+
+    /// The exemplars kept.
+    #[must_use]
+    pub fn exemplars(&self) -> Vec<Exemplar> {
+        self.exemplars.lock().clone()
+    }
+
+    /// Keeps a baseline in the place of the one before.
+    pub fn set_baseline(&self, baseline: Baseline) {
+        *self.baseline.lock() = Some(Box::new(baseline));
+    }
+
+    /// The baseline kept.
+    #[must_use]
+    pub fn baseline(&self) -> Option<Baseline> {
+        self.baseline.lock().as_deref().cloned()
+    }
+
+    /// Whether the registry has forgotten this series: what is recorded here is seen by nobody.
+    #[must_use]
+    #[inline]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+}
+
+/// A name.
+pub struct Family {
+    /// The name's key.
+    pub name: Box<[u8]>,
+    /// Its configuration.
+    pub config: Config,
+    series: AtomicUsize,
+    overflowed: AtomicU64,
+}
+
+impl Family {
+    /// How many series there are, the overflow series left out.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.series.load(Ordering::Relaxed)
+    }
+
+    /// How many look-ups of tags went to the overflow series.
+    #[must_use]
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed.load(Ordering::Relaxed)
+    }
+}
+
+/// The bounds of a registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most names.
+    pub names: usize,
+    /// Most series, overflow series left out.
+    pub series: usize,
+}
+
+/// All names and their series.
+pub struct Registry {
+    families: DashMap<Box<[u8]>, Arc<Family>, ahash::RandomState>,
+    series: DashMap<Box<[u8]>, Arc<Series>, ahash::RandomState>,
+    total: AtomicUsize,
+    refused: AtomicU64,
+    bounds: Bounds,
+    overflow_tags: Box<[u8]>,
+}
+
+impl Registry {
+    /// An empty registry; `overflow_tags` is the key of the tags that overflow series carry.
+    #[must_use]
+    pub fn new(bounds: Bounds, overflow_tags: &[u8]) -> Self {
+        Self {
+            families: DashMap::default(),
+            series: DashMap::default(),
+            total: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+            bounds,
+            overflow_tags: overflow_tags.into(),
+        }
+    }
+
+    /// Sets the configuration of a name before its first value. The same configuration again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Kind`], [`Error::Declared`] when the name has another one, [`Error::Full`].
+    pub fn declare(&self, name: &[u8], config: Config) -> Result<(), Error> {
+        let family = self.family(name, || config.clone())?;
+        if family.config.kind != config.kind {
+            Err(Error::Kind)
+        } else if family.config != config {
+            Err(Error::Declared)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The series of `key`, which is a name's key of `name_len` bytes followed by the key of its tags. O(key).
+    #[must_use]
+    #[inline]
+    pub fn find(&self, key: &[u8]) -> Option<Arc<Series>> {
+        self.series.get(key).map(|entry| Arc::clone(entry.value()))
+    }
+
+    /// Calls `f` with the series of `key` if it exists; saves the count of users that [`Registry::find`] keeps.
+    #[inline]
+    pub fn with<R>(&self, key: &[u8], f: impl FnOnce(&Series) -> R) -> Option<R> {
+        self.series.get(key).map(|entry| f(entry.value()))
+    }
+
+    /// The series of `key`, made when there is none, its name with `config` when that is new.
+    ///
+    /// # Errors
+    /// [`Error::Kind`] when the name has another kind, [`Error::Full`] when it is new and no more names are taken.
+    pub fn find_or_insert(
+        &self,
+        key: &[u8],
+        name_len: usize,
+        kind: Kind,
+        config: impl FnOnce() -> Config,
+    ) -> Result<Arc<Series>, Error> {
+        let of_kind = |series: Arc<Series>| match series.family.config.kind == kind {
+            true => Ok(series),
+            false => Err(Error::Kind),
+        };
+        if let Some(series) = self.find(key) {
+            return of_kind(series);
+        }
+        let name = key.get(..name_len).unwrap_or(key);
+        let family = self.family(name, config)?;
+        if family.config.kind != kind {
+            return Err(Error::Kind);
+        }
+        if key.get(name_len..) == Some(&*self.overflow_tags) || !self.reserve(&family) {
+            family.overflowed.fetch_add(1, Ordering::Relaxed);
+            let overflow: Vec<u8> = [name, &self.overflow_tags].concat();
+            return Ok(self.insert(overflow.into(), &family, || {}));
+        }
+        Ok(self.insert(key.into(), &family, || self.release(&family)))
+    }
+
+    fn insert(&self, key: Box<[u8]>, family: &Arc<Family>, already: impl FnOnce()) -> Arc<Series> {
+        match self.series.entry(key) {
+            Entry::Occupied(entry) => {
+                already();
+                Arc::clone(entry.get())
+            }
+            Entry::Vacant(entry) => {
+                let series = Arc::new(Series::new(Arc::clone(family)));
+                entry.insert(Arc::clone(&series));
+                series
+            }
+        }
+    }
+
+    /// Counts one more series of the name, if the bounds allow.
+    fn reserve(&self, family: &Family) -> bool {
+        let below = |max: usize| move |n: usize| (n < max).then_some(n + 1);
+        let order = Ordering::Relaxed;
+        if family
+            .series
+            .fetch_update(order, order, below(family.config.max_series))
+            .is_err()
+        {
+            return false;
+        }
+        let taken = self
+            .total
+            .fetch_update(order, order, below(self.bounds.series))
+            .is_ok();
+        if !taken {
+            family.series.fetch_sub(1, order);
+        }
+        taken
+    }
+
+    fn release(&self, family: &Family) {
+        family.series.fetch_sub(1, Ordering::Relaxed);
+        self.total.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn family(&self, name: &[u8], config: impl FnOnce() -> Config) -> Result<Arc<Family>, Error> {
+        if let Some(family) = self.families.get(name) {
+            return Ok(Arc::clone(family.value()));
+        }
+        if self.families.len() >= self.bounds.names {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::Full);
+        }
+        let entry = self.families.entry(name.into()).or_insert_with(|| {
+            Arc::new(Family {
+                name: name.into(),
+                config: config(),
+                series: AtomicUsize::new(0),
+                overflowed: AtomicU64::new(0),
+            })
+        });
+        Ok(Arc::clone(entry.value()))
+    }
+
+    /// The name, if it is known.
+    #[must_use]
+    pub fn find_family(&self, name: &[u8]) -> Option<Arc<Family>> {
+        self.families.get(name).map(|entry| Arc::clone(entry.value()))
+    }
+
+    /// All names.
+    #[must_use]
+    pub fn families(&self) -> Vec<Arc<Family>> {
+        self.families
+            .iter()
+            .map(|entry| Arc::clone(entry.value()))
+            .collect()
+    }
+
+    /// Every series with its key (the name's key, then the tags'). O(series).
+    #[must_use]
+    pub fn all(&self) -> Vec<(Box<[u8]>, Arc<Series>)> {
+        self.series
+            .iter()
+            .map(|entry| (entry.key().clone(), Arc::clone(entry.value())))
+            .collect()
+    }
+
+    /// Every series of a name with its key. O(series).
+    #[must_use]
+    pub fn of_name(&self, name: &[u8]) -> Vec<(Box<[u8]>, Arc<Series>)> {
+        self.series
+            .iter()
+            .filter(|entry| &*entry.value().family.name == name)
+            .map(|entry| (entry.key().clone(), Arc::clone(entry.value())))
+            .collect()
+    }
+
+    /// Forgets a name, its series and its configuration; says how many series that were. O(series).
+    pub fn forget(&self, name: &[u8]) -> usize {
+        self.families.remove(name);
+        self.drop_series(|series| &*series.family.name == name)
+    }
+
+    /// Forgets all names and series.
+    pub fn clear(&self) {
+        self.families.clear();
+        self.drop_series(|_| true);
+        self.refused.store(0, Ordering::Relaxed);
+    }
+
+    fn drop_series(&self, chosen: impl Fn(&Series) -> bool) -> usize {
+        let mut dropped = 0;
+        self.series.retain(|key, series| {
+            if !chosen(series) {
+                return true;
+            }
+            series.gone.store(true, Ordering::Relaxed);
+            dropped += 1;
+            if key.get(series.family.name.len()..) != Some(&*self.overflow_tags) {
+                self.release(&series.family);
+            }
+            false
+        });
+        dropped
+    }
+
+    /// How many series there are, overflow series left out.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is no series.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// How many names there are.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.families.len()
+    }
+
+    /// How many times a new name was refused.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Bytes taken by series, keys and histograms; what the maps themselves add is left out. O(series).
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.series
+            .iter()
+            .map(|entry| {
+                let heap = match &entry.value().data {
+                    Data::Histogram(recorder) => recorder.bytes() - size_of::<Recorder>(),
+                    _ => 0,
+                };
+                entry.key().len() + size_of::<Series>() + heap
+            })
+            .sum()
+    }
+}
