@@ -24,6 +24,7 @@ defmodule Foundation.Services.EventStore do
   use GenServer
   require Logger
 
+  alias Foundation.Config.Snapshot
   alias Foundation.Contracts.EventStore, as: Contract
   alias Foundation.{Engine, Native, ProcessRegistry}
   alias Foundation.Events.{Durability, Schema, Store}
@@ -375,7 +376,11 @@ defmodule Foundation.Services.EventStore do
   defp compact(state), do: state
 
   defp hot do
+<<<<<<< HEAD
     case Foundation.Config.Snapshot.fetch([:storage, :hot]) do
+=======
+    case Snapshot.fetch([:storage, :hot]) do
+>>>>>>> main
       {:ok, %{} = hot} -> hot
       _ -> %{}
     end

@@ -25,7 +25,11 @@ defmodule Mix.Tasks.ValidateArchitecture do
       registry: ["Foundation.ProcessRegistry", "Foundation.ServiceRegistry"],
       validation: ["Foundation.Validation"],
       logic: ["Foundation.Logic", "Foundation.Config.Guard"],
+<<<<<<< HEAD
       # What services below the configuration read of it.
+=======
+      # Where everyone reads the configuration; what changes it stands above.
+>>>>>>> main
       snapshot: ["Foundation.Config.Snapshot"]
     ],
     services: [

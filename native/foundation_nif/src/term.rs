@@ -5,9 +5,6 @@
 
 use rustler::{Error, NifResult, Term, TermType};
 
-/// Longest list that a call on a normal scheduler walks.
-pub(crate) const MAX_LIST: usize = 65_536;
-
 /// The elements of a proper list of at most `max` elements; `badarg` for anything else.
 pub(crate) fn list<'a>(term: Term<'a>, max: usize) -> NifResult<Vec<Term<'a>>> {
     let mut rest = term;
