@@ -1,13 +1,13 @@
 defmodule Foundation.Application do
   @moduledoc false
-  # The native structures and the supervision tree: the 1.x children in their order, then what 2.x adds.
+  # The supervision tree: the 1.x children in their order, then what 2.x adds.
 
   use Application
   require Logger
 
   @impl true
   def start(_type, _args) do
-    Foundation.Engine.start(handles())
+    Foundation.Engine.start()
     Foundation.ProcessRegistry.create_backup_table()
     Logger.info("Starting Foundation")
 
@@ -17,21 +17,9 @@ defmodule Foundation.Application do
   @impl true
   def stop(_state) do
     Foundation.Config.Snapshot.erase()
-    Foundation.Engine.stop(handles())
+    Foundation.Engine.stop()
     Logger.info("Foundation stopped")
     :ok
-  end
-
-  # The native structures, each with its name and how it is made, in order.
-  defp handles do
-    [
-      {:metrics, &Foundation.Services.TelemetryService.new_handle/0},
-      {:events, &Foundation.Native.events_new/0},
-      {:limits, &Foundation.Infrastructure.Limits.new_handle/0},
-      {:breakers, &Foundation.Native.breaker_new/0},
-      {:adaptive, &Foundation.Native.adaptive_new/0},
-      {:pools, &Foundation.Native.pool_new/0}
-    ]
   end
 
   defp children do

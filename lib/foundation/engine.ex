@@ -3,17 +3,8 @@ defmodule Foundation.Engine do
   # Owns the handles of the native structures.
   #
   # They are made before the first child of the supervision tree starts and live in persistent_term, so that a
-  # service which crashes and restarts finds its data where it was. They go when the application stops, which also says
-  # which there are: this module knows none of their owners.
+  # service which crashes and restarts finds its data where it was. They go when the application stops.
 
-<<<<<<< HEAD
-  @doc "Makes the handles that do not exist yet, each by its function."
-  @spec start([{atom, (() -> reference)}]) :: :ok
-  def start(makers) do
-    for {name, make} <- makers, handle(name) == nil do
-      :persistent_term.put({__MODULE__, name}, make.())
-    end
-=======
   alias Foundation.Native
 
   @names [:metrics, :events, :limits, :breakers, :adaptive, :pools]
@@ -41,22 +32,14 @@ defmodule Foundation.Engine do
   @spec start() :: :ok
   def start do
     for name <- @names, handle(name) == nil, do: :persistent_term.put({__MODULE__, name}, new(name))
->>>>>>> main
 
     :ok
   end
 
-<<<<<<< HEAD
-  @doc "Forgets the handles of these names; what they hold is freed when its last user is gone."
-  @spec stop([{atom, (() -> reference)}]) :: :ok
-  def stop(makers) do
-    for {name, _} <- makers, do: :persistent_term.erase({__MODULE__, name})
-=======
   @doc "Forgets the handles; what they hold is freed when its last user is gone."
   @spec stop() :: :ok
   def stop do
     for name <- @names, do: :persistent_term.erase({__MODULE__, name})
->>>>>>> main
     :ok
   end
 

@@ -172,6 +172,9 @@ defmodule Foundation.Services.EventStore do
       {:ok, pid} -> GenServer.call(pid, message)
       :error -> Store.unavailable()
     end
+  rescue
+    # The registry is gone: the application has stopped.
+    ArgumentError -> Store.unavailable()
   catch
     :exit, {reason, {GenServer, :call, _}} when reason != :timeout -> Store.unavailable()
   end
@@ -376,11 +379,7 @@ defmodule Foundation.Services.EventStore do
   defp compact(state), do: state
 
   defp hot do
-<<<<<<< HEAD
-    case Foundation.Config.Snapshot.fetch([:storage, :hot]) do
-=======
     case Snapshot.fetch([:storage, :hot]) do
->>>>>>> main
       {:ok, %{} = hot} -> hot
       _ -> %{}
     end

@@ -25,11 +25,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       registry: ["Foundation.ProcessRegistry", "Foundation.ServiceRegistry"],
       validation: ["Foundation.Validation"],
       logic: ["Foundation.Logic", "Foundation.Config.Guard"],
-<<<<<<< HEAD
-      # What services below the configuration read of it.
-=======
       # Where everyone reads the configuration; what changes it stands above.
->>>>>>> main
       snapshot: ["Foundation.Config.Snapshot"]
     ],
     services: [
@@ -80,7 +76,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
   @spec native_callers() :: [String.t()]
   def native_callers do
     ~w(Foundation.Engine Foundation.Telemetry Foundation.Services.TelemetryService Foundation.Events
-       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Application)
+       Foundation.Services.EventStore Foundation.Infrastructure)
   end
 
   @impl Mix.Task
