@@ -269,7 +269,7 @@ defmodule Foundation.Native do
   @spec metrics_prepare(reference, atom, term, map) :: {:ok, reference} | {:error, atom}
   def metrics_prepare(_metrics, _kind, _name, _tags), do: missing()
 
-  @spec metrics_record_at(reference, number) :: metric_reply | :gone
+  @spec metrics_record_at(reference, number) :: metric_reply | :gone | :badarg
   def metrics_record_at(_prepared, _value), do: missing()
 
   @spec metrics_record_exemplar(reference, atom, term, map, number, [{String.t(), String.t()}], integer) ::
