@@ -223,7 +223,8 @@ defmodule Foundation.Native do
   @spec events_running(events) :: boolean
   def events_running(_handle), do: missing()
 
-  @spec events_store(events, events_row) :: :ok | :dirty | {:full, pos_integer, non_neg_integer} | events_failure
+  @spec events_store(events, events_row) ::
+          :ok | :dirty | {:full, pos_integer, non_neg_integer} | events_failure
   def events_store(_handle, _row), do: missing()
 
   @spec events_store_batch(events, [events_row], boolean) ::
