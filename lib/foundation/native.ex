@@ -123,6 +123,120 @@ defmodule Foundation.Native do
 
   # -- breakers ----------------------------------------------------------------------------------------------------
 
+  @type breaker_change :: nil | {atom, atom} | :missing
+
+  @spec breaker_new() :: reference
+  def breaker_new, do: missing()
+
+  @spec breaker_put(reference, term, map, boolean) :: boolean
+  def breaker_put(_breakers, _key, _settings, _replace), do: missing()
+
+  @spec breaker_admit(reference, term) :: non_neg_integer | :missing | {term, nil | {atom, atom}}
+  def breaker_admit(_breakers, _key), do: missing()
+
+  @spec breaker_record(reference, term, non_neg_integer | reference, atom, non_neg_integer) :: breaker_change
+  def breaker_record(_breakers, _key, _permit, _outcome, _took_us), do: missing()
+
+  @spec breaker_melt(reference, term) :: breaker_change
+  def breaker_melt(_breakers, _key), do: missing()
+
+  @spec breaker_force(reference, term, :closed | :forced_open | :forced_closed) :: breaker_change
+  def breaker_force(_breakers, _key, _state), do: missing()
+
+  @spec breaker_view(reference, term) :: map | :missing
+  def breaker_view(_breakers, _key), do: missing()
+
+  @spec breaker_remove(reference, term) :: boolean
+  def breaker_remove(_breakers, _key), do: missing()
+
+  @spec breaker_sweep(reference) :: non_neg_integer
+  def breaker_sweep(_breakers), do: missing()
+
+  @spec breaker_count(reference) :: non_neg_integer
+  def breaker_count(_breakers), do: missing()
+
+  @spec breaker_keys(reference, non_neg_integer) :: [term]
+  def breaker_keys(_breakers, _max), do: missing()
+
+  @spec adaptive_new() :: reference
+  def adaptive_new, do: missing()
+
+  @spec adaptive_put(reference, term, map, boolean) :: boolean
+  def adaptive_put(_limiters, _key, _settings, _replace), do: missing()
+
+  @spec adaptive_acquire(reference, term) :: reference | :refused | :missing
+  def adaptive_acquire(_limiters, _key), do: missing()
+
+  @spec adaptive_release(reference, :success | :dropped | :ignored, non_neg_integer | nil) ::
+          non_neg_integer | nil
+  def adaptive_release(_slot, _outcome, _took_us), do: missing()
+
+  @spec adaptive_view(reference, term) :: map | :missing
+  def adaptive_view(_limiters, _key), do: missing()
+
+  @spec adaptive_remove(reference, term) :: boolean
+  def adaptive_remove(_limiters, _key), do: missing()
+
+  # -- pools -------------------------------------------------------------------------------------------------------
+
+  @spec pool_new() :: reference
+  def pool_new, do: missing()
+
+  @spec pool_open(reference, term, map) :: reference | false
+  def pool_open(_pools, _name, _settings), do: missing()
+
+  @spec pool_checkout(reference, term) :: {pid, reference} | :empty | :full | :closed | :missing
+  def pool_checkout(_pools, _name), do: missing()
+
+  @spec pool_wait(reference, term, reference) ::
+          {pid, reference} | {:queued, reference} | :full | :closed | :missing
+  def pool_wait(_pools, _name, _tag), do: missing()
+
+  @spec pool_retry(reference) :: pid | nil
+  def pool_retry(_lease), do: missing()
+
+  @spec pool_cancel(reference) :: boolean
+  def pool_cancel(_lease), do: missing()
+
+  @spec pool_checkin(reference) :: boolean
+  def pool_checkin(_lease), do: missing()
+
+  @spec pool_demand(reference) :: non_neg_integer
+  def pool_demand(_keeper), do: missing()
+
+  @spec pool_start_failed(reference) :: :ok
+  def pool_start_failed(_keeper), do: missing()
+
+  @spec pool_add(reference, pid) :: :ok
+  def pool_add(_keeper, _worker), do: missing()
+
+  @spec pool_remove(reference, pid) :: boolean
+  def pool_remove(_keeper, _worker), do: missing()
+
+  @spec pool_set_aside(reference, pid) :: boolean
+  def pool_set_aside(_keeper, _worker), do: missing()
+
+  @spec pool_restore(reference, pid) :: :ok
+  def pool_restore(_keeper, _worker), do: missing()
+
+  @spec pool_expire(reference) :: [pid]
+  def pool_expire(_keeper), do: missing()
+
+  @spec pool_idle(reference) :: [pid]
+  def pool_idle(_keeper), do: missing()
+
+  @spec pool_resize(reference, non_neg_integer, non_neg_integer) :: :ok
+  def pool_resize(_keeper, _min, _max), do: missing()
+
+  @spec pool_drain(reference) :: boolean
+  def pool_drain(_keeper), do: missing()
+
+  @spec pool_close(reference) :: :ok
+  def pool_close(_keeper), do: missing()
+
+  @spec pool_view(reference, term) :: map | :missing
+  def pool_view(_pools, _name), do: missing()
+
   # -- metrics -----------------------------------------------------------------------------------------------------
 
   @typep metric_reply :: :ok | {:error, atom}
@@ -155,7 +269,7 @@ defmodule Foundation.Native do
   @spec metrics_prepare(reference, atom, term, map) :: {:ok, reference} | {:error, atom}
   def metrics_prepare(_metrics, _kind, _name, _tags), do: missing()
 
-  @spec metrics_record_at(reference, number) :: metric_reply | :gone
+  @spec metrics_record_at(reference, number) :: metric_reply | :gone | :badarg
   def metrics_record_at(_prepared, _value), do: missing()
 
   @spec metrics_record_exemplar(reference, atom, term, map, number, [{String.t(), String.t()}], integer) ::

@@ -10,9 +10,6 @@ use rustler::sys::{
 use rustler::{Error, NifResult, Term, TermType};
 use std::mem::MaybeUninit;
 
-/// Longest list that a call on a normal scheduler walks.
-pub(crate) const MAX_LIST: usize = 65_536;
-
 /// The elements of a proper list of at most `max` elements; `badarg` for anything else.
 pub(crate) fn list<'a>(term: Term<'a>, max: usize) -> NifResult<Vec<Term<'a>>> {
     let mut rest = term;
