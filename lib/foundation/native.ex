@@ -77,7 +77,7 @@ defmodule Foundation.Native do
   @spec metrics_names(reference) :: non_neg_integer
   def metrics_names(_metrics), do: missing()
 
-  @spec metrics_record(reference, atom, term, map, number) :: metric_reply
+  @spec metrics_record(reference, atom, term, map, number) :: metric_reply | :badarg
   def metrics_record(_metrics, _kind, _name, _tags, _value), do: missing()
 
   @spec metrics_prepare(reference, atom, term, map) :: {:ok, reference} | {:error, atom}
@@ -151,7 +151,8 @@ defmodule Foundation.Native do
   @spec events_running(events) :: boolean
   def events_running(_handle), do: missing()
 
-  @spec events_store(events, events_row) :: :ok | :dirty | {:full, pos_integer, non_neg_integer} | events_failure
+  @spec events_store(events, events_row) ::
+          :ok | :dirty | {:full, pos_integer, non_neg_integer} | events_failure
   def events_store(_handle, _row), do: missing()
 
   @spec events_store_batch(events, [events_row], boolean) ::

@@ -312,7 +312,7 @@ fn stored<'a>(env: Env<'a>, handle: &EventStore, outcome: Result<Vec<u64>, Refus
         Err(Refused::Full(full)) => {
             let wait = handle.subscribers.block_ms(full.0);
             Ok((names::full(), full.0, wait).encode(env))
-        },
+        }
         Err(Refused::Error(error)) => Err(reason(&error)),
     }
 }
