@@ -8,6 +8,7 @@ defmodule Foundation.Telemetry do
   all metrics, run on a dirty CPU scheduler.
   """
 
+  alias Foundation.Native
   alias Foundation.Services.TelemetryService
   alias Foundation.Telemetry.{Metrics, Series}
   alias Foundation.Types.Error
@@ -137,7 +138,14 @@ defmodule Foundation.Telemetry do
   @spec record(name, number | String.t(), tags) :: :ok | {:error, atom}
   @spec record(Series.t(), number | String.t()) :: :ok | {:error, atom}
   def record(name_or_series, value, tags \\ %{})
-  def record(%Series{} = series, value, _tags), do: Metrics.record_at(series, value)
+
+  def record(%Series{ref: ref} = series, value, _tags) do
+    case Native.metrics_record_at(ref, value) do
+      :ok -> :ok
+      other -> Metrics.record_again(series, value, other)
+    end
+  end
+
   def record(name, value, tags), do: Metrics.record(:histogram, name, value, tags)
 
   @doc "`record/3` with options: `exemplar:`, a map of labels, at most 128 characters together."

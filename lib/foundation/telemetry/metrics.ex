@@ -30,17 +30,16 @@ defmodule Foundation.Telemetry.Metrics do
     record(kind, name, number, tags)
   end
 
-  def record_at(%Series{ref: ref} = series, value) do
-    case Native.metrics_record_at(ref, value) do
-      :gone -> record(series.kind, series.name, value, series.tags)
-      done -> done
-    end
-  rescue
-    ArgumentError ->
-      number = number!(value)
-      unless is_binary(value), do: bad_series!(series.name, series.tags)
-      record_at(series, number)
+  # What a prepared series did not take: its registry has forgotten it, or the value is no number.
+  def record_again(%Series{} = series, value, :gone), do: record(series.kind, series.name, value, series.tags)
+
+  def record_again(%Series{} = series, value, :badarg) do
+    number = number!(value)
+    unless is_binary(value), do: bad_series!(series.name, series.tags)
+    Foundation.Telemetry.record(series, number)
   end
+
+  def record_again(_series, _value, refused), do: refused
 
   def record_exemplar(kind, name, value, tags, exemplar) do
     value = number!(value)

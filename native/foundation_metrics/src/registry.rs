@@ -77,7 +77,7 @@ pub struct Series {
     pub family: Arc<Family>,
     /// What it holds.
     pub data: Data,
-    exemplars: Mutex<Option<Box<Vec<Exemplar>>>>,
+    exemplars: Mutex<Vec<Exemplar>>,
     baseline: Mutex<Option<Box<Baseline>>>,
     gone: AtomicBool,
 }
@@ -102,7 +102,7 @@ impl Series {
         Self {
             family,
             data,
-            exemplars: Mutex::new(None),
+            exemplars: Mutex::new(Vec::new()),
             baseline: Mutex::new(None),
             gone: AtomicBool::new(false),
         }
@@ -129,8 +129,7 @@ impl Series {
 
     /// Keeps an exemplar; the newest of each decade of values stays.
     pub fn exemplify(&self, exemplar: Exemplar) {
-        let mut slot = self.exemplars.lock();
-        let list = slot.get_or_insert_default();
+        let mut list = self.exemplars.lock();
         let decade = |e: &Exemplar| e.value.abs().max(f64::MIN_POSITIVE).log10().floor() as i32;
         match list.iter().position(|e| decade(e) == decade(&exemplar)) {
             Some(at) => list[at] = exemplar,
@@ -142,7 +141,7 @@ impl Series {
     /// The exemplars kept.
     #[must_use]
     pub fn exemplars(&self) -> Vec<Exemplar> {
-        self.exemplars.lock().as_deref().cloned().unwrap_or_default()
+        self.exemplars.lock().clone()
     }
 
     /// Keeps a baseline in the place of the one before.
@@ -257,13 +256,21 @@ impl Registry {
         &self,
         key: &[u8],
         name_len: usize,
+        kind: Kind,
         config: impl FnOnce() -> Config,
     ) -> Result<Arc<Series>, Error> {
+        let of_kind = |series: Arc<Series>| match series.family.config.kind == kind {
+            true => Ok(series),
+            false => Err(Error::Kind),
+        };
         if let Some(series) = self.find(key) {
-            return Ok(series);
+            return of_kind(series);
         }
         let name = key.get(..name_len).unwrap_or(key);
         let family = self.family(name, config)?;
+        if family.config.kind != kind {
+            return Err(Error::Kind);
+        }
         if key.get(name_len..) == Some(&*self.overflow_tags) || !self.reserve(&family) {
             family.overflowed.fetch_add(1, Ordering::Relaxed);
             let overflow: Vec<u8> = [name, &self.overflow_tags].concat();
