@@ -389,9 +389,9 @@ defmodule Foundation.Native do
   @spec events_stats(events) :: map
   def events_stats(_handle), do: missing()
 
-  @spec events_subscribe(events, binary, atom, pos_integer, non_neg_integer, pid, reference) ::
+  @spec events_subscribe(events, binary, {atom, pos_integer, non_neg_integer}, pid, reference) ::
           pos_integer | events_failure
-  def events_subscribe(_handle, _filter, _policy, _capacity, _block_ms, _pid, _reference), do: missing()
+  def events_subscribe(_handle, _filter, _options, _pid, _reference), do: missing()
 
   @spec events_unsubscribe(events, pos_integer) :: boolean
   def events_unsubscribe(_handle, _id), do: missing()
