@@ -128,8 +128,8 @@ defmodule Foundation.Bench.Limits do
 
   defp memory do
     for {name, limits, most} <- [
-          {"one dimension", [requests: [limit: 60, per: 60_000]], 250},
-          {"four dimensions", for(d <- @dimensions, do: {d, [limit: 60, per: 60_000]}), 250}
+          {:one, [requests: [limit: 60, per: 60_000]], 250},
+          {:four, for(d <- @dimensions, do: {d, [limit: 60, per: 60_000]}), 250}
         ] do
       keys = 1_000_000
       :ok = Limits.set_limits({name, :_}, limits)
@@ -141,7 +141,7 @@ defmodule Foundation.Bench.Limits do
       verdict = if bytes < most, do: "met", else: "MISSED"
 
       Bench.figure(
-        "memory per key at 1,000,000 keys, #{name}",
+        "memory per key at 1,000,000 keys, #{name} dimension(s)",
         "#{round(bytes)} bytes",
         "#{verdict} (below #{most})"
       )
