@@ -12,12 +12,13 @@ defmodule Foundation.Bench.Limits do
   def run do
     :ets.new(@table, [:named_table, :public, :set, write_concurrency: true, decentralized_counters: true])
     IO.puts("limits")
+    # First, while no freed memory hides what it takes.
+    memory()
     hot_key()
     many_keys()
     chain()
     check_rate()
     scaling()
-    memory()
   end
 
   # A fixed window on ETS, as one would write it: clock, window, counter, compare.
