@@ -59,7 +59,7 @@ defmodule Foundation.NifCatalog.Events do
   defp subscribing do
     [
       entry(:events_subscribe, :dirty_cpu, "O(condition), at most 256 subscriptions", fn ->
-        [store(), :erlang.term_to_binary(nil), :drop_oldest, 10, 0, self(), make_ref()]
+        [store(), :erlang.term_to_binary(nil), {:drop_oldest, 10, 0}, self(), make_ref()]
       end),
       entry(:events_unsubscribe, :normal, "O(subscriptions)", fn -> [store(), 1] end),
       entry(:events_take, :dirty_cpu, "O(max), at most 10,000", fn -> [store(), 1, 10] end),
