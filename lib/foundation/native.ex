@@ -263,13 +263,13 @@ defmodule Foundation.Native do
   @spec metrics_names(reference) :: non_neg_integer
   def metrics_names(_metrics), do: missing()
 
-  @spec metrics_record(reference, atom, term, map, number) :: metric_reply
+  @spec metrics_record(reference, atom, term, map, number) :: metric_reply | :badarg
   def metrics_record(_metrics, _kind, _name, _tags, _value), do: missing()
 
   @spec metrics_prepare(reference, atom, term, map) :: {:ok, reference} | {:error, atom}
   def metrics_prepare(_metrics, _kind, _name, _tags), do: missing()
 
-  @spec metrics_record_at(reference, number) :: metric_reply | :gone
+  @spec metrics_record_at(reference, number) :: metric_reply | :gone | :badarg
   def metrics_record_at(_prepared, _value), do: missing()
 
   @spec metrics_record_exemplar(reference, atom, term, map, number, [{String.t(), String.t()}], integer) ::
@@ -389,9 +389,9 @@ defmodule Foundation.Native do
   @spec events_stats(events) :: map
   def events_stats(_handle), do: missing()
 
-  @spec events_subscribe(events, binary, atom, pos_integer, non_neg_integer, pid, reference) ::
+  @spec events_subscribe(events, binary, {atom, pos_integer, non_neg_integer}, pid, reference) ::
           pos_integer | events_failure
-  def events_subscribe(_handle, _filter, _policy, _capacity, _block_ms, _pid, _reference), do: missing()
+  def events_subscribe(_handle, _filter, _options, _pid, _reference), do: missing()
 
   @spec events_unsubscribe(events, pos_integer) :: boolean
   def events_unsubscribe(_handle, _id), do: missing()

@@ -301,6 +301,51 @@ defmodule Foundation.ConfigContractTest do
     end
   end
 
+  describe "events and counters" do
+    setup do
+      :ok = Foundation.Services.EventStore.reset_state()
+      :ok = Foundation.Services.TelemetryService.reset_metrics()
+    end
+
+    test "an update stores an event and counts" do
+      :ok = Config.update([:dev, :debug_mode], true)
+      assert {:ok, [event]} = Foundation.Events.query(%{event_type: :config_updated})
+
+      assert %{path: [:dev, :debug_mode], new_value: true, previous_value: {:ok, false}, timestamp: at} =
+               event.data
+
+      assert is_integer(at)
+      {:ok, metrics} = Foundation.Telemetry.get_metrics()
+      assert get_in(metrics, [:foundation, :config_updates]) == 1
+    end
+
+    test "a reset does" do
+      :ok = Config.update([:dev, :debug_mode], true)
+      :ok = Config.reset()
+      assert {:ok, [event]} = Foundation.Events.query(%{event_type: :config_reset})
+      assert %{timestamp: at, reset_from_updates_count: 1} = event.data
+      assert is_integer(at)
+      {:ok, metrics} = Foundation.Telemetry.get_metrics()
+      assert get_in(metrics, [:foundation, :config_resets]) == 1
+    end
+
+    test "a refused update does neither" do
+      {:error, _} = Config.update([:dev, :debug_mode], 1)
+      assert Foundation.Events.query(%{event_type: :config_updated}) == {:ok, []}
+    end
+
+    test "secrets are not in the event" do
+      :ok = Config.register_schema(Foundation.ConfigSchemas.PaymentsConfig)
+
+      {:ok, _} =
+        Config.validate_and_update([{[:payments, :provider], :stripe}, {[:payments, :key], "sk_very_secret"}])
+
+      {:ok, events} = Foundation.Events.query(%{event_type: :config_updated})
+      assert length(events) == 3
+      refute inspect(events, limit: :infinity) =~ "very_secret"
+    end
+  end
+
   describe "service" do
     test "status has five keys" do
       assert {:ok, status} = Config.status()

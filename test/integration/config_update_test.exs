@@ -70,8 +70,12 @@ defmodule Foundation.ConfigUpdateTest do
     test "validate/1 holds a configuration against it" do
       :ok = Config.register_schema(PaymentsConfig)
       {:ok, config} = Config.get()
+      assert config == Foundation.Types.Config.new()
+      assert Config.get([]) == {:ok, config}
       assert Config.validate(config) == :ok
-      assert {:error, %Error{code: 1001}} = Config.validate(put_in(config, [:payments, :timeout], 1))
+      with_section = Map.put(config, :payments, PaymentsConfig.defaults())
+      assert Config.validate(with_section) == :ok
+      assert {:error, %Error{code: 1001}} = Config.validate(put_in(with_section, [:payments, :timeout], 1))
       assert Config.validate(Foundation.Types.Config.new()) == :ok
     end
 
@@ -386,7 +390,9 @@ defmodule Foundation.ConfigUpdateTest do
       assert inspect(history, limit: :infinity) =~ "[REDACTED]"
       {:ok, config} = Config.get()
       refute inspect(config, limit: :infinity) =~ "very_secret"
-      assert inspect(config, limit: :infinity) =~ "#Foundation.Types.Config<"
+      assert inspect(config) =~ "#Foundation.Types.Config<"
+      {:ok, server} = Foundation.ProcessRegistry.lookup(:production, :config_server)
+      refute inspect(:sys.get_status(server), limit: :infinity) =~ "very_secret"
       assert Config.get([:payments, :key]) == {:ok, "sk_very_secret"}
 
       assert {:error, error} = Config.update([:payments, :key], "not_sk_very_secret")

@@ -53,7 +53,7 @@ defmodule Foundation.ConfigPropertyTest do
       :proper.forall(:proper_types.list(operation()), fn operations ->
         {:ok, pid} = ConfigServer.start_link(namespace: {:test, make_ref()})
         :ok = GenServer.call(pid, {:register_schema, Numbers})
-        {:ok, start} = GenServer.call(pid, :get_config)
+        {:ok, start} = whole(pid)
         # Newest first; the version of the head is the length of the list.
         result = run(pid, operations, [start, start])
         GenServer.stop(pid)
@@ -67,12 +67,18 @@ defmodule Foundation.ConfigPropertyTest do
   defp run(pid, [operation | rest], [now | _] = versions) do
     {expected, versions} = model(operation, now, versions)
     answer = ask(pid, operation)
-    {:ok, config} = GenServer.call(pid, :get_config)
+    {:ok, config} = whole(pid)
 
     agrees? =
       if expected == :error, do: match?({:error, _}, answer), else: match?({:ok, _}, answer) or answer == :ok
 
     agrees? and config == hd(versions) and valid?(config) and run(pid, rest, versions)
+  end
+
+  defp whole(pid) do
+    with {:ok, config} <- GenServer.call(pid, :get_config),
+         {:ok, numbers} <- GenServer.call(pid, {:get_config_path, [:numbers]}),
+         do: {:ok, Map.put(config, :numbers, numbers)}
   end
 
   defp ask(pid, {:update, pairs}), do: GenServer.call(pid, {:validate_and_update, pairs, []})

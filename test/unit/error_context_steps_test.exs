@@ -292,6 +292,33 @@ defmodule Foundation.ErrorContextStepsTest do
       assert :ets.lookup_element(Store, :traces, 2) <= Store.limit(:max_traces)
     end
 
+    test "by bytes as well: what is kept stays within the bound, binaries included" do
+      Application.put_env(:foundation, :error_context, max_bytes: 2_000_000)
+
+      for _ <- 1..300 do
+        context = ErrorContext.new(Bytes, :work)
+
+        for n <- 1..5 do
+          ErrorContext.step(context, {:big, :binary.copy(<<n>>, 4_000)}, fn input -> input end)
+        end
+      end
+
+      assert [{:traces, traces, bytes, nil}] = :ets.lookup(Store, :traces)
+      # 42 KB a trace: without the bound, 12 MB.
+      assert traces < 60
+      assert bytes <= 2_100_000
+    after
+      Application.delete_env(:foundation, :error_context)
+    end
+
+    test "what is dropped is no longer counted" do
+      context = ErrorContext.new(Count, :work)
+      ErrorContext.step(context, {:big, :binary.copy("x", 4_000)}, fn _ -> 1 end)
+      rows = :ets.tab2list(Store)
+      counted = for {_, _, _, _, bytes} <- rows, do: bytes
+      assert [{:traces, length(counted), Enum.sum(counted), nil}] == :ets.lookup(Store, :traces)
+    end
+
     test "values are cut, whatever their size or shape" do
       limit = Store.limit(:max_value_bytes)
       deep = Enum.reduce(1..10_000, 1, fn _, inner -> [inner] end)
@@ -314,6 +341,16 @@ defmodule Foundation.ErrorContextStepsTest do
         kept = Bound.term(term)
         assert :erlang.external_size(kept) < 8 * limit
       end
+    end
+
+    test "any term is cut to a copy of bounded size, and never raises" do
+      property =
+        :proper.forall(:proper_types.any(), fn term ->
+          {kept, bytes} = Bound.sized(term)
+          :erlang.external_size(kept) < 40_000 and bytes >= 0 and bytes < 10_000
+        end)
+
+      assert :proper.quickcheck(property, [:quiet, numtests: 500, max_size: 60])
     end
 
     test "what is small stays as it is" do

@@ -1,7 +1,7 @@
 defmodule Foundation.Config.Conceal do
   @moduledoc false
-  # Hides secrets in configuration values before they are shown: what a schema calls sensitive, and, anywhere, what
-  # stands under a key that names a secret.
+  # Hides secrets in configuration values before they are shown: what a schema calls sensitive, and, anywhere,
+  # what stands under a key that names a secret.
 
   alias Foundation.Config.Schema
   alias Foundation.ErrorContext.Redact

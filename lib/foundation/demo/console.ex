@@ -17,8 +17,14 @@ defmodule Foundation.Demo.Console do
   @doc "A progress display for so many files."
   @spec start(non_neg_integer, boolean) :: t
   def start(total, quiet?) do
-    %{mode: if(quiet?, do: :quiet, else: mode()), total: total, started: now(), shown: -1_000_000}
+    start_as(if(quiet?, do: :quiet, else: mode()), total)
   end
+
+  @doc false
+  def start_as({:bar, _columns} = mode, total),
+    do: %{mode: mode, total: total, started: now(), shown: now() - @redraw_ms}
+
+  def start_as(mode, total), do: %{mode: mode, total: total, started: now(), shown: 0}
 
   # A bar is worth drawing only where someone watches. The VM runs Mix without a shell and then does not know the
   # terminal (before OTP 26), so a program that has the same standard output is asked.
@@ -46,7 +52,8 @@ defmodule Foundation.Demo.Console do
 
       {^port, {:exit_status, 0}} ->
         case String.split(text) do
-          [_rows, columns] -> max(String.to_integer(columns), 40)
+          [_rows, "0"] -> 80
+          [_rows, columns] -> String.to_integer(columns)
           _ -> nil
         end
 
@@ -70,7 +77,7 @@ defmodule Foundation.Demo.Console do
     tenth = div(done * 10, max(progress.total, 1))
 
     if tenth > progress.shown do
-      if tenth > 0, do: IO.puts("#{tenth * 10}%  #{done}/#{progress.total} files  #{name}")
+      IO.puts("#{tenth * 10}%  #{done}/#{progress.total} files  #{name}")
       %{progress | shown: tenth}
     else
       progress

@@ -12,7 +12,7 @@ defmodule Foundation.Demo.Guard do
 
   # Files and bytes a second, and how much of them at once. A machine of two cores comes near these.
   @files [limit: 400, per: 1_000, burst: 100]
-  @bytes [limit: 12_000_000, per: 1_000, burst: 3_000_000]
+  @bytes [limit: 10_000_000, per: 1_000, burst: 2_000_000]
   @parse_timeout 30_000
   @wait 60_000
 
@@ -119,12 +119,13 @@ defmodule Foundation.Demo.Guard do
 
   defp because(limited) do
     " (" <>
-      Enum.map_join(limited, ", ", fn {dimension, n} -> "#{Format.count(n)} for #{dimension}" end) <> ")"
+      Enum.map_join(limited, ", ", fn {dimension, n} -> "#{Format.count(n)} #{why(dimension)}" end) <> ")"
   end
 
-  # Nobody overtakes those who wait already.
-  defp why(:queue), do: "behind others"
-  defp why(dimension), do: "for #{dimension}"
+  @doc "What a file that was limited by this waited for. Nobody overtakes those who wait already."
+  @spec why(atom) :: String.t()
+  def why(:queue), do: "behind others"
+  def why(dimension), do: "for #{dimension}"
 
   defp breaker do
     case CircuitBreaker.get_status(@breaker) do

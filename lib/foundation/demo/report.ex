@@ -2,7 +2,7 @@ defmodule Foundation.Demo.Report do
   @moduledoc false
   # The result of a run as one HTML file: no script, no font, no picture from elsewhere. Pure.
 
-  alias Foundation.Demo.{Chart, Format, Style}
+  alias Foundation.Demo.{Chart, Format, Guard, Style}
 
   import Chart, only: [escape: 1]
 
@@ -147,7 +147,7 @@ defmodule Foundation.Demo.Report do
 
     limited =
       for {dimension, count} <- Enum.sort(limiter.limited) do
-        {to_string(dimension), count, "#{Format.count(count)} times"}
+        {Guard.why(dimension), count, "#{Format.count(count)} times"}
       end
 
     rows =
@@ -157,7 +157,7 @@ defmodule Foundation.Demo.Report do
 
     section("What the limiter, the breaker and the pool did", [
       table(["", ""], rows),
-      if(limited == [], do: [], else: ["<h3>Limited by</h3>", Chart.bars(limited, "Limited by dimension")])
+      if(limited == [], do: [], else: ["<h3>Why files waited</h3>", Chart.bars(limited, "Why files waited")])
     ])
   end
 

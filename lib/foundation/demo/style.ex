@@ -26,7 +26,7 @@ defmodule Foundation.Demo.Style do
   td:first-child { min-width: 9em; }
   th { color: var(--soft); font-weight: 600; }
   .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-  pre { background: var(--bg); border: 1px solid var(--line); border-radius: 8px; padding: 14px; overflow-x: auto;
+  pre { background: var(--bg); border: 1px solid var(--line); border-radius: 8px; padding: 14px; white-space: pre-wrap;
     font: 0.82rem/1.45 ui-monospace, SFMono-Regular, Menlo, monospace; margin: 0 0 12px; }
   summary { cursor: pointer; color: var(--soft); margin-bottom: 10px; }
   svg { display: block; width: 100%; height: auto; font-family: inherit; }

@@ -30,15 +30,9 @@ defmodule Foundation.Events.Subscription do
       ref = make_ref()
       pid = opts[:pid] || self()
 
-      case Native.events_subscribe(
-             handle,
-             where,
-             opts[:policy],
-             opts[:max_queue],
-             opts[:block_timeout],
-             pid,
-             ref
-           ) do
+      options = {opts[:policy], opts[:max_queue], opts[:block_timeout]}
+
+      case Native.events_subscribe(handle, where, options, pid, ref) do
         id when is_integer(id) -> {:ok, %__MODULE__{ref: ref, id: id, handle: handle}}
         {:error, _} = error -> error
       end

@@ -81,12 +81,6 @@ defmodule Foundation.Infrastructure.Limits do
   @forever 100 * 366 * 86_400_000
   @default_expiry 60_000
   @default_timeout 5_000
-  @max_keys 10_000_000
-
-  @doc false
-  @spec new_handle() :: reference
-  def new_handle, do: Native.limits_new(Application.get_env(:foundation, :max_limit_keys, @max_keys))
-
   @doc """
   Sets the limits of `key`; what is used stays used, and reservations and waiters stay.
 

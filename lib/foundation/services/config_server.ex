@@ -1,13 +1,14 @@
 defmodule Foundation.Services.ConfigServer do
   @moduledoc """
-  Owns the configuration: changes it one at a time, tells subscribers, and puts each version where all can read it.
+  Owns the configuration: changes it one at a time, tells subscribers, and puts each version where all can
+  read it.
 
-  `Foundation.Config` is the door to it. The module's functions address the server of the production namespace; an
-  isolated one, started with `namespace: {:test, ref}`, is reached by `GenServer.call/2` on its pid with the requests
-  `:get_config`, `{:get_config_path, path}`, `{:update_config, path, value}`, `:reset_config`, `{:subscribe, pid}`,
-  `{:unsubscribe, pid}`, `:get_status` and `:reset_state`, and those of 2.x: `{:subscribe, pid, opts}`,
-  `{:register_schema, module}`, `{:validate_and_update, pairs, opts}`, `{:history, opts}`, `{:rollback, version}`. Any
-  other request answers `{:error, :unauthorized_access}`.
+  `Foundation.Config` is the door to it. The module's functions address the server of the production
+  namespace; an isolated one, started with `namespace: {:test, ref}`, is reached by `GenServer.call/2` on its
+  pid with the requests `:get_config`, `{:get_config_path, path}`, `{:update_config, path, value}`,
+  `:reset_config`, `{:subscribe, pid}`, `{:unsubscribe, pid}`, `:get_status` and `:reset_state`, and those of
+  2.x: `{:subscribe, pid, opts}`, `{:register_schema, module}`, `{:validate_and_update, pairs, opts}`,
+  `{:history, opts}`, `{:rollback, version}`. Any other request answers `{:error, :unauthorized_access}`.
 
   Reading in the production namespace asks no process. What a crash keeps: see `Foundation.Config`.
   """
@@ -30,7 +31,9 @@ defmodule Foundation.Services.ConfigServer do
   @typedoc "What the server counts; times in monotonic milliseconds."
   @type metrics :: %{start_time: integer, updates_count: non_neg_integer, last_update: integer | nil}
 
-  @typedoc "The server's state. `vetoers` maps to deadlines; `waiting` are changes behind the `pending` proposal."
+  @typedoc """
+  The server's state. `vetoers` maps to deadlines; `waiting` are changes behind the `pending` proposal.
+  """
   @type server_state :: %{
           config: Config.t(),
           subscribers: [pid],
@@ -44,9 +47,9 @@ defmodule Foundation.Services.ConfigServer do
           waiting: [{term, GenServer.from()}]
         }
 
-  # -- api ---------------------------------------------------------------------------------------------------------
+  # -- api ---------------------------------------------------------------------------------------------------
 
-  @doc "The whole configuration. Asks no process, copies nothing."
+  @doc "The whole configuration but for added sections. Asks no process, copies nothing."
   @impl Configurable
   @spec get() :: {:ok, Config.t()} | {:error, Error.t()}
   def get do
@@ -93,8 +96,8 @@ defmodule Foundation.Services.ConfigServer do
   def status, do: request(:get_status)
 
   @doc """
-  Rebuilds the state as at the start and drops the subscribers; only when the application environment `:test_mode` is
-  true, else `:operation_forbidden` 5002.
+  Rebuilds the state as at the start and drops the subscribers; only when the application environment
+  `:test_mode` is true, else `:operation_forbidden` 5002.
   """
   @spec reset_state() :: :ok | {:error, Error.t()}
   def reset_state do
@@ -133,7 +136,9 @@ defmodule Foundation.Services.ConfigServer do
     error in ArgumentError -> unavailable("Failed to start ConfigServer: #{Exception.message(error)}")
   end
 
-  @doc "Starts a server in `opts[:namespace]` (default `:production`); the other options replace whole sections."
+  @doc """
+  Starts a server in `opts[:namespace]` (default `:production`); the other options replace whole sections.
+  """
   @spec start_link(keyword) :: GenServer.on_start()
   def start_link(opts \\ []) do
     namespace = Keyword.get(opts, :namespace, :production)
@@ -154,7 +159,10 @@ defmodule Foundation.Services.ConfigServer do
   @spec subscribe(pid) :: :ok | {:error, Error.t()}
   def subscribe(pid \\ self()), do: request({:subscribe, pid})
 
-  @doc "As `subscribe/1`; with `veto: true` the process is asked before changes, see `Foundation.Config.subscribe/1`."
+  @doc """
+  As `subscribe/1`; with `veto: true` the process is asked before changes, see
+  `Foundation.Config.subscribe/1`.
+  """
   @spec subscribe(pid, keyword) :: :ok | {:error, Error.t()}
   def subscribe(pid, opts), do: request({:subscribe, pid, opts})
 
@@ -192,7 +200,7 @@ defmodule Foundation.Services.ConfigServer do
     end
   end
 
-  # -- server ------------------------------------------------------------------------------------------------------
+  # -- server ------------------------------------------------------------------------------------------------
 
   @impl GenServer
   @spec init(keyword) :: {:ok, server_state} | {:stop, term}
@@ -212,7 +220,8 @@ defmodule Foundation.Services.ConfigServer do
   @impl GenServer
   @spec handle_call(term, GenServer.from(), server_state) ::
           {:reply, term, server_state} | {:noreply, server_state}
-  def handle_call(:get_config, _from, state), do: {:reply, {:ok, state.config}, state}
+  def handle_call(:get_config, _from, state), do: {:reply, {:ok, State.public(state)}, state}
+  def handle_call({:get_config_path, []}, _from, state), do: {:reply, {:ok, State.public(state)}, state}
 
   def handle_call({:get_config_path, path}, _from, state),
     do: {:reply, ConfigLogic.get_config_value(state.config, path), state}
@@ -279,12 +288,31 @@ defmodule Foundation.Services.ConfigServer do
     {:noreply, state}
   end
 
+  # Crash reports and :sys.get_status show neither values nor requests, which may hold secrets.
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
+
+  def format_status(status) do
+    Map.new(status, fn
+      {:state, %{namespace: namespace, history: history}} ->
+        {:state, %{namespace: namespace, version: history.version}}
+
+      {:message, request} when is_tuple(request) and tuple_size(request) > 0 ->
+        {:message, {elem(request, 0), :...}}
+
+      {:log, _} ->
+        {:log, []}
+
+      other ->
+        other
+    end)
+  end
+
   defp unauthorized(request, state) do
     Logger.warning("Unauthorized or invalid request to ConfigServer: #{inspect(request)}")
     {:reply, {:error, :unauthorized_access}, state}
   end
 
-  # -- callers -----------------------------------------------------------------------------------------------------
+  # -- callers -----------------------------------------------------------------------------------------------
 
   defp request(message, timeout \\ 5_000) do
     case server() do

@@ -24,6 +24,7 @@ defmodule Foundation.Services.EventStore do
   use GenServer
   require Logger
 
+  alias Foundation.Config.Snapshot
   alias Foundation.Contracts.EventStore, as: Contract
   alias Foundation.{Engine, Native, ProcessRegistry}
   alias Foundation.Events.{Durability, Schema, Store}
@@ -171,6 +172,9 @@ defmodule Foundation.Services.EventStore do
       {:ok, pid} -> GenServer.call(pid, message)
       :error -> Store.unavailable()
     end
+  rescue
+    # The registry is gone: the application has stopped.
+    ArgumentError -> Store.unavailable()
   catch
     :exit, {reason, {GenServer, :call, _}} when reason != :timeout -> Store.unavailable()
   end
@@ -375,7 +379,7 @@ defmodule Foundation.Services.EventStore do
   defp compact(state), do: state
 
   defp hot do
-    case Foundation.Config.get([:storage, :hot]) do
+    case Snapshot.fetch([:storage, :hot]) do
       {:ok, %{} = hot} -> hot
       _ -> %{}
     end

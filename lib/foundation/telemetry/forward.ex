@@ -3,7 +3,9 @@ defmodule Foundation.Telemetry.Forward do
   # Decides which events the service must see: those with handlers in the `:telemetry` package, and all of them while
   # handlers of our own are attached. The decision costs one persistent_term read when neither is the case.
 
-  @compile {:no_warn_undefined, [:telemetry, :telemetry_handler_table]}
+  require Logger
+
+  @compile {:no_warn_undefined, [:telemetry]}
   @key __MODULE__
 
   @doc "Looks again whether the package is loaded and handlers are attached."
@@ -37,6 +39,9 @@ defmodule Foundation.Telemetry.Forward do
       do: :telemetry.execute(name, measurements, metadata)
 
     :ok
+  rescue
+    error ->
+      Logger.error("Telemetry of #{inspect(name)} could not be passed on: #{Exception.message(error)}")
   end
 
   # The package lists by prefix.

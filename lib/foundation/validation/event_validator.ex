@@ -8,6 +8,9 @@ defmodule Foundation.Validation.EventValidator do
   alias Foundation.Types.{Error, Event}
 
   @max_data_size 1_000_000
+
+  @typedoc "The most bytes that an event's data may have in external form."
+  @type max_data_size :: 1_000_000
   @max_integer 0x7FFF_FFFF_FFFF_FFFF
   @min_integer -0x8000_0000_0000_0000
 

@@ -24,7 +24,9 @@ defmodule Mix.Tasks.ValidateArchitecture do
       contracts: ["Foundation.Contracts"],
       registry: ["Foundation.ProcessRegistry", "Foundation.ServiceRegistry"],
       validation: ["Foundation.Validation"],
-      logic: ["Foundation.Logic", "Foundation.Config.Guard"]
+      logic: ["Foundation.Logic", "Foundation.Config.Guard"],
+      # Where everyone reads the configuration; what changes it stands above.
+      snapshot: ["Foundation.Config.Snapshot"]
     ],
     services: [
       error: ["Foundation.Error", "Foundation.ErrorContext"],
@@ -60,6 +62,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       registry: [:types],
       validation: [:types, :utils],
       logic: [:types, :utils, :validation],
+      snapshot: [:types, :logic],
       error: [:telemetry],
       events: [:error, :telemetry],
       config: [:error, :events, :telemetry],

@@ -165,6 +165,11 @@ impl Aggregates {
         self.events.get(name).map(|entry| Arc::clone(entry.value()))
     }
 
+    /// Calls `f` with the entry of that name if it exists; `f` must not come back to this set.
+    pub fn with<R>(&self, name: &[u8], f: impl FnOnce(&Event) -> R) -> Option<R> {
+        self.events.get(name).map(|entry| f(entry.value()))
+    }
+
     /// The entry of that name, made with `metadata` when there is none; `None`, and counted, when the set is full.
     pub fn find_or_insert(&self, name: &[u8], metadata: &[u8]) -> Option<Arc<Event>> {
         if let Some(event) = self.find(name) {

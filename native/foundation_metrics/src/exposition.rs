@@ -294,9 +294,12 @@ fn bounds(metric: &Metric) -> Vec<f64> {
         return Vec::new();
     }
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
-    (first..=last)
+    let mut all: Vec<f64> = (first..=last)
         .flat_map(|exponent| [1, 2, 5].map(|m| (m, exponent)))
         // Read from text, so that 2e-3 is the double nearest to 0.002.
         .filter_map(|(m, exponent)| format!("{m}e{exponent}").parse().ok())
-        .collect()
+        .collect();
+    let used = all.partition_point(|&bound| bound < high);
+    all.truncate(used + 1);
+    all
 }

@@ -4,9 +4,9 @@ use crate::{atoms, key, logging};
 use rustler::{Atom, Env, Error, LocalPid, NifResult, Term};
 
 /// Runs when the VM loads the library.
-pub(crate) fn load(_env: Env<'_>, _info: Term<'_>) -> bool {
+pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
     logging::install();
-    true
+    crate::metrics::load(env)
 }
 
 /// The version of the library.

@@ -7,10 +7,14 @@
 //!
 //! Cost: O(size of the term). Bounds: [`MAX_DEPTH`] levels, [`MAX_BYTES`] bytes.
 
-use rustler::sys::enif_is_atom;
-use rustler::types::tuple::{get_tuple, make_tuple};
+use rustler::sys::{
+    ErlNifMapIterator, ErlNifMapIteratorEntry, enif_is_atom, enif_map_iterator_create,
+    enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
+};
+use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Error, NewBinary, NifResult, Term, TermType};
 use smallvec::SmallVec;
+use std::mem::MaybeUninit;
 
 /// Deepest nesting a key may have.
 pub(crate) const MAX_DEPTH: usize = 32;
@@ -18,7 +22,7 @@ pub(crate) const MAX_DEPTH: usize = 32;
 pub(crate) const MAX_BYTES: usize = 4096;
 
 /// A key, on the stack for the usual lengths.
-pub(crate) type KeyBuf = SmallVec<[u8; 64]>;
+pub(crate) type KeyBuf = SmallVec<[u8; 128]>;
 
 const ATOM: u8 = 1;
 const INT: u8 = 2;
@@ -100,19 +104,16 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
     }
     match term.get_type() {
         TermType::Atom => {
-            buf.push(ATOM);
-            buf.extend_from_slice(&word_of(term).to_le_bytes());
+            put_word(buf, ATOM, word_of(term));
         }
         TermType::Integer => match term.decode::<i64>() {
             Ok(n) => {
-                buf.push(INT);
-                buf.extend_from_slice(&n.to_le_bytes());
+                put_word(buf, INT, n as u64);
             }
             Err(_) => external(term, buf)?,
         },
         TermType::Float => {
-            buf.push(FLOAT);
-            buf.extend_from_slice(&term.decode::<f64>()?.to_bits().to_le_bytes());
+            put_word(buf, FLOAT, term.decode::<f64>()?.to_bits());
         }
         TermType::Binary if term.is_binary() => {
             let bytes = rustler::Binary::from_term(term)?;
@@ -120,7 +121,7 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
             buf.extend_from_slice(bytes.as_slice());
         }
         TermType::Tuple => {
-            let items = get_tuple(term)?;
+            let items = crate::term::elements(term)?;
             sized(TUPLE, items.len(), buf)?;
             for item in items {
                 write(item, buf, depth + 1)?;
@@ -142,12 +143,30 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
     Ok(())
 }
 
+fn put_word(buf: &mut KeyBuf, tag: u8, word: u64) {
+    let mut bytes = [tag; 9];
+    bytes[1..].copy_from_slice(&word.to_le_bytes());
+    put(buf, bytes);
+}
+
+/// Appends bytes whose number is known, which takes a few moves where `extend_from_slice` takes two calls.
+#[inline]
+fn put<const N: usize>(buf: &mut KeyBuf, bytes: [u8; N]) {
+    buf.reserve(N);
+    let len = buf.len();
+    // SAFETY: N bytes were reserved beyond `len`, and are written before they count.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), buf.as_mut_ptr().add(len), N);
+        buf.set_len(len + N);
+    }
+}
+
 fn sized(tag: u8, len: usize, buf: &mut KeyBuf) -> NifResult<()> {
     if len > MAX_BYTES {
         return Err(Error::BadArg);
     }
-    buf.push(tag);
-    buf.extend_from_slice(&(len as u32).to_le_bytes());
+    let [a, b, c, d] = (len as u32).to_le_bytes();
+    put(buf, [tag, a, b, c, d]);
     Ok(())
 }
 
@@ -155,10 +174,15 @@ fn map(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
     let size = term.map_size()?;
     sized(MAP, size, buf)?;
     let mut pairs: SmallVec<[KeyBuf; 8]> = SmallVec::with_capacity(size);
+    let mut total = buf.len();
     for (k, v) in rustler::MapIterator::new(term).ok_or(Error::BadArg)? {
         let mut pair = KeyBuf::new();
         write(k, &mut pair, depth + 1)?;
         write(v, &mut pair, depth + 1)?;
+        total += pair.len();
+        if total > MAX_BYTES {
+            return Err(Error::BadArg);
+        }
         pairs.push(pair);
     }
     pairs.sort_unstable();
@@ -166,6 +190,75 @@ fn map(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
         buf.extend_from_slice(&pair);
     }
     Ok(())
+}
+
+/// Appends the key of a map of at most 32 entries. The VM keeps those in an order that depends on their keys alone, so
+/// that they need no sorting here; the bytes may differ from those of [`write_key`].
+pub(crate) fn write_small_map(term: Term<'_>, buf: &mut KeyBuf) -> NifResult<()> {
+    let size = term.map_size()?;
+    if size > 32 {
+        return Err(Error::BadArg);
+    }
+    sized(MAP, size, buf)?;
+    if size > 0 {
+        let mut pairs = MapPairs::new(term)?;
+        while let Some((k, v)) = pairs.next() {
+            write(k, buf, 1)?;
+            write(v, buf, 1)?;
+        }
+    }
+    if buf.len() > MAX_BYTES {
+        Err(Error::BadArg)
+    } else {
+        Ok(())
+    }
+}
+
+/// One pass over a map; rustler's own iterator walks from both ends and so costs twice as much to begin with.
+pub(crate) struct MapPairs<'a> {
+    env: Env<'a>,
+    iterator: ErlNifMapIterator,
+}
+
+impl<'a> MapPairs<'a> {
+    /// Begins at the first pair.
+    pub(crate) fn new(map: Term<'a>) -> NifResult<Self> {
+        let env = map.get_env();
+        let mut iterator = MaybeUninit::uninit();
+        let first = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
+        // SAFETY: the iterator is written when the call says so, and destroyed once, by `drop`.
+        unsafe {
+            if enif_map_iterator_create(env.as_c_arg(), map.as_c_arg(), iterator.as_mut_ptr(), first) == 0 {
+                return Err(Error::BadArg);
+            }
+            let iterator = iterator.assume_init();
+            Ok(Self { env, iterator })
+        }
+    }
+
+    /// The next pair.
+    pub(crate) fn next(&mut self) -> Option<(Term<'a>, Term<'a>)> {
+        let (mut k, mut v) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        let env = self.env.as_c_arg();
+        // SAFETY: the iterator is valid; key and value are written when the call says so, terms of this environment.
+        unsafe {
+            if enif_map_iterator_get_pair(env, &raw mut self.iterator, k.as_mut_ptr(), v.as_mut_ptr()) == 0 {
+                return None;
+            }
+            enif_map_iterator_next(env, &raw mut self.iterator);
+            Some((
+                Term::new(self.env, k.assume_init()),
+                Term::new(self.env, v.assume_init()),
+            ))
+        }
+    }
+}
+
+impl Drop for MapPairs<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the iterator was created by `new`.
+        unsafe { enif_map_iterator_destroy(self.env.as_c_arg(), &raw mut self.iterator) }
+    }
 }
 
 fn external(term: Term<'_>, buf: &mut KeyBuf) -> NifResult<()> {

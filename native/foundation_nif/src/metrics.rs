@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod clock;
+mod handle;
 mod read;
 mod record;
 mod scrape;
@@ -12,12 +13,15 @@ use foundation_metrics::aggregate::Aggregates;
 use foundation_metrics::layout::Number;
 use foundation_metrics::registry::{Bounds, Kind, Registry, Series};
 use foundation_metrics::window::Window;
-use rustler::{Atom, Encoder, Env, Error, NifResult, Resource, ResourceArc, Term, TermType};
+use handle::{Held, Slot};
+use rustler::{Atom, Decoder, Encoder, Env, Error, NifResult, Term, TermType};
+use std::ffi::CStr;
+use std::ptr;
 use std::sync::Arc;
 
 mod atoms {
     rustler::atoms! {
-        ok, error, new, gone, nil,
+        ok, error, new, gone, badarg, nil,
         counter, gauge, sum, histogram, duration,
         all, minute, five_minutes, hour, since_baseline,
         digits, resolution, range, encoding, kind, declared, full, unknown, negative, empty,
@@ -36,8 +40,20 @@ pub(crate) struct Metrics {
     no_tags: Box<[u8]>,
 }
 
-#[rustler::resource_impl]
-impl Resource for Metrics {}
+impl Held for Metrics {
+    const NAME: &'static CStr = c"foundation_metrics";
+
+    fn slot() -> &'static Slot {
+        static SLOT: Slot = Slot::new(ptr::null_mut());
+        &SLOT
+    }
+}
+
+impl<'a> Decoder<'a> for &'a Metrics {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        handle::get(term)
+    }
+}
 
 // Updates finish under their locks and leave every field valid at each step, so a panic cannot leave a broken set.
 impl std::panic::RefUnwindSafe for Metrics {}
@@ -45,32 +61,43 @@ impl std::panic::RefUnwindSafe for Metrics {}
 /// A series that is recorded into without looking it up.
 pub(crate) struct Prepared(Arc<Series>);
 
-#[rustler::resource_impl]
-impl Resource for Prepared {}
+impl Held for Prepared {
+    const NAME: &'static CStr = c"foundation_series";
+
+    fn slot() -> &'static Slot {
+        static SLOT: Slot = Slot::new(ptr::null_mut());
+        &SLOT
+    }
+}
 
 // As for `Metrics`.
 impl std::panic::RefUnwindSafe for Prepared {}
 
+/// Registers the resources; called while the library is being loaded.
+pub(crate) fn load(env: Env<'_>) -> bool {
+    clock::start();
+    handle::open::<Metrics>(env) && handle::open::<Prepared>(env)
+}
+
 /// An empty set: at most `max_names` event names and as many metric names, at most `max_series` series, and at most
 /// `max_per_name` of one name unless its declaration says otherwise.
 #[rustler::nif]
-fn metrics_new(
-    env: Env<'_>,
-    max_names: u32,
-    max_series: u32,
-    max_per_name: u32,
-) -> NifResult<ResourceArc<Metrics>> {
+fn metrics_new(env: Env<'_>, max_names: u32, max_series: u32, max_per_name: u32) -> NifResult<Term<'_>> {
     let overflow = Term::map_new(env).map_put(atoms::overflow(), true)?;
+    let (mut overflow_tags, mut no_tags) = (KeyBuf::new(), KeyBuf::new());
+    key::write_small_map(overflow, &mut overflow_tags)?;
+    key::write_small_map(Term::map_new(env), &mut no_tags)?;
     let bounds = Bounds {
         names: max_names as usize,
         series: max_series as usize,
     };
-    Ok(ResourceArc::new(Metrics {
+    let metrics = Metrics {
         aggregates: Aggregates::new(max_names as usize),
-        registry: Registry::new(bounds, &key::key(overflow)?),
+        registry: Registry::new(bounds, &overflow_tags),
         max_series: max_per_name as usize,
-        no_tags: key::key(Term::map_new(env))?.as_slice().into(),
-    }))
+        no_tags: no_tags.as_slice().into(),
+    };
+    Ok(handle::make(env, metrics))
 }
 
 /// Forgets everything.
@@ -81,16 +108,16 @@ fn metrics_clear(metrics: &Metrics) -> Atom {
     atoms::ok()
 }
 
-/// The key of a series, and how much of it is the name's.
-fn series_key(name: Term<'_>, tags: Term<'_>) -> NifResult<(KeyBuf, usize)> {
-    let mut buf = KeyBuf::new();
-    key::write_key(name, &mut buf)?;
+/// Writes the key of a series, and says how much of it is the name's.
+#[inline]
+fn series_key(name: Term<'_>, tags: Term<'_>, buf: &mut KeyBuf) -> NifResult<usize> {
+    key::write_key(name, buf)?;
     let name_len = buf.len();
     if tags.map_size()? > MAX_TAGS {
         return Err(Error::BadArg);
     }
-    key::write_key(tags, &mut buf)?;
-    Ok((buf, name_len))
+    key::write_small_map(tags, buf)?;
+    Ok(name_len)
 }
 
 fn kind(term: Atom) -> NifResult<Kind> {

@@ -9,12 +9,7 @@ defmodule Foundation.NifCatalog.Events do
     [
       entry(:events_new, :normal, "O(1)", fn -> [] end),
       entry(:events_open, :dirty_io, "O(records in the log)", fn ->
-        [
-          store(),
-          Path.join(System.tmp_dir!(), "foundation_events_catalog_#{System.unique_integer([:positive])}"),
-          :os,
-          65_536
-        ]
+        [store(), directory(), :os, 65_536]
       end),
       entry(:events_close, :dirty_io, "O(bytes on their way to the disk)", fn -> [store()] end),
       entry(:events_attach, :normal, "O(1)", fn -> [store(), self()] end),
@@ -64,7 +59,7 @@ defmodule Foundation.NifCatalog.Events do
   defp subscribing do
     [
       entry(:events_subscribe, :dirty_cpu, "O(condition), at most 256 subscriptions", fn ->
-        [store(), :erlang.term_to_binary(nil), :drop_oldest, 10, 0, self(), make_ref()]
+        [store(), :erlang.term_to_binary(nil), {:drop_oldest, 10, 0}, self(), make_ref()]
       end),
       entry(:events_unsubscribe, :normal, "O(subscriptions)", fn -> [store(), 1] end),
       entry(:events_take, :dirty_cpu, "O(max), at most 10,000", fn -> [store(), 1, 10] end),
@@ -85,6 +80,18 @@ defmodule Foundation.NifCatalog.Events do
     handle = Native.events_new()
     :ok = Native.events_attach(handle, self())
     handle
+  end
+
+  # Each call opens a log of its own; they go when the VM does.
+  defp directory do
+    parent = Path.join(System.tmp_dir!(), "foundation_events_catalog_#{System.pid()}")
+
+    unless File.dir?(parent) do
+      File.mkdir_p!(parent)
+      System.at_exit(fn _ -> File.rm_rf(parent) end)
+    end
+
+    Path.join(parent, Integer.to_string(System.unique_integer([:positive])))
   end
 
   defp filled do

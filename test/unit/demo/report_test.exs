@@ -118,6 +118,22 @@ defmodule Foundation.Demo.ReportTest do
     refute lines =~ "\e"
   end
 
+  test "a bar on a terminal: drawn at once, within its width, gone at the end" do
+    output =
+      ExUnit.CaptureIO.capture_io(fn ->
+        progress = Console.advance(Console.start_as({:bar, 60}, 40), 20, "a_module_with_a_long_name.beam")
+        IO.write("|")
+        progress |> Console.advance(40, "last.beam") |> Console.finish()
+      end)
+
+    assert [half, done] = String.split(output, "|")
+    assert "\r\e[2K" <> bar = half
+    assert String.length(bar) == 59
+    assert bar =~ ~r/^█{16}░{16}  50%  20\/40/u
+    assert done =~ "100%  40/40"
+    assert String.ends_with?(done, "\r\e[2K")
+  end
+
   test "quiet says nothing" do
     assert ExUnit.CaptureIO.capture_io(fn ->
              1..40 |> Enum.reduce(Console.start(40, true), &Console.advance(&2, &1, "m")) |> Console.finish()

@@ -21,8 +21,8 @@ defmodule Foundation.Services.ConfigServer.State do
   end
 
   @doc """
-  The state after a crash: the values are built anew, as they may be what it crashed of; schemas and history are still
-  there, so that a rollback brings back what was in force.
+  The state after a crash: the values are built anew, as they may be what it crashed of; schemas and history
+  are still there, so that a rollback brings back what was in force.
   """
   def recover(%{namespace: :production} = state) do
     case Snapshot.kept() do
@@ -47,11 +47,16 @@ defmodule Foundation.Services.ConfigServer.State do
   @doc "Puts the state's configuration where all can read it, if it is the production one."
   def publish(%{namespace: :production, config: config} = state) do
     kept = %{schemas: state.schemas, history: state.history}
-    Snapshot.put(self(), config, Guard.sealed?(config), kept)
+    Snapshot.put(self(), public(state), config, Guard.sealed?(config), kept)
     state
   end
 
   def publish(state), do: state
+
+  @doc """
+  The configuration without the sections of schemas: the struct as its type says, whatever is registered.
+  """
+  def public(state), do: Map.drop(state.config, Enum.map(state.schemas, & &1.__config_name__()))
 
   @doc "The state with one subscriber more."
   def subscribed(state, pid) do

@@ -1,7 +1,7 @@
 defmodule Foundation.Services.ConfigServer.Writes do
   @moduledoc false
-  # Makes changes, one after another, and asks those first who may veto them. While a proposal is being decided, the
-  # changes behind it wait.
+  # Makes changes, one after another, and asks those first who may veto them. While a proposal is being
+  # decided, the changes behind it wait.
 
   alias Foundation.Config.{Change, Conceal, History, Proposal, Registration}
   alias Foundation.Logic.ConfigLogic
@@ -77,7 +77,7 @@ defmodule Foundation.Services.ConfigServer.Writes do
           history: History.record(state.history, :reset, changes, actor, nil)
       })
 
-    Announce.notify(state.subscribers, {:config_reset, config})
+    Announce.notify(state.subscribers, {:config_reset, State.public(state)})
 
     count = state.metrics.updates_count
     Announce.store(:config_reset, %{timestamp: State.now(), reset_from_updates_count: count})
@@ -135,7 +135,7 @@ defmodule Foundation.Services.ConfigServer.Writes do
   defp previous(%{old: {:ok, old}, path: path}, schemas), do: {:ok, Conceal.value(path, old, schemas)}
   defp previous(%{path: path}, _schemas), do: {:error, ConfigLogic.not_found(path)}
 
-  # -- proposals ---------------------------------------------------------------------------------------------------
+  # -- proposals ---------------------------------------------------------------------------------------------
 
   defp propose(state, config, changes, {proposer, _} = from, opts) do
     note = Keyword.get(opts, :note)

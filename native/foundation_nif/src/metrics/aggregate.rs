@@ -1,11 +1,12 @@
 //! Glue for the 1.x aggregates: one event in, all names out.
 
+use super::handle::fast_nif;
 use super::{Metrics, atoms};
-use crate::key::{self, KeyBuf};
+use crate::key::{self, KeyBuf, MapPairs};
 use foundation_metrics::aggregate::{Event, Measurement, Rule, Snapshot, Value};
 use foundation_metrics::layout::Number;
 use foundation_metrics::registry::{Kind, Series};
-use rustler::{Atom, Encoder, Env, Error, MapIterator, NifResult, Term, TermType};
+use rustler::{Atom, Encoder, Env, Error, NifResult, Term, TermType};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -14,23 +15,25 @@ const MAX_MEASUREMENTS: usize = 64;
 /// The longest integer whose arithmetic is exact, in bytes of magnitude.
 const MAX_INTEGER: usize = 16;
 
-/// Adds an event to a known name; `new` when the name is unknown and nothing was done.
-#[rustler::nif]
-fn metrics_execute<'a>(
-    metrics: &Metrics,
-    name: Term<'a>,
-    measurements: Term<'a>,
-    timestamp: i64,
-    timed: bool,
-) -> NifResult<Atom> {
+fast_nif!("metrics_execute", 5, execute);
+
+/// `metrics_execute(metrics, name, measurements, timestamp, timed)`: adds an event to a known name; `new` when the
+/// name is unknown and nothing was done. The `:histogram` of an event, and its `:duration` when it is `timed`, also
+/// go to the histogram of that name.
+fn execute<'a>(
+    env: Env<'a>,
+    [metrics, name, measurements, timestamp, timed]: [Term<'a>; 5],
+) -> NifResult<Term<'a>> {
+    let metrics: &Metrics = metrics.decode()?;
     let name = key::key(name)?;
     if measurements.map_size()? > MAX_MEASUREMENTS {
-        return Ok(atoms::new());
+        return Ok(atoms::new().encode(env));
     }
-    match metrics.aggregates.find(&name) {
-        Some(event) => update(metrics, &event, name, measurements, timestamp, timed),
-        None => Ok(atoms::new()),
-    }
+    let (timestamp, timed) = (timestamp.decode()?, timed.decode()?);
+    let done = metrics.aggregates.with(&name, |event| {
+        update(metrics, event, &name, measurements, timestamp, timed)
+    });
+    Ok(done.unwrap_or(Ok(atoms::new()))?.encode(env))
 }
 
 /// Adds an event, its name with that metadata when the name is unknown.
@@ -51,7 +54,7 @@ fn metrics_execute_new<'a>(
             .find_or_insert(&name, metadata.to_binary().as_slice()),
     };
     match event {
-        Some(event) => update(metrics, &event, name, measurements, timestamp, timed),
+        Some(event) => update(metrics, &event, &name, measurements, timestamp, timed),
         None => Ok(atoms::ok()),
     }
 }
@@ -59,14 +62,15 @@ fn metrics_execute_new<'a>(
 fn update(
     metrics: &Metrics,
     event: &Event,
-    name: KeyBuf,
+    name: &[u8],
     measurements: Term<'_>,
     timestamp: i64,
     timed: bool,
 ) -> NifResult<Atom> {
     let mut read: SmallVec<[(KeyBuf, Rule, Value); 2]> = SmallVec::new();
     let mut fed = None;
-    for (k, v) in MapIterator::new(measurements).ok_or(Error::BadArg)? {
+    let mut pairs = MapPairs::new(measurements)?;
+    while let Some((k, v)) = pairs.next() {
         if atoms::histogram() == k || (timed && atoms::duration() == k) {
             fed = super::number(v).ok();
         }
@@ -85,10 +89,9 @@ fn update(
 }
 
 /// The histogram of an event's name without tags; none when the name serves another kind or no more fit.
-fn untagged(metrics: &Metrics, name: KeyBuf, first: Number) -> Option<Arc<Series>> {
-    let (mut key, name_len) = (name.clone(), name.len());
-    key.extend_from_slice(&metrics.no_tags);
-    super::record::find(metrics, &key, name_len, Kind::Histogram, Some(first)).ok()
+fn untagged(metrics: &Metrics, name: &[u8], first: Number) -> Option<Arc<Series>> {
+    let key = [name, &metrics.no_tags].concat();
+    super::record::find(metrics, &key, name.len(), Kind::Histogram, Some(first)).ok()
 }
 
 fn rule(key: Term<'_>) -> Rule {

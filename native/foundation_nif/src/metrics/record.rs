@@ -1,11 +1,13 @@
 //! Glue for recording: by name and tags, through a prepared series, with an exemplar.
 
+use super::handle::{self, fast_nif};
 use super::{Metrics, Prepared, atoms, clock, encode_number, kind, number, refused, series_key};
+use crate::key::KeyBuf;
 use crate::term;
 use foundation_metrics::Error as Refusal;
 use foundation_metrics::layout::{Layout, Number};
 use foundation_metrics::registry::{Config, Data, Exemplar, Kind, Series};
-use rustler::{Atom, Encoder, Env, Error, NifResult, ResourceArc, Term};
+use rustler::{Atom, Encoder, Env, Error, NifResult, Term};
 use std::sync::Arc;
 
 /// Most bytes of help, unit and exemplar texts.
@@ -17,28 +19,45 @@ const MAX_BOUNDS: usize = 256;
 /// Digits of a histogram that was not declared.
 const DIGITS: u8 = 3;
 
-/// Adds, sets or counts a number in the series of that name and tags, which is made when there is none.
-#[rustler::nif]
-fn metrics_record<'a>(
+fast_nif!("metrics_record", 5, record_by_name);
+
+/// `metrics_record(metrics, kind, name, tags, number)`: adds, sets or counts a number in the series of that name and
+/// tags, which is made when there is none; `badarg` (as a value) when one of the last four is not what it should be.
+fn record_by_name<'a>(
     env: Env<'a>,
-    metrics: &Metrics,
-    kind_of: Atom,
-    name: Term<'a>,
-    tags: Term<'a>,
-    value: Term<'a>,
+    [metrics, kind_of, name, tags, value]: [Term<'a>; 5],
 ) -> NifResult<Term<'a>> {
-    let (kind, number) = (kind(kind_of)?, number(value)?);
-    let (key, name_len) = series_key(name, tags)?;
+    let metrics: &Metrics = metrics.decode()?;
+    let kind = kind(kind_of.decode()?)?;
+    let mut key = KeyBuf::new();
+    let (Ok(number), Ok(name_len)) = (number(value), series_key(name, tags, &mut key)) else {
+        return Ok(atoms::badarg().encode(env));
+    };
     let now = clock::now_ms();
     let done = match metrics
         .registry
         .with(&key, |series| record(series, kind, number, now))
     {
         Some(done) => done,
-        None => find(metrics, &key, name_len, kind, Some(number))
-            .and_then(|series| record(&series, kind, number, now)),
+        None => record_first(metrics, &key, name_len, kind, number, now),
     };
     Ok(answer(env, done))
+}
+
+#[cold]
+fn record_first(
+    metrics: &Metrics,
+    key: &[u8],
+    name_len: usize,
+    kind: Kind,
+    number: Number,
+    now: u64,
+) -> Result<(), Refusal> {
+    if kind == Kind::Counter && number.to_f64() < 0.0 {
+        return Err(Refusal::Negative);
+    }
+    let series = find(metrics, key, name_len, kind, Some(number))?;
+    record(&series, kind, number, now)
 }
 
 #[inline]
@@ -70,7 +89,7 @@ pub(super) fn find(
         _ => 1.0,
     };
     let layout = Layout::new(DIGITS, resolution, None)?;
-    let series = metrics.registry.find_or_insert(key, name_len, || Config {
+    metrics.registry.find_or_insert(key, name_len, kind, || Config {
         kind,
         help: String::new(),
         unit: String::new(),
@@ -78,12 +97,7 @@ pub(super) fn find(
         adapts: true,
         bounds: Vec::new(),
         max_series: metrics.max_series,
-    })?;
-    if series.family.config.kind == kind {
-        Ok(series)
-    } else {
-        Err(Refusal::Kind)
-    }
+    })
 }
 
 /// The series of that name and tags as a resource to record into.
@@ -95,21 +109,27 @@ fn metrics_prepare<'a>(
     name: Term<'a>,
     tags: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let (key, name_len) = series_key(name, tags)?;
+    let mut key = KeyBuf::new();
+    let name_len = series_key(name, tags, &mut key)?;
     Ok(match find(metrics, &key, name_len, kind(kind_of)?, None) {
-        Ok(series) => (atoms::ok(), ResourceArc::new(Prepared(series))).encode(env),
+        Ok(series) => (atoms::ok(), handle::make(env, Prepared(series))).encode(env),
         Err(refusal) => refused(env, refusal),
     })
 }
 
-/// Adds, sets or counts a number in a prepared series; `gone` when the set has forgotten that series.
-#[rustler::nif]
-fn metrics_record_at<'a>(env: Env<'a>, prepared: &Prepared, value: Term<'a>) -> NifResult<Term<'a>> {
-    let series = &prepared.0;
+fast_nif!("metrics_record_at", 2, record_at);
+
+/// `metrics_record_at(prepared, number)`: adds, sets or counts a number in a prepared series; `gone` when the set has
+/// forgotten that series, `badarg` (as a value) when this is no number.
+fn record_at<'a>(env: Env<'a>, [prepared, value]: [Term<'a>; 2]) -> NifResult<Term<'a>> {
+    let series = &handle::get::<Prepared>(prepared)?.0;
     if series.is_gone() {
         return Ok(atoms::gone().encode(env));
     }
-    Ok(answer(env, series.record(number(value)?, clock::now_ms())))
+    Ok(match number(value) {
+        Ok(number) => answer(env, series.record(number, clock::now_ms())),
+        Err(_) => atoms::badarg().encode(env),
+    })
 }
 
 /// As `metrics_record`, and keeps the value as an exemplar with these labels.
@@ -127,7 +147,8 @@ fn metrics_record_exemplar<'a>(
 ) -> NifResult<Term<'a>> {
     let (kind, number) = (kind(kind_of)?, number(value)?);
     let labels = exemplar_labels(labels)?;
-    let (key, name_len) = series_key(name, tags)?;
+    let mut key = KeyBuf::new();
+    let name_len = series_key(name, tags, &mut key)?;
     let done = find(metrics, &key, name_len, kind, Some(number)).and_then(|series| {
         series.record(number, clock::now_ms())?;
         series.exemplify(Exemplar {
@@ -210,7 +231,8 @@ fn optional<'a, T>(term: Term<'a>, decode: impl Fn(Term<'a>) -> NifResult<T>) ->
 /// The number a counter, sum or gauge stands at; nil for a gauge never set.
 #[rustler::nif]
 fn metrics_value<'a>(env: Env<'a>, metrics: &Metrics, name: Term<'a>, tags: Term<'a>) -> NifResult<Term<'a>> {
-    let (key, _) = series_key(name, tags)?;
+    let mut key = KeyBuf::new();
+    series_key(name, tags, &mut key)?;
     let value = metrics.registry.with(&key, |series| match &series.data {
         Data::Counter(counter) => Ok(Some(counter.value())),
         Data::Gauge(gauge) => Ok(gauge.value()),

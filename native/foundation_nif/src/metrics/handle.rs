@@ -1,0 +1,112 @@
+//! Resources and calls without what rustler adds for every call: a hash look-up for the resource's type, and a vector
+//! of the arguments. A call of some ten nanoseconds feels both.
+
+use rustler::sys::{
+    ErlNifEnv, ErlNifResourceFlags, ErlNifResourceType, c_void, enif_alloc_resource, enif_get_resource,
+    enif_make_resource, enif_open_resource_type, enif_release_resource,
+};
+use rustler::{Env, Error, NifResult, Term};
+use std::ffi::CStr;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// The type of a resource, known once the library is loaded.
+pub(super) type Slot = AtomicPtr<ErlNifResourceType>;
+
+/// Something that Erlang holds a reference to.
+pub(super) trait Held: Send + Sync + Sized + 'static {
+    /// The name of the resource type.
+    const NAME: &'static CStr;
+
+    /// Where the type is kept.
+    fn slot() -> &'static Slot;
+}
+
+/// The alignment that memory of the VM has for certain.
+const ALIGNED: usize = 8;
+
+unsafe extern "C" fn destroy<T: Held>(_env: *mut ErlNifEnv, object: *mut c_void) {
+    // SAFETY: the VM calls this once, with an object of this type that `make` has written.
+    unsafe { ptr::drop_in_place(object.cast::<T>()) }
+}
+
+/// Registers the type; only while the library is being loaded.
+pub(super) fn open<T: Held>(env: Env<'_>) -> bool {
+    const { assert!(align_of::<T>() <= ALIGNED) };
+    let flags = ErlNifResourceFlags::ERL_NIF_RT_CREATE;
+    // SAFETY: called from the load callback; the name is a C string that lives for ever.
+    let opened = unsafe {
+        enif_open_resource_type(
+            env.as_c_arg(),
+            ptr::null(),
+            T::NAME.as_ptr(),
+            Some(destroy::<T>),
+            flags,
+            ptr::null_mut(),
+        )
+    };
+    T::slot().store(opened.cast_mut(), Ordering::Release);
+    !opened.is_null()
+}
+
+/// A reference to `value` for Erlang, which drops it with the last of its references.
+pub(super) fn make<T: Held>(env: Env<'_>, value: T) -> Term<'_> {
+    let kind = T::slot().load(Ordering::Acquire);
+    // SAFETY: the type was opened when the library was loaded; the object is written before anyone sees it, and the
+    // term holds the only reference once ours is released.
+    unsafe {
+        let object = enif_alloc_resource(kind, size_of::<T>());
+        object.cast::<T>().write(value);
+        let term = enif_make_resource(env.as_c_arg(), object);
+        enif_release_resource(object);
+        Term::new(env, term)
+    }
+}
+
+/// What the term refers to; it lives as long as the term does.
+#[inline]
+pub(super) fn get<'a, T: Held>(term: Term<'a>) -> NifResult<&'a T> {
+    let mut object = ptr::null();
+    // SAFETY: the VM checks that the term is a resource of that type, and `make` wrote an object into each of them.
+    unsafe {
+        let kind = T::slot().load(Ordering::Relaxed);
+        if enif_get_resource(term.get_env().as_c_arg(), term.as_c_arg(), kind, &raw mut object) == 0 {
+            return Err(Error::BadArg);
+        }
+        Ok(&*object.cast::<T>())
+    }
+}
+
+/// Defines a NIF on a normal scheduler from a function of the environment and an array of its arguments.
+macro_rules! fast_nif {
+    ($name:literal, $arity:literal, $function:path) => {
+        rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+            name: concat!($name, "\0")
+                .as_ptr()
+                .cast::<rustler::codegen_runtime::c_char>(),
+            arity: $arity,
+            flags: rustler::SchedulerFlags::Normal as rustler::codegen_runtime::c_uint,
+            raw_func: {
+                unsafe extern "C" fn call(
+                    env: *mut rustler::sys::ErlNifEnv,
+                    _argc: rustler::codegen_runtime::c_int,
+                    argv: *const rustler::sys::ErlNifTerm,
+                ) -> rustler::sys::ErlNifTerm {
+                    let lifetime = ();
+                    // SAFETY: the VM passes a valid environment and as many arguments as the arity says.
+                    unsafe {
+                        let env = rustler::Env::new(&lifetime, env);
+                        let args: [rustler::Term<'_>; $arity] =
+                            std::array::from_fn(|i| rustler::Term::new(env, *argv.add(i)));
+                        match std::panic::catch_unwind(|| $function(env, args)) {
+                            Ok(Ok(term)) => rustler::Term::as_c_arg(&term),
+                            other => rustler::codegen_runtime::handle_nif_result(other, env).apply(env),
+                        }
+                    }
+                }
+                call
+            },
+        });
+    };
+}
+pub(super) use fast_nif;
