@@ -384,7 +384,7 @@ fn adaptive_acquire<'a>(env: Env<'a>, limiters: &'a Limiters, key: Term<'a>) -> 
 
 /// Gives a slot back; `took_us` nil: the time since it was taken. The limit that follows, or nil when it was back.
 #[rustler::nif]
-fn adaptive_release<'a>(slot: &'a Slot, how: Atom, took_us: Option<u64>) -> NifResult<Option<u32>> {
+fn adaptive_release(slot: &Slot, how: Atom, took_us: Option<u64>) -> NifResult<Option<u32>> {
     let known = [atoms::success(), atoms::dropped(), atoms::ignored()];
     if !known.contains(&how) {
         return Err(Error::BadArg);
