@@ -137,6 +137,20 @@ defmodule Foundation.Infrastructure.BreakerTest do
     assert state(key) == :open
   end
 
+  test "a prepared handle follows its breaker", %{key: key} do
+    assert Breaker.prepare(key) == {:error, :not_found}
+    :ok = Breaker.configure(key, tolerance: 0)
+    {:ok, handle} = Breaker.prepare(key)
+    assert {:ok, _} = Breaker.admit(handle)
+    fail(key)
+    assert {:error, {:open, %{key: ^key}}} = Breaker.admit(handle)
+    :ok = Breaker.configure(key)
+    assert {:ok, permit} = Breaker.admit(handle)
+    assert Breaker.record(key, permit, :success) == :ok
+    :ok = Breaker.remove(key)
+    assert Breaker.admit(handle) == {:error, :not_found}
+  end
+
   test "subscribers hear of each change", %{key: key} do
     :ok = Breaker.configure(key, tolerance: 0, open_ms: 0)
     :ok = Breaker.subscribe(key)
