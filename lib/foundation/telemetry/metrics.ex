@@ -204,6 +204,12 @@ defmodule Foundation.Telemetry.Metrics do
 
   def forget(name), do: with_handle(fn handle -> {:ok, Native.metrics_forget(handle, name)} end)
 
+  # Lets prepared series know that their registry ends with the application.
+  def close do
+    with_handle(&Native.metrics_clear/1)
+    :ok
+  end
+
   # -- shapes ------------------------------------------------------------------------------------------------------
 
   defp read(name, opts, quantiles) do
