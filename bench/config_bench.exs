@@ -2,7 +2,8 @@ Code.require_file("support.exs", __DIR__)
 
 defmodule Foundation.ConfigBench do
   @moduledoc false
-  # Reading a value against asking a process for it, at paths of several lengths; the price of a change; a step.
+  # Reading a value against asking a process for it, at paths of several lengths; the price of a change; a
+  # step.
 
   alias Foundation.{Bench, Config, ErrorContext}
 

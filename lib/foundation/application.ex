@@ -24,14 +24,20 @@ defmodule Foundation.Application do
   end
 
   defp children do
-    core() ++ test_support() ++ tidewave() ++ [Foundation.Engine.Log, Foundation.ErrorContext.Store]
+    core() ++
+      test_support() ++
+      tidewave() ++
+      [Foundation.Infrastructure.Breaker.Subscribers, Foundation.Engine.Log, Foundation.ErrorContext.Store]
   end
 
   defp core do
     [
       Foundation.ProcessRegistry,
       {Foundation.Services.ConfigServer, namespace: :production},
+      {Foundation.Services.EventStore, namespace: :production},
       {Foundation.Services.TelemetryService, namespace: :production},
+      Foundation.Infrastructure.ConnectionManager,
+      Foundation.Infrastructure.RateLimiter.HammerBackend,
       {Task.Supervisor, name: Foundation.TaskSupervisor}
     ]
   end

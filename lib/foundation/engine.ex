@@ -5,19 +5,33 @@ defmodule Foundation.Engine do
   # They are made before the first child of the supervision tree starts and live in persistent_term, so that a
   # service which crashes and restarts finds its data where it was. They go when the application stops.
 
-  # Every handle, its name and how it is made, in order.
-  defp makers do
-    [
-      {:metrics, &Foundation.Services.TelemetryService.new_handle/0}
-    ]
+  alias Foundation.Native
+
+  @names [:metrics, :events, :limits, :breakers, :adaptive, :pools]
+  @max_limit_keys 10_000_000
+
+  @doc "Makes a structure of that kind, sized by the application's environment."
+  @spec new(atom) :: reference
+  def new(:metrics) do
+    bounds = Application.get_env(:foundation, :metrics, [])
+
+    Native.metrics_new(
+      Access.get(bounds, :max_names, 100_000),
+      Access.get(bounds, :max_series, 100_000),
+      Access.get(bounds, :max_series_per_name, 10_000)
+    )
   end
+
+  def new(:events), do: Native.events_new()
+  def new(:limits), do: Native.limits_new(Application.get_env(:foundation, :max_limit_keys, @max_limit_keys))
+  def new(:breakers), do: Native.breaker_new()
+  def new(:adaptive), do: Native.adaptive_new()
+  def new(:pools), do: Native.pool_new()
 
   @doc "Makes the handles that do not exist yet."
   @spec start() :: :ok
   def start do
-    for {name, make} <- makers(), handle(name) == nil do
-      :persistent_term.put({__MODULE__, name}, make.())
-    end
+    for name <- @names, handle(name) == nil, do: :persistent_term.put({__MODULE__, name}, new(name))
 
     :ok
   end
@@ -25,7 +39,7 @@ defmodule Foundation.Engine do
   @doc "Forgets the handles; what they hold is freed when its last user is gone."
   @spec stop() :: :ok
   def stop do
-    for {name, _} <- makers(), do: :persistent_term.erase({__MODULE__, name})
+    for name <- @names, do: :persistent_term.erase({__MODULE__, name})
     :ok
   end
 

@@ -8,7 +8,8 @@ defmodule Foundation.Error do
       iex> {error.code, error.severity, error.category, error.retry_strategy}
       {4301, :medium, :external, :exponential_backoff}
 
-  A type that is not in the table has code 9999. Services return `Foundation.Types.Error`, the same fields as bare data.
+  A type that is not in the table has code 9999. Services return `Foundation.Types.Error`, the same fields as
+  bare data.
   """
 
   alias Foundation.Error.Table
@@ -59,8 +60,8 @@ defmodule Foundation.Error do
   @doc """
   Builds an error of the given type; the message is the table's unless given.
 
-  Options: `context:` a map (default empty), `correlation_id:`, `stacktrace:` of which the first ten frames are kept as
-  maps. O(1).
+  Options: `context:` a map (default empty), `correlation_id:`, `stacktrace:` of which the first ten frames
+  are kept as maps. O(1).
 
       iex> Foundation.Error.new(:data_not_found).message
       "Requested data not found"
@@ -95,8 +96,8 @@ defmodule Foundation.Error do
   @doc """
   Adds to a failed result what the caller knows, and leaves any other result as it is.
 
-  An error of ours keeps its type and gains `wrapped_by`, `wrapper_message` and `wrapper_context` in its context; any
-  other reason becomes an error of the given type with `original_reason` in its context.
+  An error of ours keeps its type and gains `wrapped_by`, `wrapper_message` and `wrapper_context` in its
+  context; any other reason becomes an error of the given type with `original_reason` in its context.
 
       iex> {:error, error} = Foundation.Error.wrap_error({:error, :nxdomain}, :network_error)
       iex> {error.error_type, error.context}

@@ -2,8 +2,8 @@ defmodule Foundation.ErrorContext do
   @moduledoc """
   Says, when something fails, what was being done, step by step, with what data, and how long each step took.
 
-  A context names an operation. Run a function under it, and an exception comes back as a `Foundation.Error` that knows
-  the operation, its breadcrumbs and its duration:
+  A context names an operation. Run a function under it, and an exception comes back as a `Foundation.Error`
+  that knows the operation, its breadcrumbs and its duration:
 
       iex> context = Foundation.ErrorContext.new(MyApp.Orders, :place)
       iex> {:error, error} = Foundation.ErrorContext.with_context(context, fn -> raise "declined" end)
@@ -12,8 +12,8 @@ defmodule Foundation.ErrorContext do
 
   ## Steps
 
-  `step/3` runs a part of the work as a named, timed step and remembers what went in and what came out; steps nest.
-  `capture/3` adds intermediate data. `trace/1` gives all of it as data, `render/1` as an indented tree:
+  `step/3` runs a part of the work as a named, timed step and remembers what went in and what came out; steps
+  nest. `capture/3` adds intermediate data. `trace/1` gives all of it as data, `render/1` as an indented tree:
 
       iex> alias Foundation.ErrorContext
       iex> context = ErrorContext.new(MyApp.Orders, :place)
@@ -25,23 +25,26 @@ defmodule Foundation.ErrorContext do
       iex> {price.name, price.input, price.output, price.status, Enum.map(price.children, & &1.name)}
       {:price, [2, 3], 5, :ok, [:sum]}
 
-  A step that raises, throws, exits or returns an error is recorded with what it was given, and the failure goes on as
-  if the step were not there. Inputs, outputs and captured data are cut to a bounded size, and values under keys such
-  as `:password` or `"authorization"` are replaced; see `guides/error_context.md` for the options.
+  A step that raises, throws, exits or returns an error is recorded with what it was given, and the failure
+  goes on as if the step were not there. Inputs, outputs and captured data are cut to a bounded size, and
+  values under keys such as `:password` or `"authorization"` are replaced; see `guides/error_context.md` for
+  the options.
 
   ## Other processes
 
-  A context and its current step live in the process dictionary. `bind/1` wraps a function so that another process runs
-  it under them, `async/1` is `Task.async/1` of that, and `carry/0` with `attach/1` do it by message. Steps of several
-  processes make one tree. A task that was not bound but started by `Task` finds its caller's step by itself in the
-  form `step(name, input, fun)`.
+  A context and its current step live in the process dictionary. `bind/1` wraps a function so that another
+  process runs it under them, `async/1` is `Task.async/1` of that, and `carry/0` with `attach/1` do it by
+  message. Steps of several processes make one tree. A task that was not bound but started by `Task` finds its
+  caller's step by itself in the form `step(name, input, fun)`.
 
-  What steps record lives in one table of the node, bounded in traces, steps and bytes: the oldest traces go first. It
-  outlives the process that made it, so a step that was running when its process died is seen as `:died`.
+  What steps record lives in one table of the node, bounded in traces, steps and bytes: the oldest traces go
+  first. It outlives the process that made it, so a step that was running when its process died is seen as
+  `:died`.
   """
 
   alias Foundation.Error
   alias Foundation.ErrorContext.{Carry, Render, Steps, Trace}
+  alias Foundation.Utils
 
   @type breadcrumb :: %{module: module, function: atom, timestamp: integer, metadata: map}
 
@@ -82,8 +85,8 @@ defmodule Foundation.ErrorContext do
   @doc """
   A context for an operation, with its first breadcrumb.
 
-  Options: `correlation_id:` (a new UUID unless given), `metadata:` a map, `parent_context:`. `start_time` and the
-  breadcrumbs' `timestamp` are monotonic milliseconds. O(1).
+  Options: `correlation_id:` (a new UUID unless given), `metadata:` a map, `parent_context:`. `start_time` and
+  the breadcrumbs' `timestamp` are monotonic milliseconds. O(1).
   """
   @spec new(module, atom, keyword) :: t
   def new(module, function, opts \\ []) do
@@ -93,7 +96,7 @@ defmodule Foundation.ErrorContext do
       operation_id: id,
       module: module,
       function: function,
-      correlation_id: Keyword.get_lazy(opts, :correlation_id, &correlation_id/0),
+      correlation_id: Keyword.get_lazy(opts, :correlation_id, &Utils.generate_correlation_id/0),
       start_time: now_ms(),
       start_ns: now_ns(),
       metadata: Keyword.get(opts, :metadata, %{}),
@@ -103,7 +106,10 @@ defmodule Foundation.ErrorContext do
     }
   end
 
-  @doc "A context for a part of a parent's operation: same correlation id and trace, metadata merged, breadcrumb added."
+  @doc """
+  A context for a part of a parent's operation: same correlation id and trace, metadata merged, breadcrumb
+  added.
+  """
   @spec child_context(t, module, atom, map) :: t
   def child_context(%__MODULE__{} = parent, module, function, metadata \\ %{}) do
     %__MODULE__{
@@ -133,10 +139,11 @@ defmodule Foundation.ErrorContext do
   end
 
   @doc """
-  Runs a function under the context and gives its value; an exception comes back as `{:error, Foundation.Error}`.
+  Runs a function under the context and gives its value; an exception comes back as `{:error,
+  Foundation.Error}`.
 
-  While it runs, `get_current_context/0` gives the context. A throw or an exit passes through and leaves it set; a
-  nested call leaves none.
+  While it runs, `get_current_context/0` gives the context. A throw or an exit passes through and leaves it
+  set; a nested call leaves none.
   """
   @spec with_context(t, (() -> term)) :: term | {:error, Error.t()}
   def with_context(%__MODULE__{} = context, fun) when is_function(fun, 0) do
@@ -165,8 +172,8 @@ defmodule Foundation.ErrorContext do
   end
 
   @doc """
-  Adds what the context knows to an error; what is no error stays as it is. A reason that is no `Foundation.Error`
-  becomes one of type `:external_error` (9999).
+  Adds what the context knows to an error; what is no error stays as it is. A reason that is no
+  `Foundation.Error` becomes one of type `:external_error` (9999).
   """
   @spec enhance_error(Error.t(), t) :: Error.t()
   @spec enhance_error({:error, term}, t) :: {:error, Error.t()}
@@ -199,7 +206,7 @@ defmodule Foundation.ErrorContext do
     now = now_ms()
 
     Enum.map_join(breadcrumbs, " -> ", fn crumb ->
-      ago = Render.duration((now - crumb.timestamp) * 1_000_000)
+      ago = Utils.format_duration(max(now - crumb.timestamp, 0) * 1_000_000)
       "#{crumb.module}.#{crumb.function} (#{ago} ago)"
     end)
   end
@@ -209,8 +216,8 @@ defmodule Foundation.ErrorContext do
   def get_operation_duration(%__MODULE__{start_time: start}), do: now_ms() - start
 
   @doc """
-  Adds a context, or a plain map, to a failed result; `:ok` and `{:ok, value}` stay as they are. A reason that is no
-  `Foundation.Error` becomes one of type `:external_error` (9999) with `original_reason` in its context.
+  Adds a context, or a plain map, to a failed result; `:ok` and `{:ok, value}` stay as they are. A reason that
+  is no `Foundation.Error` becomes one of type `:external_error` (9999) with `original_reason` in its context.
   """
   @spec add_context(term, t | map, map) :: term
   def add_context(result, context, additional_info \\ %{})
@@ -236,18 +243,18 @@ defmodule Foundation.ErrorContext do
     {:error, Error.new(:external_error, "External operation failed", context: details)}
   end
 
-  # -- steps -------------------------------------------------------------------------------------------------------
+  # -- steps -------------------------------------------------------------------------------------------------
 
   @doc """
   Runs a function as a step and gives its value.
 
   - `step(context, name, fun)` with a function of no argument,
   - `step(context, {name, input}, fun)` records the input; `fun` may take it as its argument,
-  - `step(name, input, fun)` as the latter, under the process's current context, or that of the process which started
-    this task, or a new one.
+  - `step(name, input, fun)` as the latter, under the process's current context, or that of the process which
+    started this task, or a new one.
 
-  The step lies below the one that the process is in. An exception, throw or exit is recorded and goes on. Recording
-  costs about 3 µs and what it takes to copy input and output, each cut to a bounded size.
+  The step lies below the one that the process is in. An exception, throw or exit is recorded and goes on.
+  Recording costs about 3 µs and what it takes to copy input and output, each cut to a bounded size.
   """
   @spec step(t | step_name, step_name | {step_name, term} | term, (() -> value) | (term -> value)) :: value
         when value: term
@@ -264,9 +271,11 @@ defmodule Foundation.ErrorContext do
   end
 
   @doc """
-  Adds a piece of intermediate data to the step that the process is in, or to the operation when it is in none.
+  Adds a piece of intermediate data to the step that the process is in, or to the operation when it is in
+  none.
 
-  A context of nil is allowed and records nothing, so `capture(get_current_context(), :rows, 3)` is always safe.
+  A context of nil is allowed and records nothing, so `capture(get_current_context(), :rows, 3)` is always
+  safe.
   """
   @spec capture(t | nil, atom | String.t(), term) :: :ok
   def capture(nil, _key, _value), do: :ok
@@ -275,11 +284,11 @@ defmodule Foundation.ErrorContext do
   @doc """
   What the steps of a context's operation recorded, as plain data.
 
-  A map of `operation`, `correlation_id`, `started_at` (UTC), `data` (captured outside of steps), `dropped` (entries
-  beyond the bound) and `steps`: a list of maps of `name`, `status` (`:running`, `:ok`, `:error` for a returned error,
-  `:raised`, `:thrown`, `:exited`, `:died`), `offset_ns` since the operation's first step, `duration_ns` (nil while
-  running), `pid`, `input`, `output`, `error`, `data` and `children`. A trace that was never recorded, or has been
-  dropped for newer ones, has no steps. O(steps).
+  A map of `operation`, `correlation_id`, `started_at` (UTC), `data` (captured outside of steps), `dropped`
+  (entries beyond the bound) and `steps`: a list of maps of `name`, `status` (`:running`, `:ok`, `:error` for
+  a returned error, `:raised`, `:thrown`, `:exited`, `:died`), `offset_ns` since the operation's first step,
+  `duration_ns` (nil while running), `pid`, `input`, `output`, `error`, `data` and `children`. A trace that
+  was never recorded, or has been dropped for newer ones, has no steps. O(steps).
   """
   @spec trace(t) :: Trace.t()
   def trace(%__MODULE__{} = context), do: Trace.read(context)
@@ -290,7 +299,8 @@ defmodule Foundation.ErrorContext do
   def render(%{steps: _} = trace), do: Render.tree(trace)
 
   @doc """
-  Wraps a function of up to three arguments so that any process runs it under the caller's present context and step.
+  Wraps a function of up to three arguments so that any process runs it under the caller's present context and
+  step.
 
       Task.Supervisor.async_stream(supervisor, files, Foundation.ErrorContext.bind(&parse/1))
   """
@@ -309,7 +319,7 @@ defmodule Foundation.ErrorContext do
   @spec attach(Carry.t()) :: :ok
   defdelegate attach(carried), to: Carry
 
-  # -- inside ------------------------------------------------------------------------------------------------------
+  # -- inside ------------------------------------------------------------------------------------------------
 
   defp exception_error(exception, context, stacktrace) do
     message = Exception.message(exception)
@@ -349,12 +359,6 @@ defmodule Foundation.ErrorContext do
 
   defp breadcrumb(module, function, metadata),
     do: %{module: module, function: function, timestamp: now_ms(), metadata: metadata}
-
-  defp correlation_id do
-    <<a::48, _::4, b::12, _::2, c::62>> = :crypto.strong_rand_bytes(16)
-    <<a::32, b::16, c::16, d::16, e::48>> = <<a::48, 4::4, b::12, 2::2, c::62>>
-    :io_lib.format("~8.16.0b-~4.16.0b-~4.16.0b-~4.16.0b-~12.16.0b", [a, b, c, d, e]) |> IO.iodata_to_binary()
-  end
 
   defp now_ms, do: System.monotonic_time(:millisecond)
   defp now_ns, do: System.monotonic_time(:nanosecond)

@@ -49,7 +49,193 @@ defmodule Foundation.Native do
 
   # -- limits ------------------------------------------------------------------------------------------------------
 
+  @type limits :: reference
+  @type limit_costs :: %{optional(atom) => integer | float | String.t() | struct}
+  @type limit_error :: {:error, atom | {atom, term}}
+
+  @spec limits_new(non_neg_integer) :: limits
+  def limits_new(_max_keys), do: missing()
+
+  @spec limits_define(limits, term, [tuple], [term], {non_neg_integer, non_neg_integer}) :: :ok | limit_error
+  def limits_define(_limits, _key, _dimensions, _parent, _options), do: missing()
+
+  @spec limits_acquire(limits, term, limit_costs) :: :ok | limit_error
+  def limits_acquire(_limits, _key, _costs), do: missing()
+
+  @spec limits_reserve(limits, term, limit_costs, non_neg_integer, pid) :: {:ok, reference} | limit_error
+  def limits_reserve(_limits, _key, _costs, _for_ms, _owner), do: missing()
+
+  @spec limits_commit(reference, limit_costs) :: :ok | limit_error
+  def limits_commit(_reservation, _actual), do: missing()
+
+  @spec limits_refund(reference) :: :ok | limit_error
+  def limits_refund(_reservation), do: missing()
+
+  @spec limits_wait(limits, term, limit_costs, reference, {integer, non_neg_integer, integer}) ::
+          :ok | {:ok, reference} | {:waiting, reference} | limit_error
+  def limits_wait(_limits, _key, _costs, _reference, _options), do: missing()
+
+  @spec limits_cancel(reference) :: boolean
+  def limits_cancel(_ticket), do: missing()
+
+  @spec limits_peek(limits, term) :: {:ok, map} | limit_error
+  def limits_peek(_limits, _key), do: missing()
+
+  @spec limits_reset(limits, term) :: :ok | limit_error
+  def limits_reset(_limits, _key), do: missing()
+
+  @spec limits_delete(limits, term) :: :ok | limit_error
+  def limits_delete(_limits, _key), do: missing()
+
+  @spec limits_learn(limits, term, [{atom, term, term}], integer) :: :ok | limit_error
+  def limits_learn(_limits, _key, _said, _pause_ms), do: missing()
+
+  @spec limits_count(limits) :: non_neg_integer
+  def limits_count(_limits), do: missing()
+
+  @spec limits_sweep(limits) :: non_neg_integer
+  def limits_sweep(_limits), do: missing()
+
+  @spec limits_check_rate(limits, term, term, non_neg_integer, pos_integer) :: pos_integer
+  def limits_check_rate(_limits, _entity, _operation, _limit, _window_ms), do: missing()
+
+  @spec limits_rate_status(limits, term, term) :: {non_neg_integer, non_neg_integer, pos_integer} | nil
+  def limits_rate_status(_limits, _entity, _operation), do: missing()
+
+  @spec limits_rate_reset(limits, term, term) :: boolean
+  def limits_rate_reset(_limits, _entity, _operation), do: missing()
+
+  @spec limits_window_hit(limits, term, pos_integer, non_neg_integer, non_neg_integer) ::
+          {:allow, non_neg_integer} | {:deny, non_neg_integer}
+  def limits_window_hit(_limits, _key, _scale, _limit, _by), do: missing()
+
+  @spec limits_window_inc(limits, term, pos_integer, non_neg_integer) :: non_neg_integer
+  def limits_window_inc(_limits, _key, _scale, _by), do: missing()
+
+  @spec limits_window_set(limits, term, pos_integer, non_neg_integer) :: :ok
+  def limits_window_set(_limits, _key, _scale, _count), do: missing()
+
+  @spec limits_window_get(limits, term, pos_integer) :: non_neg_integer
+  def limits_window_get(_limits, _key, _scale), do: missing()
+
+  @spec limits_window_clean(limits) :: non_neg_integer
+  def limits_window_clean(_limits), do: missing()
+
   # -- breakers ----------------------------------------------------------------------------------------------------
+
+  @type breaker_change :: nil | {atom, atom} | :missing
+
+  @spec breaker_new() :: reference
+  def breaker_new, do: missing()
+
+  @spec breaker_put(reference, term, map, boolean) :: boolean
+  def breaker_put(_breakers, _key, _settings, _replace), do: missing()
+
+  @spec breaker_admit(reference, term) :: non_neg_integer | :missing | {term, nil | {atom, atom}}
+  def breaker_admit(_breakers, _key), do: missing()
+
+  @spec breaker_record(reference, term, non_neg_integer | reference, atom, non_neg_integer) :: breaker_change
+  def breaker_record(_breakers, _key, _permit, _outcome, _took_us), do: missing()
+
+  @spec breaker_melt(reference, term) :: breaker_change
+  def breaker_melt(_breakers, _key), do: missing()
+
+  @spec breaker_force(reference, term, :closed | :forced_open | :forced_closed) :: breaker_change
+  def breaker_force(_breakers, _key, _state), do: missing()
+
+  @spec breaker_view(reference, term) :: map | :missing
+  def breaker_view(_breakers, _key), do: missing()
+
+  @spec breaker_remove(reference, term) :: boolean
+  def breaker_remove(_breakers, _key), do: missing()
+
+  @spec breaker_sweep(reference) :: non_neg_integer
+  def breaker_sweep(_breakers), do: missing()
+
+  @spec breaker_count(reference) :: non_neg_integer
+  def breaker_count(_breakers), do: missing()
+
+  @spec breaker_keys(reference, non_neg_integer) :: [term]
+  def breaker_keys(_breakers, _max), do: missing()
+
+  @spec adaptive_new() :: reference
+  def adaptive_new, do: missing()
+
+  @spec adaptive_put(reference, term, map, boolean) :: boolean
+  def adaptive_put(_limiters, _key, _settings, _replace), do: missing()
+
+  @spec adaptive_acquire(reference, term) :: reference | :refused | :missing
+  def adaptive_acquire(_limiters, _key), do: missing()
+
+  @spec adaptive_release(reference, :success | :dropped | :ignored, non_neg_integer | nil) ::
+          non_neg_integer | nil
+  def adaptive_release(_slot, _outcome, _took_us), do: missing()
+
+  @spec adaptive_view(reference, term) :: map | :missing
+  def adaptive_view(_limiters, _key), do: missing()
+
+  @spec adaptive_remove(reference, term) :: boolean
+  def adaptive_remove(_limiters, _key), do: missing()
+
+  # -- pools -------------------------------------------------------------------------------------------------------
+
+  @spec pool_new() :: reference
+  def pool_new, do: missing()
+
+  @spec pool_open(reference, term, map) :: reference | false
+  def pool_open(_pools, _name, _settings), do: missing()
+
+  @spec pool_checkout(reference, term) :: {pid, reference} | :empty | :full | :closed | :missing
+  def pool_checkout(_pools, _name), do: missing()
+
+  @spec pool_wait(reference, term, reference) ::
+          {pid, reference} | {:queued, reference} | :full | :closed | :missing
+  def pool_wait(_pools, _name, _tag), do: missing()
+
+  @spec pool_retry(reference) :: pid | nil
+  def pool_retry(_lease), do: missing()
+
+  @spec pool_cancel(reference) :: boolean
+  def pool_cancel(_lease), do: missing()
+
+  @spec pool_checkin(reference) :: boolean
+  def pool_checkin(_lease), do: missing()
+
+  @spec pool_demand(reference) :: non_neg_integer
+  def pool_demand(_keeper), do: missing()
+
+  @spec pool_start_failed(reference) :: :ok
+  def pool_start_failed(_keeper), do: missing()
+
+  @spec pool_add(reference, pid) :: :ok
+  def pool_add(_keeper, _worker), do: missing()
+
+  @spec pool_remove(reference, pid) :: boolean
+  def pool_remove(_keeper, _worker), do: missing()
+
+  @spec pool_set_aside(reference, pid) :: boolean
+  def pool_set_aside(_keeper, _worker), do: missing()
+
+  @spec pool_restore(reference, pid) :: :ok
+  def pool_restore(_keeper, _worker), do: missing()
+
+  @spec pool_expire(reference) :: [pid]
+  def pool_expire(_keeper), do: missing()
+
+  @spec pool_idle(reference) :: [pid]
+  def pool_idle(_keeper), do: missing()
+
+  @spec pool_resize(reference, non_neg_integer, non_neg_integer) :: :ok
+  def pool_resize(_keeper, _min, _max), do: missing()
+
+  @spec pool_drain(reference) :: boolean
+  def pool_drain(_keeper), do: missing()
+
+  @spec pool_close(reference) :: :ok
+  def pool_close(_keeper), do: missing()
+
+  @spec pool_view(reference, term) :: map | :missing
+  def pool_view(_pools, _name), do: missing()
 
   # -- metrics -----------------------------------------------------------------------------------------------------
 
@@ -203,9 +389,9 @@ defmodule Foundation.Native do
   @spec events_stats(events) :: map
   def events_stats(_handle), do: missing()
 
-  @spec events_subscribe(events, binary, atom, pos_integer, non_neg_integer, pid, reference) ::
+  @spec events_subscribe(events, binary, {atom, pos_integer, non_neg_integer}, pid, reference) ::
           pos_integer | events_failure
-  def events_subscribe(_handle, _filter, _policy, _capacity, _block_ms, _pid, _reference), do: missing()
+  def events_subscribe(_handle, _filter, _options, _pid, _reference), do: missing()
 
   @spec events_unsubscribe(events, pos_integer) :: boolean
   def events_unsubscribe(_handle, _id), do: missing()

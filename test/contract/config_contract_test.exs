@@ -301,6 +301,51 @@ defmodule Foundation.ConfigContractTest do
     end
   end
 
+  describe "events and counters" do
+    setup do
+      :ok = Foundation.Services.EventStore.reset_state()
+      :ok = Foundation.Services.TelemetryService.reset_metrics()
+    end
+
+    test "an update stores an event and counts" do
+      :ok = Config.update([:dev, :debug_mode], true)
+      assert {:ok, [event]} = Foundation.Events.query(%{event_type: :config_updated})
+
+      assert %{path: [:dev, :debug_mode], new_value: true, previous_value: {:ok, false}, timestamp: at} =
+               event.data
+
+      assert is_integer(at)
+      {:ok, metrics} = Foundation.Telemetry.get_metrics()
+      assert get_in(metrics, [:foundation, :config_updates]) == 1
+    end
+
+    test "a reset does" do
+      :ok = Config.update([:dev, :debug_mode], true)
+      :ok = Config.reset()
+      assert {:ok, [event]} = Foundation.Events.query(%{event_type: :config_reset})
+      assert %{timestamp: at, reset_from_updates_count: 1} = event.data
+      assert is_integer(at)
+      {:ok, metrics} = Foundation.Telemetry.get_metrics()
+      assert get_in(metrics, [:foundation, :config_resets]) == 1
+    end
+
+    test "a refused update does neither" do
+      {:error, _} = Config.update([:dev, :debug_mode], 1)
+      assert Foundation.Events.query(%{event_type: :config_updated}) == {:ok, []}
+    end
+
+    test "secrets are not in the event" do
+      :ok = Config.register_schema(Foundation.ConfigSchemas.PaymentsConfig)
+
+      {:ok, _} =
+        Config.validate_and_update([{[:payments, :provider], :stripe}, {[:payments, :key], "sk_very_secret"}])
+
+      {:ok, events} = Foundation.Events.query(%{event_type: :config_updated})
+      assert length(events) == 3
+      refute inspect(events, limit: :infinity) =~ "very_secret"
+    end
+  end
+
   describe "service" do
     test "status has five keys" do
       assert {:ok, status} = Config.status()
@@ -348,12 +393,10 @@ defmodule Foundation.ConfigContractTest do
       assert Config.get([:dev, :debug_mode]) == {:ok, false}
     end
 
-    test "that is down answers service_unavailable 5000 and comes back" do
+    test "that is down answers service_unavailable 5000, and can be started and stopped" do
       pid = server()
-      :sys.suspend(Foundation.Supervisor)
 
-      try do
-        assert ConfigServer.stop() == :ok
+      Foundation.ServiceDown.without(ConfigServer, fn ->
         refute Process.alive?(pid)
 
         for result <- [
@@ -381,11 +424,19 @@ defmodule Foundation.ConfigContractTest do
         refute Config.available?()
         assert Config.unsubscribe() == :ok
         assert ConfigServer.stop() == :ok
-      after
-        :sys.resume(Foundation.Supervisor)
-      end
 
-      assert_eventually(Config.get([:ai, :provider]) == {:ok, :mock})
+        assert Config.initialize(cache_size: 1000) == :ok
+        assert Config.available?()
+        assert Config.get([:cache_size]) == {:ok, 1000}
+        assert ConfigServer.stop() == :ok
+        refute Config.available?()
+
+        Process.flag(:trap_exit, true)
+        assert {:error, %Error{code: 5000, message: message}} = Config.initialize(dev: %{})
+        assert message =~ "Failed to start ConfigServer"
+      end)
+
+      assert Config.get([:ai, :provider]) == {:ok, :mock}
     end
 
     test "unknown requests answer unauthorized_access, unknown messages are ignored" do

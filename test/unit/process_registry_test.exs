@@ -63,25 +63,27 @@ defmodule Foundation.ProcessRegistryTest do
 
     test "takes nothing but a pid", %{namespace: namespace} do
       assert_raise FunctionClauseError, fn ->
-        ProcessRegistry.register(namespace, :config_server, :not_a_pid)
+        ProcessRegistry.register(namespace, :config_server, Process.get(:no_such_key, :not_a_pid))
       end
     end
 
     test "exactly one of many callers wins, also over a dead owner", %{namespace: namespace} do
-      for _ <- 1..50 do
-        ProcessRegistry.unregister(namespace, :test_supervisor)
-        :ok = ProcessRegistry.register(namespace, :test_supervisor, dead())
-        pids = for _ <- 1..4, do: sleeper()
+      dead = dead()
+      names = Enum.to_list(1..20_000)
+      for name <- names, do: :ok = ProcessRegistry.register(namespace, name, dead)
 
-        results =
-          pids
-          |> Enum.map(&Task.async(fn -> ProcessRegistry.register(namespace, :test_supervisor, &1) end))
-          |> Task.await_many()
+      # All walk over the same names at the same time, and so meet again and again.
+      results =
+        for pid <- [sleeper(), sleeper(), sleeper()] do
+          Task.async(fn -> for name <- names, do: ProcessRegistry.register(namespace, name, pid) end)
+        end
+        |> Task.await_many(30_000)
+        |> Enum.zip_with(& &1)
 
-        assert Enum.count(results, &(&1 == :ok)) == 1
-        {:ok, winner} = ProcessRegistry.lookup(namespace, :test_supervisor)
-        for {:error, {:already_registered, owner}} <- results, do: assert(owner == winner)
-        for pid <- pids, do: Process.exit(pid, :kill)
+      for {of_name, name} <- Enum.zip(results, names) do
+        assert Enum.count(of_name, &(&1 == :ok)) == 1
+        {:ok, winner} = ProcessRegistry.lookup(namespace, name)
+        for {:error, {:already_registered, owner}} <- of_name, do: assert(owner == winner)
       end
     end
   end

@@ -1,7 +1,7 @@
 defmodule Foundation.Config.Conceal do
   @moduledoc false
-  # Hides secrets in configuration values before they are shown: what a schema calls sensitive, and, anywhere, what
-  # stands under a key that names a secret.
+  # Hides secrets in configuration values before they are shown: what a schema calls sensitive, and, anywhere,
+  # what stands under a key that names a secret.
 
   alias Foundation.Config.Schema
   alias Foundation.ErrorContext.Redact
@@ -15,10 +15,6 @@ defmodule Foundation.Config.Conceal do
       nil -> keyed(List.last(path), value)
       schema -> keyed(List.last(path), by_type(schema, rest, value))
     end
-  end
-
-  def value([], %{} = config, schemas) do
-    Map.new(plain(config), fn {section, value} -> {section, value([section], value, schemas)} end)
   end
 
   def value([], value, _schemas), do: value
@@ -74,23 +70,4 @@ defmodule Foundation.Config.Conceal do
   defp field(%{sensitive: true}, _rest, nil), do: nil
   defp field(%{sensitive: true}, _rest, _value), do: Redact.mark()
   defp field(field, rest, value), do: by_type(field.type, rest, value)
-
-  defp plain(%_{} = struct), do: Map.from_struct(struct)
-  defp plain(map), do: map
-end
-
-defimpl Inspect, for: Foundation.Types.Config do
-  import Inspect.Algebra
-
-  alias Foundation.Config.{Conceal, Snapshot}
-
-  def inspect(config, opts) do
-    schemas =
-      case Snapshot.kept() do
-        {_config, %{schemas: schemas}} -> schemas
-        nil -> []
-      end
-
-    concat(["#Foundation.Types.Config<", to_doc(Conceal.value([], config, schemas), opts), ">"])
-  end
 end

@@ -35,8 +35,8 @@ defmodule Foundation.Config.GracefulDegradation do
   end
 
   @doc """
-  As `Foundation.Config.get/1`, and remembers the value; on an error the remembered one, while it is young enough, else
-  `:config_unavailable`.
+  As `Foundation.Config.get/1`, and remembers the value; on an error the remembered one, while it is young
+  enough, else `:config_unavailable`.
   """
   @spec get_with_fallback(Config.config_path()) :: {:ok, term} | {:error, Error.t()}
   def get_with_fallback(path) when is_list(path) do

@@ -1,16 +1,18 @@
 defmodule Foundation.Config.Guard do
   @moduledoc false
-  # Turns away paths and values that have no place in a configuration: names that reach for code, text that looks like
-  # an injection, functions, very large or very deep data. Also says of a whole configuration whether every path that
-  # exists in it is safe, so that readers need not look again.
+  # Turns away paths and values that have no place in a configuration: names that reach for code, text that
+  # looks like an injection, functions, very large or very deep data. Also says of a whole configuration
+  # whether every path that exists in it is safe, so that readers need not look again.
 
   alias Foundation.Types.Error
 
   @max_path 50
   @max_depth 20
   @max_binary 1_000_000
-  @atom_patterns ~w(Elixir.System Elixir.File Elixir.Code Elixir.Process Elixir.Node Elixir.Kernel __struct__ __info__)
+  @atom_patterns ~w(Elixir.System Elixir.File Elixir.Code Elixir.Process Elixir.Node Elixir.Kernel) ++
+                   ~w(__struct__ __info__)
   @binary_patterns ["../", "etc/passwd", "drop table", "<script>", "eval_string"]
+  @marks ["/", " ", "<", "_"]
   @code_modules [System, File, Code, Process]
 
   @doc "`:ok`, or `:security_violation` 1000. O(length of the path)."
@@ -42,10 +44,15 @@ defmodule Foundation.Config.Guard do
   defp path?(_too_long_or_improper, _left), do: false
 
   defp part?(part) when is_atom(part), do: part |> Atom.to_string() |> name?()
-  defp part?(part) when is_binary(part), do: not String.contains?(String.downcase(part), @binary_patterns)
+
+  defp part?(part) when is_binary(part), do: not String.contains?(part, @marks) or text?(part)
   defp part?(_part), do: false
 
-  # Each pattern has one of the two beginnings, so a name with neither needs no search for all of them, which costs more.
+  # Making letters small takes far longer than looking for one of the marks that each pattern has.
+  defp text?(text), do: not String.contains?(String.downcase(text, :ascii), @binary_patterns)
+
+  # Each pattern has one of the two beginnings, so a name with neither needs no search for all of them, which
+  # costs more.
   defp name?(name), do: not begins?(name) or not String.contains?(name, @atom_patterns)
 
   defp begins?(<<"__", _::binary>>), do: true

@@ -32,7 +32,9 @@ defmodule Foundation.Config.History do
     %{history | version: version, entries: Enum.take([entry | history.entries], history.limit)}
   end
 
-  @doc "The configuration as it was at a version; registered sections stay, with the values they had or began with."
+  @doc """
+  The configuration as it was at a version; registered sections stay, with the values they had or began with.
+  """
   @spec at(t, Config.t(), term) :: {:ok, Config.t()} | :error
   def at(%{version: version}, config, version), do: {:ok, config}
 
@@ -47,8 +49,8 @@ defmodule Foundation.Config.History do
   def at(_history, _config, _version), do: :error
 
   @doc """
-  The entries as they are shown, newest first. Options: `path:` only changes at, above or below it; `limit:`; `since:`
-  a version, which is left out.
+  The entries as they are shown, newest first. Options: `path:` only changes at, above or below it; `limit:`;
+  `since:` a version, which is left out.
   """
   @spec list(t, [module], keyword) :: [map]
   def list(history, schemas, opts) do

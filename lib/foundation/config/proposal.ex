@@ -22,6 +22,25 @@ defmodule Foundation.Config.Proposal do
 
   @max_deadline 60_000
 
+  @doc "Whether these are options of a subscription or an update."
+  @spec options?(term) :: boolean
+  def options?(opts) do
+    Keyword.keyword?(opts) and Enum.all?(opts, &option?/1)
+  end
+
+  defp option?({:veto, value}), do: is_boolean(value)
+  defp option?({:deadline, ms}), do: is_integer(ms) and ms in 1..@max_deadline
+  defp option?({:on_silence, value}), do: value in [:accept, :veto]
+  defp option?({:note, _}), do: true
+  defp option?(_), do: false
+
+  @doc "Whether these are paths with values."
+  @spec pairs?(term) :: boolean
+  def pairs?(pairs) do
+    is_list(pairs) and not List.improper?(pairs) and
+      Enum.all?(pairs, &match?({path, _} when is_list(path), &1))
+  end
+
   @doc "The longest a subscriber may take, in milliseconds."
   @spec max_deadline() :: pos_integer
   def max_deadline, do: @max_deadline

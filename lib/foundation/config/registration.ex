@@ -31,7 +31,10 @@ defmodule Foundation.Config.Registration do
      end)}
   end
 
-  @doc "The configuration with the sections of schemas that were registered before; one that no longer fits is left out."
+  @doc """
+  The configuration with the sections of schemas that were registered before; one that no longer fits is left
+  out.
+  """
   @spec again(Config.t(), [module]) :: {Config.t(), [module]}
   def again(config, schemas) do
     Enum.reduce(schemas, {config, []}, fn module, {config, kept} ->
@@ -46,7 +49,8 @@ defmodule Foundation.Config.Registration do
     end)
   end
 
-  # Compiled defaults alone may lack what is required; then the environment, which was valid once, is the way back.
+  # Compiled defaults alone may lack what is required; then the environment, which was valid once, is the way
+  # back.
   defp initial(module) do
     defaults = module.defaults()
 

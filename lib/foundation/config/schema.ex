@@ -1,6 +1,7 @@
 defmodule Foundation.Config.Schema do
   @moduledoc """
-  Declares what a section of the configuration may hold; values are checked against it and defaults come from it.
+  Declares what a section of the configuration may hold; values are checked against it and defaults come from
+  it.
 
       defmodule MyApp.PaymentsConfig do
         use Foundation.Config.Schema
@@ -20,10 +21,10 @@ defmodule Foundation.Config.Schema do
 
   ## Types
 
-  `:string` (UTF-8), `:binary`, `:integer`, `:pos_integer`, `:non_neg_integer`, `:float`, `:number`, `:boolean`, `:atom`
-  (neither nil nor a boolean), `:module` (one that can be loaded), `:duration` (milliseconds or `:infinity`), `:url`,
-  `:map`, `:keyword`, `:any`, `{:enum, values}`, `{:list, type}`, `{:map, key_type, value_type}`, `{:tuple, types}`,
-  `{:or, types}`, and another schema module, which nests.
+  `:string` (UTF-8), `:binary`, `:integer`, `:pos_integer`, `:non_neg_integer`, `:float`, `:number`,
+  `:boolean`, `:atom` (neither nil nor a boolean), `:module` (one that can be loaded), `:duration`
+  (milliseconds or `:infinity`), `:url`, `:map`, `:keyword`, `:any`, `{:enum, values}`, `{:list, type}`,
+  `{:map, key_type, value_type}`, `{:tuple, types}`, `{:or, types}`, and another schema module, which nests.
 
   ## Options of a field
 
@@ -34,18 +35,22 @@ defmodule Foundation.Config.Schema do
   | `min:`, `max:` | bounds of a number, of the length of text and lists, of the size of a map |
   | `format:` | a regular expression, or its source, that text matches |
   | `one_of:` | the values that are allowed |
-  | `depends_on:` | `field`, `{field, value}`, `{field, [values]}` or a list of these: the field may be set, and is required, only when the other one is set, or has (one of) the values |
+  | `depends_on:` | `field`, `{field, value}`, `{field, [values]}` or a list of these; see below |
   | `validate:` | a function of the value that gives `:ok`, `true`, or `{:error, message}` |
   | `doc:` | what it means, for the generated documentation |
-  | `sensitive: true` | shown as `"[REDACTED]"` in history, violations and `inspect/1` |
+  | `sensitive: true` | shown as `"[REDACTED]"` in history, events and violations |
   | `updatable: false` | fixed once the schema is registered |
 
-  Options are evaluated where they stand and once more each time the schema is asked, so they may call functions but
-  not refer to variables of the module's body.
+  A field with `depends_on:` may be set, and is required if it says so, only while the other field is set (neither nil
+  nor false) or has one of the values. Its default is never wrong.
 
-  `use Foundation.Config.Schema` takes `unknown: :error` (default), `:drop` or `:keep`, which says what becomes of keys
-  that are no field, and `otp_app:`, the application whose environment is merged over the defaults, under the section's
-  name, when the schema is registered (default `:foundation`).
+  Options are evaluated where they stand and once more each time the schema is asked, so they may call
+  functions of other modules but not refer to variables of the module's body; `validate:` may name a function
+  of the module itself.
+
+  `use Foundation.Config.Schema` takes `unknown: :error` (default), `:drop` or `:keep`, which says what
+  becomes of keys that are no field, and `otp_app:`, the application whose environment is merged over the
+  defaults, under the section's name, when the schema is registered (default `:foundation`).
 
   ## What the module gets
 
@@ -92,12 +97,15 @@ defmodule Foundation.Config.Schema do
   defmacro field(name, type, opts \\ []) do
     quoted = Macro.escape({name, type, opts})
 
+    # A function of the module itself, which `validate:` may name, is not there yet.
+    now =
+      if Keyword.keyword?(opts) and Keyword.has_key?(opts, :validate),
+        do: Keyword.put(opts, :validate, quote(do: &Foundation.Config.Schema.later/1)),
+        else: opts
+
     quote do
-      @foundation_config_fields Foundation.Config.Schema.Field.new!(
-                                  unquote(name),
-                                  unquote(type),
-                                  unquote(opts)
-                                )
+      declared = Foundation.Config.Schema.Field.new!(unquote(name), unquote(type), unquote(now))
+      @foundation_config_fields declared
       @foundation_config_quoted unquote(quoted)
     end
   end
@@ -137,7 +145,7 @@ defmodule Foundation.Config.Schema do
   @spec redacted() :: String.t()
   def redacted, do: @redacted
 
-  # -- what the macros call ----------------------------------------------------------------------------------------
+  # -- what the macros call ----------------------------------------------------------------------------------
 
   @doc false
   def options!(opts) do
@@ -148,6 +156,9 @@ defmodule Foundation.Config.Schema do
 
     opts
   end
+
+  @doc false
+  def later(_value), do: true
 
   @doc false
   def name!(nil, module) do

@@ -1,6 +1,7 @@
 defmodule Foundation.Error.Table do
   @moduledoc false
-  # What is known of each type of error: code, severity, category, message, retry strategy and recovery actions.
+  # What is known of each type of error: code, severity, category, message, retry strategy and recovery
+  # actions.
 
   @definitions [
     {:invalid_config_structure, 1101, :high, :config, :structure, "Configuration structure is invalid"},

@@ -2,9 +2,10 @@ defmodule Foundation.ErrorContext.Bound do
   @moduledoc false
   # Makes a copy of a term that is safe to keep: of bounded size whatever the term's, and without secrets.
   #
-  # The walk stops when its budget is used up, so a list of a million elements costs what one of a hundred does. What is
-  # left out is marked: binaries end in "… (n bytes)", lists and tuples in :"…", maps have a key :"…" with the number
-  # of pairs left out. A struct becomes `{:struct, module, fields}`, those of the calendar apart.
+  # The walk stops when its budget is used up, so a list of a million elements costs what one of a hundred
+  # does. What is left out is marked: binaries end in "… (n bytes)", lists and tuples in :"…", maps have a key
+  # :"…" with the number of pairs left out. A struct becomes `{:struct, module, fields}`, those of the
+  # calendar apart.
 
   import Bitwise, only: [<<<: 2]
 
@@ -17,15 +18,21 @@ defmodule Foundation.ErrorContext.Bound do
 
   @doc "The term, cut to about `max_value_bytes` and redacted."
   @spec term(term) :: term
-  def term(term) do
-    {kept, _left} = walk(term, Store.limit(:max_value_bytes), @depth)
-    kept
+  def term(term), do: term |> sized() |> elem(0)
+
+  @doc "As `term/1`, with the bytes it takes, about."
+  @spec sized(term) :: {term, non_neg_integer}
+  def sized(term) do
+    limit = Store.limit(:max_value_bytes)
+    {kept, left} = walk(term, limit, @depth)
+    {kept, limit - left}
   end
 
-  @doc "A named value: redacted whole when the name says so."
-  @spec named(term, term) :: {term, term}
+  @doc "A named value, as `sized/1`: redacted whole when the name says so."
+  @spec named(term, term) :: {{term, term}, non_neg_integer}
   def named(name, value) do
-    if Redact.key?(name), do: {name, Redact.mark()}, else: {name, term(value)}
+    {kept, bytes} = if Redact.key?(name), do: {Redact.mark(), 16}, else: sized(value)
+    {{name, kept}, bytes}
   end
 
   @doc "Text, cut and redacted."
@@ -88,7 +95,7 @@ defmodule Foundation.ErrorContext.Bound do
 
   defp list(improper, left, depth, _items, kept) do
     {tail, left} = walk(improper, left, depth - 1)
-    {Enum.reverse(kept, tail), left}
+    {:lists.reverse(kept, tail), left}
   end
 
   defp elements(elements, left, depth), do: Enum.map_reduce(elements, left, &walk(&1, &2 - 8, depth - 1))

@@ -1,6 +1,7 @@
 defmodule Foundation.ErrorContext.Carry do
   @moduledoc false
-  # Keeps the context a process runs under in its dictionary, and takes it over to other processes of the node.
+  # Keeps the context a process runs under in its dictionary, and takes it over to other processes of the
+  # node.
 
   @key :error_context
   @step :foundation_error_step
@@ -47,8 +48,8 @@ defmodule Foundation.ErrorContext.Carry do
   end
 
   @doc """
-  The process's context; a task that has none takes that of the process which started it, with its step, if that one
-  still has one.
+  The process's context; a task that has none takes that of the process which started it, with its step, if
+  that one still has one.
   """
   @spec find() :: Foundation.ErrorContext.t() | nil
   def find do

@@ -2,14 +2,14 @@ defmodule Foundation.ErrorContext.Redact do
   @moduledoc false
   # Knows which keys name secrets, and what secrets look like in text.
   #
-  # A key is compared in small letters without `_`, `-` and blanks. "token" must end it, so that `access_token` is
-  # hidden and `max_tokens` is not; the others may stand anywhere in it. More names come from
-  # `config :foundation, error_context: [redact: ["pin", ...]]`.
+  # A key is compared in small letters without `_`, `-` and blanks. "token" must end it, so that
+  # `access_token` is hidden and `max_tokens` is not; the others may stand anywhere in it. More names come
+  # from `config :foundation, error_context: [redact: ["pin", ...]]`.
 
   alias Foundation.ErrorContext.Store
 
   @mark "[REDACTED]"
-  @anywhere ~w(password passwd passphrase secret apikey authorization credential privatekey cookie encryptionkey)
+  @anywhere ~w(password passwd passphrase secret apikey authorization credential privatekey encryptionkey cookie)
   @at_end ~w(token)
 
   @doc "What stands in place of a secret."

@@ -1,20 +1,10 @@
 defmodule Foundation.ErrorContext.Render do
   @moduledoc false
-  # Writes traces and times as text.
+  # Writes traces as text.
+
+  alias Foundation.Utils
 
   @width 100
-
-  @doc """
-  A time in nanoseconds, in the unit that suits it.
-
-      iex> Enum.map([0, 950, 20_500, 1_500_000, 2_500_000_000], &Foundation.ErrorContext.Render.duration/1)
-      ["0ns", "950ns", "20.5μs", "1.5ms", "2.5s"]
-  """
-  @spec duration(integer) :: String.t()
-  def duration(ns) when ns >= 1_000_000_000, do: "#{Float.round(ns / 1.0e9, 1)}s"
-  def duration(ns) when ns >= 1_000_000, do: "#{Float.round(ns / 1.0e6, 1)}ms"
-  def duration(ns) when ns >= 1_000, do: "#{Float.round(ns / 1.0e3, 1)}μs"
-  def duration(ns), do: "#{ns}ns"
 
   @doc "A trace as an indented tree."
   @spec tree(map) :: String.t()
@@ -42,9 +32,9 @@ defmodule Foundation.ErrorContext.Render do
   end
 
   defp title(step) do
-    time = if step.duration_ns, do: duration(step.duration_ns), else: "not finished"
+    time = if step.duration_ns, do: Utils.format_duration(step.duration_ns), else: "not finished"
     mark = if step.status == :ok, do: "", else: " #{step.status |> Atom.to_string() |> String.upcase()}"
-    "#{name(step.name)}#{mark}  #{time}  (at #{duration(step.offset_ns)})"
+    "#{name(step.name)}#{mark}  #{time}  (at #{Utils.format_duration(step.offset_ns)})"
   end
 
   defp name(name) when is_binary(name), do: name |> String.split() |> Enum.join(" ")

@@ -3,13 +3,13 @@ defmodule Foundation.ErrorContext.Store do
   # Owns the table that steps are recorded in, so that what a process recorded outlives it.
   #
   # Rows, all of one ordered set:
-  #   :traces                  {key, traces, 0, nil}
-  #   {trace, 0, 0}            {key, entries, dropped, root}
-  #   {trace, step, 0}         {key, 0, 0, step map}
-  #   {trace, step, n}         {key, 0, 0, {name, value}}: the n-th entry of the trace, captured in the step
+  #   :traces             {key, traces, bytes, nil}
+  #   {trace, 0, 0}       {key, entries, dropped, root, bytes}
+  #   {trace, step, 0}    {key, step map}
+  #   {trace, step, n}    {key, {name, value}}: the n-th entry of the trace, captured in the step
   #
-  # Traces are numbered in the order they began, so the first key is the oldest. The recording processes themselves
-  # write and drop; the server only owns.
+  # Traces are numbered in the order they began, so the first key is the oldest. The recording processes
+  # themselves write and drop; the server only owns.
 
   use GenServer
 
@@ -34,9 +34,9 @@ defmodule Foundation.ErrorContext.Store do
   @doc "Makes sure the trace has its row; false when the store is not there."
   @spec begin(pos_integer, (() -> map)) :: boolean
   def begin(trace, root) do
-    if not :ets.member(@table, {trace, 0, 0}) and :ets.insert_new(@table, {{trace, 0, 0}, 0, 0, root.()}) do
-      traces = :ets.update_counter(@table, :traces, 1)
-      if traces > limit(:max_traces) or bytes() > limit(:max_bytes), do: drop_oldest(trace)
+    if not :ets.member(@table, {trace, 0, 0}) and :ets.insert_new(@table, {{trace, 0, 0}, 0, 0, root.(), 0}) do
+      [traces, bytes] = :ets.update_counter(@table, :traces, [{2, 1}, {3, 0}])
+      if traces > limit(:max_traces) or bytes > limit(:max_bytes), do: drop_oldest(trace)
     end
 
     true
@@ -59,19 +59,25 @@ defmodule Foundation.ErrorContext.Store do
     ArgumentError -> nil
   end
 
-  @doc "Writes a row of a trace."
-  @spec put(tuple, term) :: :ok
-  def put(key, value) do
-    :ets.insert(@table, {key, 0, 0, value})
+  @doc "Writes a row of a trace, which takes about that many bytes more."
+  @spec put({pos_integer, non_neg_integer, non_neg_integer}, term, non_neg_integer) :: :ok
+  def put({trace, _, _} = key, value, bytes) do
+    # First the counts: a trace that was dropped meanwhile has none, and gets no more rows.
+    :ets.update_counter(@table, {trace, 0, 0}, {5, bytes})
+    :ets.update_counter(@table, :traces, {3, bytes})
+    :ets.insert(@table, {key, value})
     :ok
   rescue
     ArgumentError -> :ok
   end
 
-  @doc "All rows of a trace in order; none when it is unknown."
+  @doc "The trace's own row and then its others in order; none when it is unknown."
   @spec rows(pos_integer) :: [tuple]
   def rows(trace) do
-    :ets.select(@table, [{{{trace, :_, :_}, :_, :_, :_}, [], [:"$_"]}])
+    case :ets.lookup(@table, {trace, 0, 0}) do
+      [root] -> [root | :ets.select(@table, [{{{trace, :_, :_}, :_}, [], [:"$_"]}])]
+      [] -> []
+    end
   rescue
     ArgumentError -> []
   end
@@ -83,20 +89,25 @@ defmodule Foundation.ErrorContext.Store do
     {:ok, nil}
   end
 
-  # A tenth at a time, as each look costs; never the one that is about to begin.
+  # Down to nine tenths of the bounds, as each look costs; never the one that is about to begin.
   defp drop_oldest(spared) do
-    Enum.each(1..max(1, div(limit(:max_traces), 10)), fn _ ->
-      case :ets.next(@table, :traces) do
-        {trace, _, _} when trace != spared -> drop(trace)
-        _ -> :ok
-      end
-    end)
+    [traces, bytes] = :ets.update_counter(@table, :traces, [{2, 0}, {3, 0}])
+
+    with true <- traces > limit(:max_traces) * 0.9 or bytes > limit(:max_bytes) * 0.9,
+         {trace, _, _} when trace != spared <- :ets.next(@table, :traces) do
+      drop(trace)
+      drop_oldest(spared)
+    else
+      _ -> :ok
+    end
   end
 
   defp drop(trace) do
-    if :ets.take(@table, {trace, 0, 0}) != [], do: :ets.update_counter(@table, :traces, -1)
-    :ets.match_delete(@table, {{trace, :_, :_}, :_, :_, :_})
-  end
+    case :ets.take(@table, {trace, 0, 0}) do
+      [{_, _, _, _, bytes}] -> :ets.update_counter(@table, :traces, [{2, -1}, {3, -bytes}])
+      [] -> :ok
+    end
 
-  defp bytes, do: :ets.info(@table, :memory) * :erlang.system_info(:wordsize)
+    :ets.match_delete(@table, {{trace, :_, :_}, :_})
+  end
 end

@@ -31,7 +31,7 @@ defmodule Foundation.ErrorContext.Trace do
   @spec read(ErrorContext.t()) :: t
   def read(context) do
     case Store.rows(context.trace_id || context.operation_id) do
-      [{_, _, dropped, root} | rows] ->
+      [{_, _, dropped, root, _bytes} | rows] ->
         {steps, data} = split(rows)
         children = Enum.group_by(steps, fn {_id, record} -> record.parent end)
 
@@ -97,14 +97,15 @@ defmodule Foundation.ErrorContext.Trace do
   defp split(rows) do
     {steps, data} =
       Enum.reduce(rows, {[], %{}}, fn
-        {{_, id, 0}, _, _, record}, {steps, data} -> {[{id, record} | steps], data}
-        {{_, id, _}, _, _, pair}, {steps, data} -> {steps, Map.update(data, id, [pair], &[pair | &1])}
+        {{_, id, 0}, record}, {steps, data} -> {[{id, record} | steps], data}
+        {{_, id, _}, pair}, {steps, data} -> {steps, Map.update(data, id, [pair], &[pair | &1])}
       end)
 
     {Enum.reverse(steps), Map.new(data, fn {id, pairs} -> {id, Enum.reverse(pairs)} end)}
   end
 
-  # A parent has a smaller number than its children, so this ends; what was dropped has no row and no children.
+  # A parent has a smaller number than its children, so this ends; what was dropped has no row and no
+  # children.
   defp tree(children, data, parent, started_ns) do
     for {id, record} <- Map.get(children, parent, []) do
       %{

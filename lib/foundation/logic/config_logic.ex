@@ -44,9 +44,9 @@ defmodule Foundation.Logic.ConfigLogic do
   def updatable_path?(path) when is_list(path), do: path in @updatable_paths
 
   @doc """
-  The configuration with the value at the path, if path and value are safe, the path is updatable and the outcome is
-  valid. The errors, in the order they are looked for: `:security_violation` 1000 (path) and 1005 (value),
-  `:config_update_forbidden`, and those of `Foundation.Validation.ConfigValidator`.
+  The configuration with the value at the path, if path and value are safe, the path is updatable and the
+  outcome is valid. The errors, in the order they are looked for: `:security_violation` 1000 (path) and 1005
+  (value), `:config_update_forbidden`, and those of `Foundation.Validation.ConfigValidator`.
   """
   @spec update_config(Config.t(), config_path, config_value) :: {:ok, Config.t()} | {:error, Error.t()}
   def update_config(%Config{} = config, path, value) when is_list(path) do
@@ -87,8 +87,8 @@ defmodule Foundation.Logic.ConfigLogic do
   end
 
   @doc """
-  The configuration with the application's environment merged over it: sections that exist only, keyword lists taken as
-  maps, maps within maps.
+  The configuration with the application's environment merged over it: sections that exist only, keyword lists
+  taken as maps, maps within maps.
   """
   @spec merge_env_config(Config.t(), keyword) :: Config.t()
   def merge_env_config(%Config{} = config, env) when is_list(env) do
@@ -99,7 +99,9 @@ defmodule Foundation.Logic.ConfigLogic do
     end)
   end
 
-  @doc "The configuration with each option put in place of the section of that name, which need not exist before."
+  @doc """
+  The configuration with each option put in place of the section of that name, which need not exist before.
+  """
   @spec merge_opts_config(Config.t(), keyword) :: Config.t()
   def merge_opts_config(%Config{} = config, opts) when is_list(opts) do
     Enum.reduce(opts, config, fn {key, value}, acc -> Map.put(acc, key, value) end)

@@ -1,13 +1,14 @@
 defmodule Foundation.Services.ConfigServer do
   @moduledoc """
-  Owns the configuration: changes it one at a time, tells subscribers, and puts each version where all can read it.
+  Owns the configuration: changes it one at a time, tells subscribers, and puts each version where all can
+  read it.
 
-  `Foundation.Config` is the door to it. The module's functions address the server of the production namespace; an
-  isolated one, started with `namespace: {:test, ref}`, is reached by `GenServer.call/2` on its pid with the requests
-  `:get_config`, `{:get_config_path, path}`, `{:update_config, path, value}`, `:reset_config`, `{:subscribe, pid}`,
-  `{:unsubscribe, pid}`, `:get_status` and `:reset_state`, and those of 2.x: `{:subscribe, pid, opts}`,
-  `{:register_schema, module}`, `{:validate_and_update, pairs, opts}`, `{:history, opts}`, `{:rollback, version}`. Any
-  other request answers `{:error, :unauthorized_access}`.
+  `Foundation.Config` is the door to it. The module's functions address the server of the production
+  namespace; an isolated one, started with `namespace: {:test, ref}`, is reached by `GenServer.call/2` on its
+  pid with the requests `:get_config`, `{:get_config_path, path}`, `{:update_config, path, value}`,
+  `:reset_config`, `{:subscribe, pid}`, `{:unsubscribe, pid}`, `:get_status` and `:reset_state`, and those of
+  2.x: `{:subscribe, pid, opts}`, `{:register_schema, module}`, `{:validate_and_update, pairs, opts}`,
+  `{:history, opts}`, `{:rollback, version}`. Any other request answers `{:error, :unauthorized_access}`.
 
   Reading in the production namespace asks no process. What a crash keeps: see `Foundation.Config`.
   """
@@ -15,11 +16,11 @@ defmodule Foundation.Services.ConfigServer do
   use GenServer
   require Logger
 
-  alias Foundation.Config.{Change, Conceal, Guard, History, Proposal, Registration, Snapshot}
+  alias Foundation.Config.{Change, History, Proposal, Snapshot}
   alias Foundation.Contracts.Configurable
   alias Foundation.Logic.ConfigLogic
   alias Foundation.ProcessRegistry
-  alias Foundation.Services.ConfigServer.Announce
+  alias Foundation.Services.ConfigServer.{State, Writes}
   alias Foundation.Types.{Config, Error}
 
   @behaviour Configurable
@@ -30,7 +31,9 @@ defmodule Foundation.Services.ConfigServer do
   @typedoc "What the server counts; times in monotonic milliseconds."
   @type metrics :: %{start_time: integer, updates_count: non_neg_integer, last_update: integer | nil}
 
-  @typedoc "The server's state. `vetoers` maps to deadlines; `waiting` are changes behind the `pending` proposal."
+  @typedoc """
+  The server's state. `vetoers` maps to deadlines; `waiting` are changes behind the `pending` proposal.
+  """
   @type server_state :: %{
           config: Config.t(),
           subscribers: [pid],
@@ -44,9 +47,9 @@ defmodule Foundation.Services.ConfigServer do
           waiting: [{term, GenServer.from()}]
         }
 
-  # -- api ---------------------------------------------------------------------------------------------------------
+  # -- api ---------------------------------------------------------------------------------------------------
 
-  @doc "The whole configuration. Asks no process, copies nothing."
+  @doc "The whole configuration but for added sections. Asks no process, copies nothing."
   @impl Configurable
   @spec get() :: {:ok, Config.t()} | {:error, Error.t()}
   def get do
@@ -93,8 +96,8 @@ defmodule Foundation.Services.ConfigServer do
   def status, do: request(:get_status)
 
   @doc """
-  Rebuilds the state as at the start and drops the subscribers; only when the application environment `:test_mode` is
-  true, else `:operation_forbidden` 5002.
+  Rebuilds the state as at the start and drops the subscribers; only when the application environment
+  `:test_mode` is true, else `:operation_forbidden` 5002.
   """
   @spec reset_state() :: :ok | {:error, Error.t()}
   def reset_state do
@@ -133,7 +136,9 @@ defmodule Foundation.Services.ConfigServer do
     error in ArgumentError -> unavailable("Failed to start ConfigServer: #{Exception.message(error)}")
   end
 
-  @doc "Starts a server in `opts[:namespace]` (default `:production`); the other options replace whole sections."
+  @doc """
+  Starts a server in `opts[:namespace]` (default `:production`); the other options replace whole sections.
+  """
   @spec start_link(keyword) :: GenServer.on_start()
   def start_link(opts \\ []) do
     namespace = Keyword.get(opts, :namespace, :production)
@@ -154,7 +159,10 @@ defmodule Foundation.Services.ConfigServer do
   @spec subscribe(pid) :: :ok | {:error, Error.t()}
   def subscribe(pid \\ self()), do: request({:subscribe, pid})
 
-  @doc "As `subscribe/1`; with `veto: true` the process is asked before changes, see `Foundation.Config.subscribe/1`."
+  @doc """
+  As `subscribe/1`; with `veto: true` the process is asked before changes, see
+  `Foundation.Config.subscribe/1`.
+  """
   @spec subscribe(pid, keyword) :: :ok | {:error, Error.t()}
   def subscribe(pid, opts), do: request({:subscribe, pid, opts})
 
@@ -192,7 +200,7 @@ defmodule Foundation.Services.ConfigServer do
     end
   end
 
-  # -- server ------------------------------------------------------------------------------------------------------
+  # -- server ------------------------------------------------------------------------------------------------
 
   @impl GenServer
   @spec init(keyword) :: {:ok, server_state} | {:stop, term}
@@ -201,7 +209,7 @@ defmodule Foundation.Services.ConfigServer do
 
     case ConfigLogic.build_config(sections) do
       {:ok, config} ->
-        {:ok, config |> fresh(namespace) |> recover() |> publish()}
+        {:ok, config |> State.fresh(namespace) |> State.recover() |> State.publish()}
 
       {:error, error} ->
         Logger.error("Failed to initialize configuration: #{inspect(error)}")
@@ -212,61 +220,65 @@ defmodule Foundation.Services.ConfigServer do
   @impl GenServer
   @spec handle_call(term, GenServer.from(), server_state) ::
           {:reply, term, server_state} | {:noreply, server_state}
-  def handle_call(:get_config, _from, state), do: {:reply, {:ok, state.config}, state}
+  def handle_call(:get_config, _from, state), do: {:reply, {:ok, State.public(state)}, state}
+  def handle_call({:get_config_path, []}, _from, state), do: {:reply, {:ok, State.public(state)}, state}
 
   def handle_call({:get_config_path, path}, _from, state),
     do: {:reply, ConfigLogic.get_config_value(state.config, path), state}
 
-  def handle_call({:history, opts}, _from, state) when is_list(opts),
-    do: {:reply, {:ok, History.list(state.history, state.schemas, opts)}, state}
+  def handle_call({:history, opts} = request, _from, state) do
+    if Keyword.keyword?(opts),
+      do: {:reply, {:ok, History.list(state.history, state.schemas, opts)}, state},
+      else: unauthorized(request, state)
+  end
 
   def handle_call({:subscribe, pid}, from, state), do: handle_call({:subscribe, pid, []}, from, state)
 
-  def handle_call({:subscribe, pid, opts}, _from, state) when is_pid(pid) and is_list(opts),
-    do: {:reply, :ok, state |> subscribed(pid) |> may_veto(pid, opts)}
-
-  def handle_call({:unsubscribe, pid}, _from, state) do
-    {gone, monitors} = Enum.split_with(state.monitors, fn {_ref, subscriber} -> subscriber == pid end)
-    Enum.each(gone, fn {ref, _} -> Process.demonitor(ref, [:flush]) end)
-    {:reply, :ok, forget(%{state | monitors: Map.new(monitors)}, pid)}
+  def handle_call({:subscribe, pid, opts} = request, _from, state) do
+    if is_pid(pid) and Proposal.options?(opts),
+      do: {:reply, :ok, state |> State.subscribed(pid) |> State.may_veto(pid, opts)},
+      else: unauthorized(request, state)
   end
+
+  # Who is gone, or no longer subscribed, has no say in what is being decided.
+  def handle_call({:unsubscribe, pid}, _from, state),
+    do: {:reply, :ok, state |> State.without(pid) |> Writes.heard(pid, :gone)}
 
   def handle_call(:get_status, _from, state) do
     {:reply,
      {:ok,
       %{
         status: :running,
-        uptime_ms: now() - state.metrics.start_time,
+        uptime_ms: State.now() - state.metrics.start_time,
         updates_count: state.metrics.updates_count,
         last_update: state.metrics.last_update,
         subscribers_count: length(state.subscribers)
       }}, state}
   end
 
-  def handle_call(:reset_state, from, state), do: write(:reset_state, from, state)
-  def handle_call(:reset_config, from, state), do: write(:reset_config, from, state)
-  def handle_call({:register_schema, _} = request, from, state), do: write(request, from, state)
-  def handle_call({:rollback, _} = request, from, state), do: write(request, from, state)
+  def handle_call(:reset_state, from, state), do: Writes.write(:reset_state, from, state)
+  def handle_call(:reset_config, from, state), do: Writes.write(:reset_config, from, state)
+  def handle_call({:register_schema, _} = request, from, state), do: Writes.write(request, from, state)
+  def handle_call({:rollback, _} = request, from, state), do: Writes.write(request, from, state)
 
   def handle_call({:update_config, path, _} = request, from, state) when is_list(path),
-    do: write(request, from, state)
+    do: Writes.write(request, from, state)
 
-  def handle_call({:validate_and_update, pairs, opts} = request, from, state)
-      when is_list(pairs) and is_list(opts),
-      do: write(request, from, state)
-
-  def handle_call(request, _from, state) do
-    Logger.warning("Unauthorized or invalid request to ConfigServer: #{inspect(request)}")
-    {:reply, {:error, :unauthorized_access}, state}
+  def handle_call({:validate_and_update, pairs, opts} = request, from, state) do
+    if Proposal.pairs?(pairs) and Proposal.options?(opts),
+      do: Writes.write(request, from, state),
+      else: unauthorized(request, state)
   end
+
+  def handle_call(request, _from, state), do: unauthorized(request, state)
 
   @impl GenServer
   @spec handle_info(term, server_state) :: {:noreply, server_state}
-  def handle_info({:DOWN, ref, :process, pid, _reason}, state),
-    do: {:noreply, forget(%{state | monitors: Map.delete(state.monitors, ref)}, pid)}
+  def handle_info({:DOWN, _ref, :process, pid, _reason}, state),
+    do: {:noreply, state |> State.without(pid) |> Writes.heard(pid, :gone)}
 
   def handle_info({:config_vote, ref, pid, answer}, %{pending: %{ref: ref}} = state),
-    do: {:noreply, heard(state, pid, answer)}
+    do: {:noreply, Writes.heard(state, pid, answer)}
 
   # An answer to a proposal that is decided.
   def handle_info({:config_vote, ref, _pid, _answer}, state) when is_reference(ref), do: {:noreply, state}
@@ -276,305 +288,31 @@ defmodule Foundation.Services.ConfigServer do
     {:noreply, state}
   end
 
-  # -- changes -----------------------------------------------------------------------------------------------------
+  # Crash reports and :sys.get_status show neither values nor requests, which may hold secrets.
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
 
-  # One after another: while a proposal is being decided, the others wait.
-  defp write(request, from, %{pending: nil} = state), do: perform(request, from, state)
-  defp write(request, from, state), do: {:noreply, %{state | waiting: state.waiting ++ [{request, from}]}}
+  def format_status(status) do
+    Map.new(status, fn
+      {:state, %{namespace: namespace, history: history}} ->
+        {:state, %{namespace: namespace, version: history.version}}
 
-  defp perform({:update_config, path, value}, from, state) do
-    case Change.plan(state.config, state.schemas, [{path, value}]) do
-      {:ok, config, changes} -> {:reply, :ok, commit(state, :update, config, changes, from, nil)}
-      {:error, _} = error -> {:reply, error, state}
-    end
+      {:message, request} when is_tuple(request) and tuple_size(request) > 0 ->
+        {:message, {elem(request, 0), :...}}
+
+      {:log, _} ->
+        {:log, []}
+
+      other ->
+        other
+    end)
   end
 
-  defp perform({:validate_and_update, pairs, opts}, from, state) do
-    case Change.plan(state.config, state.schemas, pairs) do
-      {:ok, config, changes} -> propose(state, config, changes, from, opts)
-      {:error, _} = error -> {:reply, error, state}
-    end
+  defp unauthorized(request, state) do
+    Logger.warning("Unauthorized or invalid request to ConfigServer: #{inspect(request)}")
+    {:reply, {:error, :unauthorized_access}, state}
   end
 
-  defp perform({:rollback, version}, from, state) do
-    with {:ok, config} <- past(state, version),
-         {:ok, config} <- Change.validate(config, state.schemas) do
-      case Change.diff(state.config, config) do
-        [] ->
-          {:reply, {:ok, state.history.version}, state}
-
-        changes ->
-          state = commit(state, :rollback, config, changes, from, version)
-          {:reply, {:ok, state.history.version}, state}
-      end
-    else
-      {:error, _} = error -> {:reply, error, state}
-    end
-  end
-
-  defp perform({:register_schema, module}, from, state) do
-    case Registration.add(state.config, state.schemas, module) do
-      {:ok, config, schemas} ->
-        state = %{state | schemas: schemas}
-
-        case Change.diff(state.config, config) do
-          [] ->
-            {:reply, :ok, publish(state)}
-
-          _ ->
-            name = module.__config_name__()
-
-            changes = [
-              %{path: [name], old: Map.fetch(state.config, name) |> missing(), new: Map.fetch(config, name)}
-            ]
-
-            {:reply, :ok, commit(state, :register_schema, config, changes, from, module)}
-        end
-
-      {:error, _} = error ->
-        {:reply, error, state}
-    end
-  end
-
-  defp perform(:reset_config, {actor, _}, state) do
-    {:ok, config} = Registration.defaults(ConfigLogic.reset_config(), state.schemas)
-    changes = Change.diff(state.config, config)
-
-    state =
-      publish(%{state | config: config, history: History.record(state.history, :reset, changes, actor, nil)})
-
-    Announce.notify(state.subscribers, {:config_reset, config})
-
-    count = state.metrics.updates_count
-    Announce.store(:config_reset, %{timestamp: now(), reset_from_updates_count: count})
-    Announce.count([:foundation, :config_resets], %{reset_from_updates_count: count})
-    {:reply, :ok, state}
-  end
-
-  defp perform(:reset_state, _from, state) do
-    case ConfigLogic.build_config([]) do
-      {:ok, config} ->
-        Enum.each(state.monitors, fn {ref, _} -> Process.demonitor(ref, [:flush]) end)
-        {:reply, :ok, publish(%{fresh(config, state.namespace) | waiting: state.waiting})}
-
-      {:error, _} = error ->
-        {:reply, error, state}
-    end
-  end
-
-  defp past(state, version) do
-    case History.at(state.history, state.config, version) do
-      {:ok, config} -> {:ok, config}
-      :error -> {:error, unknown_version(version, state.history)}
-    end
-  end
-
-  # Readers see all of the changes or none: there is one snapshot.
-  defp commit(state, kind, config, changes, {actor, _tag}, note) do
-    metrics = %{state.metrics | updates_count: state.metrics.updates_count + 1, last_update: now()}
-    history = History.record(state.history, kind, changes, actor, note)
-    state = publish(%{state | config: config, metrics: metrics, history: history})
-
-    for change <- changes,
-        do: Announce.notify(state.subscribers, {:config_updated, change.path, value(change.new)})
-
-    for change <- changes do
-      Announce.store(:config_updated, %{
-        path: change.path,
-        new_value: Conceal.value(change.path, value(change.new), state.schemas),
-        previous_value: previous(change, state.schemas),
-        timestamp: now()
-      })
-
-      Announce.count([:foundation, :config_updates], %{path: change.path})
-    end
-
-    state
-  end
-
-  defp value({:ok, value}), do: value
-  defp value(:missing), do: nil
-
-  defp missing({:ok, value}), do: {:ok, value}
-  defp missing(:error), do: :missing
-
-  defp previous(%{old: {:ok, old}, path: path}, schemas), do: {:ok, Conceal.value(path, old, schemas)}
-  defp previous(%{path: path}, _schemas), do: {:error, ConfigLogic.not_found(path)}
-
-  # -- proposals ---------------------------------------------------------------------------------------------------
-
-  defp propose(state, config, changes, {proposer, _} = from, opts) do
-    note = Keyword.get(opts, :note)
-    voters = Map.delete(state.vetoers, proposer)
-
-    if voters == %{} do
-      state = commit(state, :update, config, changes, from, note)
-      {:reply, {:ok, state.history.version}, state}
-    else
-      ref = make_ref()
-      shown = Enum.map(changes, &%{path: &1.path, old: value(&1.old), new: value(&1.new)})
-
-      for {pid, deadline} <- voters do
-        send(pid, {:config_proposal, {self(), ref}, shown})
-        wait = min(deadline, Keyword.get(opts, :deadline, deadline))
-        Process.send_after(self(), {:config_vote, ref, pid, :silent}, wait)
-      end
-
-      proposal = %Proposal{
-        ref: ref,
-        from: from,
-        config: config,
-        changes: changes,
-        voters: MapSet.new(Map.keys(voters)),
-        on_silence: Keyword.get(opts, :on_silence, :accept),
-        note: note
-      }
-
-      {:noreply, %{state | pending: proposal}}
-    end
-  end
-
-  defp heard(%{pending: nil} = state, _pid, _answer), do: state
-
-  defp heard(state, pid, answer) do
-    case Proposal.hear(state.pending, pid, answer) do
-      {:waiting, proposal} -> %{state | pending: proposal}
-      {:agreed, proposal} -> state |> agreed(proposal) |> resume()
-      {{:vetoed, by, reason}, proposal} -> state |> vetoed(proposal, by, reason) |> resume()
-    end
-  end
-
-  defp agreed(state, proposal) do
-    state =
-      commit(
-        %{state | pending: nil},
-        :update,
-        proposal.config,
-        proposal.changes,
-        proposal.from,
-        proposal.note
-      )
-
-    GenServer.reply(proposal.from, {:ok, state.history.version})
-    state
-  end
-
-  defp vetoed(state, proposal, by, reason) do
-    for {pid, _} <- state.vetoers, pid != by, {elem(proposal.from, 0)} != {pid} do
-      send(pid, {:config_proposal_dropped, {self(), proposal.ref}, reason})
-    end
-
-    GenServer.reply(proposal.from, {:error, Proposal.vetoed(proposal, by, reason)})
-    %{state | pending: nil}
-  end
-
-  # Lets the changes that waited have their turn, up to the next one that has to wait itself.
-  defp resume(%{pending: nil, waiting: [{request, from} | rest]} = state) do
-    case perform(request, from, %{state | waiting: rest}) do
-      {:reply, reply, state} ->
-        GenServer.reply(from, reply)
-        resume(state)
-
-      {:noreply, state} ->
-        resume(state)
-    end
-  end
-
-  defp resume(state), do: state
-
-  # -- subscribers -------------------------------------------------------------------------------------------------
-
-  defp subscribed(state, pid) do
-    if pid in state.subscribers do
-      state
-    else
-      monitors = Map.put(state.monitors, Process.monitor(pid), pid)
-      %{state | subscribers: [pid | state.subscribers], monitors: monitors}
-    end
-  end
-
-  defp may_veto(state, pid, opts) do
-    case Keyword.fetch(opts, :veto) do
-      {:ok, true} -> %{state | vetoers: Map.put(state.vetoers, pid, Keyword.get(opts, :deadline, 1_000))}
-      {:ok, false} -> %{state | vetoers: Map.delete(state.vetoers, pid)}
-      :error -> state
-    end
-  end
-
-  # Who is gone, or no longer subscribed, has no say in what is being decided.
-  defp forget(state, pid) do
-    heard(
-      %{
-        state
-        | subscribers: List.delete(state.subscribers, pid),
-          vetoers: Map.delete(state.vetoers, pid)
-      },
-      pid,
-      :gone
-    )
-  end
-
-  # -- state -------------------------------------------------------------------------------------------------------
-
-  defp fresh(config, namespace) do
-    %{
-      config: config,
-      subscribers: [],
-      monitors: %{},
-      namespace: namespace,
-      metrics: %{start_time: now(), updates_count: 0, last_update: nil},
-      schemas: [],
-      history: History.new(),
-      vetoers: %{},
-      pending: nil,
-      waiting: []
-    }
-  end
-
-  # After a crash the values are built anew, as they may be what it crashed of; schemas and history are still there, so
-  # that a rollback brings back what was in force.
-  defp recover(%{namespace: :production} = state) do
-    case Snapshot.kept() do
-      nil ->
-        state
-
-      {last, kept} ->
-        {config, schemas} = Registration.again(state.config, kept.schemas)
-
-        history =
-          case Change.diff(last, config) do
-            [] -> kept.history
-            changes -> History.record(kept.history, :restart, changes, self(), nil)
-          end
-
-        %{state | config: config, schemas: schemas, history: history}
-    end
-  end
-
-  defp recover(state), do: state
-
-  defp publish(%{namespace: :production, config: config} = state) do
-    kept = %{schemas: state.schemas, history: state.history}
-    Snapshot.put(self(), config, Guard.sealed?(config), kept)
-    state
-  end
-
-  defp publish(state), do: state
-
-  defp unknown_version(version, history) do
-    Error.new(
-      error_type: :config_version_not_found,
-      message: "Configuration version #{inspect(version)} is not in the history",
-      context: %{version: version, current: history.version, kept: length(history.entries)},
-      severity: :medium,
-      category: :config,
-      subcategory: :access
-    )
-  end
-
-  defp now, do: System.monotonic_time(:millisecond)
-
-  # -- callers -----------------------------------------------------------------------------------------------------
+  # -- callers -----------------------------------------------------------------------------------------------
 
   defp request(message, timeout \\ 5_000) do
     case server() do

@@ -226,18 +226,6 @@ defmodule Foundation.Services.TelemetryService do
     end
   end
 
-  @doc false
-  @spec new_handle() :: reference
-  def new_handle do
-    bounds = Application.get_env(:foundation, :metrics, [])
-
-    Native.metrics_new(
-      Access.get(bounds, :max_names, 100_000),
-      Access.get(bounds, :max_series, 100_000),
-      Access.get(bounds, :max_series_per_name, 10_000)
-    )
-  end
-
   defp server do
     ProcessRegistry.lookup(:production, @service)
   rescue
@@ -278,7 +266,12 @@ defmodule Foundation.Services.TelemetryService do
   def init(opts) do
     {namespace, opts} = Keyword.pop(opts, :namespace, :production)
     config = Map.merge(@defaults, Map.new(opts))
-    handle = if namespace == :production, do: Engine.handle(:metrics) || new_handle(), else: new_handle()
+
+    handle =
+      if namespace == :production,
+        do: Engine.handle(:metrics) || Engine.new(:metrics),
+        else: Engine.new(:metrics)
+
     state = %{handle: handle, handlers: MapSet.new(), config: config, namespace: namespace}
 
     if namespace == :production, do: Forward.refresh(state.handlers)

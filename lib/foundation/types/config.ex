@@ -1,6 +1,6 @@
 defmodule Foundation.Types.Config do
   @moduledoc """
-  Holds the whole configuration: six sections of plain maps, and those that `Foundation.Config.register_schema/1` adds.
+  Holds the whole configuration: six sections of plain maps.
 
   A new struct carries the defaults. It behaves like a map for `Access`, so `config[:ai][:model]` and
   `put_in(config, [:dev, :debug_mode], true)` work. `inspect/1` hides the API key.
@@ -162,7 +162,10 @@ defmodule Foundation.Types.Config do
   def fetch(%__MODULE__{}, :__struct__), do: :error
   def fetch(%__MODULE__{} = config, key), do: Map.fetch(config, key)
 
-  @doc "Reads and replaces a section, as `Access` asks for it; a built-in section that is popped is back to its default."
+  @doc """
+  Reads and replaces a section, as `Access` asks for it; a built-in section that is popped is back to its
+  default.
+  """
   @impl Access
   @spec get_and_update(t, atom, (term -> {term, term} | :pop)) :: {term, t}
   def get_and_update(%__MODULE__{} = config, key, fun) do
@@ -186,4 +189,21 @@ defmodule Foundation.Types.Config do
 
   defp deep_merge(%{} = left, %{} = right), do: Map.merge(left, right, fn _, a, b -> deep_merge(a, b) end)
   defp deep_merge(_left, right), do: right
+end
+
+defimpl Inspect, for: Foundation.Types.Config do
+  import Inspect.Algebra
+
+  def inspect(config, opts) do
+    sections = Map.new(Map.from_struct(config), &shown/1)
+    concat(["#Foundation.Types.Config<", to_doc(sections, opts), ">"])
+  end
+
+  defp shown({name, %{} = section}),
+    do: {name, Map.new(section, fn {key, value} -> {key, hide(key, value)} end)}
+
+  defp shown(other), do: other
+
+  defp hide(key, value) when key in [:api_key, :encryption_key] and not is_nil(value), do: "[REDACTED]"
+  defp hide(_key, value), do: value
 end

@@ -83,7 +83,7 @@ defmodule Foundation.Validation.ConfigValidator do
 
   def validate_infrastructure_config(_section), do: malformed("Invalid infrastructure configuration")
 
-  # -- ai ----------------------------------------------------------------------------------------------------------
+  # -- ai ----------------------------------------------------------------------------------------------------
 
   defp provider(provider) when provider in @providers, do: :ok
 
@@ -118,7 +118,7 @@ defmodule Foundation.Validation.ConfigValidator do
 
   defp planning(_part), do: malformed("Invalid AI planning configuration")
 
-  # -- capture -----------------------------------------------------------------------------------------------------
+  # -- capture -----------------------------------------------------------------------------------------------
 
   defp ring_buffer(%{size: size, max_events: events, overflow_strategy: strategy})
        when is_positive(size) and is_positive(events) do
@@ -144,7 +144,7 @@ defmodule Foundation.Validation.ConfigValidator do
 
   defp vm_tracing(_part), do: malformed("Invalid VM tracing configuration")
 
-  # -- storage -----------------------------------------------------------------------------------------------------
+  # -- storage -----------------------------------------------------------------------------------------------
 
   defp hot_storage(%{max_events: events, max_age_seconds: age, prune_interval: interval})
        when is_positive(events) and is_positive(age) and is_positive(interval),
@@ -164,7 +164,7 @@ defmodule Foundation.Validation.ConfigValidator do
   defp cold_storage(%{enable: false}), do: :ok
   defp cold_storage(_part), do: malformed("Invalid cold storage configuration")
 
-  # -- infrastructure ----------------------------------------------------------------------------------------------
+  # -- infrastructure ----------------------------------------------------------------------------------------
 
   defp rate_limiting(%{default_rules: rules, enabled: enabled, cleanup_interval: interval})
        when is_map(rules) and is_boolean(enabled) and is_positive(interval) do
@@ -203,7 +203,7 @@ defmodule Foundation.Validation.ConfigValidator do
 
   defp pool_default(_part), do: malformed("Invalid connection pool default configuration")
 
-  # -- errors ------------------------------------------------------------------------------------------------------
+  # -- errors ------------------------------------------------------------------------------------------------
 
   defp one_of(value, allowed, message) do
     if value in allowed, do: :ok, else: error(1002, :invalid_config_value, message)

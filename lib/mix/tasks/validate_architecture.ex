@@ -24,13 +24,15 @@ defmodule Mix.Tasks.ValidateArchitecture do
       contracts: ["Foundation.Contracts"],
       registry: ["Foundation.ProcessRegistry", "Foundation.ServiceRegistry"],
       validation: ["Foundation.Validation"],
-      logic: ["Foundation.Logic", "Foundation.Config.Guard"]
+      logic: ["Foundation.Logic", "Foundation.Config.Guard"],
+      # Where everyone reads the configuration; what changes it stands above.
+      snapshot: ["Foundation.Config.Snapshot"]
     ],
     services: [
       error: ["Foundation.Error", "Foundation.ErrorContext"],
       telemetry: ["Foundation.Telemetry", "Foundation.Services.TelemetryService"],
       events: ["Foundation.Events", "Foundation.Services.EventStore"],
-      config: ["Foundation.Config", "Foundation.Services.ConfigServer"],
+      config: ["Foundation.Config", "Foundation.Services.ConfigServer", "Inspect.Foundation.Types.Config"],
       infrastructure: ["Foundation.Infrastructure"]
     ],
     beam: [
@@ -60,6 +62,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       registry: [:types],
       validation: [:types, :utils],
       logic: [:types, :utils, :validation],
+      snapshot: [:types, :logic],
       error: [:telemetry],
       events: [:error, :telemetry],
       config: [:error, :events, :telemetry],
@@ -213,9 +216,13 @@ defmodule Mix.Tasks.ValidateArchitecture do
   defp neighbour?(domain, other), do: other in Keyword.get(neighbours(), domain, [])
   defp native_caller?(module), do: Enum.any?(native_callers(), &below?(name(module), &1))
 
+  # An implementation of a protocol belongs to the type that it is for, unless a floor names it.
   defp place(module) do
     name = name(module)
+    highest(name) || highest(String.replace(name, ~r/^.*\.(?=Foundation\.)/, ""))
+  end
 
+  defp highest(name) do
     places =
       for {{_floor, domains}, height} <- Enum.with_index(@floors),
           {domain, prefixes} <- domains,
@@ -223,21 +230,15 @@ defmodule Mix.Tasks.ValidateArchitecture do
           below?(name, prefix),
           do: {byte_size(prefix), {height, domain}}
 
-    # "Foundation" itself is a name, not the prefix of every other.
     case Enum.max(places, fn -> nil end) do
       nil -> nil
       {_length, place} -> place
     end
   end
 
+  # "Foundation" itself is a name, not the prefix of every other.
   defp below?(name, "Foundation"), do: name == "Foundation"
   defp below?(name, prefix), do: name == prefix or String.starts_with?(name, prefix <> ".")
 
-  # An implementation of a protocol belongs to the type that it is for.
-  defp name(module) do
-    module
-    |> Atom.to_string()
-    |> String.replace_prefix("Elixir.", "")
-    |> String.replace(~r/^.*\.(?=Foundation\.)/, "")
-  end
+  defp name(module), do: module |> Atom.to_string() |> String.replace_prefix("Elixir.", "")
 end

@@ -82,12 +82,9 @@ impl Index {
             + self.time.held()
     }
 
-    /// Stores a packed record. An event of the same id and an earlier sequence goes; one of a later sequence stays
-    /// and the record is dropped. True when an event went.
-    pub(crate) fn insert(&mut self, record: &[u8], seq: u64) -> bool {
-        let Ok(view) = unpack(record, Names::Interned) else {
-            return false;
-        };
+    /// Stores a packed record, whose view it is. An event of the same id and an earlier sequence goes; one of a later
+    /// sequence stays and the record is dropped. True when an event went.
+    pub(crate) fn insert(&mut self, view: &View<'_>, record: &[u8], seq: u64) -> bool {
         let old = self.find(view.id);
         if let Some(old) = old {
             if self.slots.get(old).seq > seq {
@@ -101,7 +98,7 @@ impl Index {
             .insert(Meta::new(view.id, view.timestamp, seq, place, view.kind));
         self.ids.insert(self.hasher.hash_one(view.id), slot);
         self.time.insert(&self.slots, slot);
-        self.link(&view, slot);
+        self.link(view, slot);
         old.is_some()
     }
 

@@ -8,7 +8,7 @@ pub use durable::{Durability, Opened, Syncing};
 use crate::Error;
 use crate::hub::{Full, Hub};
 use crate::index::Index;
-use crate::record::{Event, Names, View, pack, unpack};
+use crate::record::{Event, Names, pack, unpack};
 use crate::slots::NONE;
 use foundation_storage::Log;
 use parking_lot::RwLock;
@@ -316,9 +316,9 @@ impl Store {
 impl State {
     fn put(&mut self, record: &[u8], seq: u64) {
         self.next_seq = self.next_seq.max(seq.saturating_add(1));
-        if let Ok(View { id, .. }) = unpack(record, Names::Interned) {
-            self.next_id = self.next_id.max(id).saturating_add(1);
-            self.index.insert(record, seq);
+        if let Ok(view) = unpack(record, Names::Interned) {
+            self.next_id = self.next_id.max(view.id).saturating_add(1);
+            self.index.insert(&view, record, seq);
         }
     }
 

@@ -5,17 +5,18 @@
 
 use ahash::RandomState;
 use crossbeam_utils::sync::ShardedLock;
-use std::collections::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use std::sync::PoisonError;
 
 const SHARDS: usize = 16;
 
-type Table<V> = HashMap<Box<[u8]>, V, RandomState>;
+type Pair<V> = (Box<[u8]>, V);
 
 /// Values by key bytes. Lookup O(key length), change O(key length) and a handful of locks.
 pub struct Keyed<V> {
     hasher: RandomState,
-    shards: Vec<ShardedLock<Table<V>>>,
+    shards: Vec<ShardedLock<HashTable<Pair<V>>>>,
 }
 
 impl<V> Default for Keyed<V> {
@@ -27,39 +28,55 @@ impl<V> Default for Keyed<V> {
 impl<V> Keyed<V> {
     /// An empty map.
     pub fn new() -> Self {
-        let hasher = RandomState::new();
-        let shards = (0..SHARDS)
-            .map(|_| ShardedLock::new(HashMap::with_hasher(hasher.clone())))
-            .collect();
-        Self { hasher, shards }
+        Self {
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| ShardedLock::new(HashTable::new())).collect(),
+        }
     }
 
-    fn shard(&self, key: &[u8]) -> &ShardedLock<Table<V>> {
-        // The high bits: the table inside uses the low ones.
-        let hash = self.hasher.hash_one(key);
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    // Bits that the table inside does not look at.
+    #[inline]
+    fn shard(&self, hash: u64) -> &ShardedLock<HashTable<Pair<V>>> {
         &self.shards[(hash >> 48) as usize % SHARDS]
     }
 
     /// Calls `f` with the value of `key`, while readers of other keys and of the same key go on.
+    #[inline]
     pub fn with<R>(&self, key: &[u8], f: impl FnOnce(&V) -> R) -> Option<R> {
-        let table = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
-        table.get(key).map(f)
+        let hash = self.hash(key);
+        let table = self.shard(hash).read().unwrap_or_else(PoisonError::into_inner);
+        table.find(hash, |pair| *pair.0 == *key).map(|pair| f(&pair.1))
     }
 
     /// Puts `value` under `key` and returns what was there.
     pub fn insert(&self, key: &[u8], value: V) -> Option<V> {
-        let mut table = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
-        table.insert(key.into(), value)
+        let hash = self.hash(key);
+        let mut table = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        match table.entry(hash, |p| *p.0 == *key, |p| self.hasher.hash_one(&*p.0)) {
+            Entry::Occupied(mut there) => Some(std::mem::replace(&mut there.get_mut().1, value)),
+            Entry::Vacant(free) => {
+                free.insert((key.into(), value));
+                None
+            }
+        }
     }
 
     /// Puts a value under `key` unless there is one; true when it was put.
     pub fn insert_new(&self, key: &[u8], make: impl FnOnce() -> V) -> bool {
-        let mut table = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
-        if table.contains_key(key) {
-            return false;
+        let hash = self.hash(key);
+        let mut table = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        match table.entry(hash, |p| *p.0 == *key, |p| self.hasher.hash_one(&*p.0)) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert((key.into(), make()));
+                true
+            }
         }
-        table.insert(key.into(), make());
-        true
     }
 
     /// Takes the value of `key` out.
@@ -69,11 +86,11 @@ impl<V> Keyed<V> {
 
     /// Takes the value of `key` out if `wanted` says so.
     pub fn remove_if(&self, key: &[u8], wanted: impl FnOnce(&V) -> bool) -> Option<V> {
-        let mut table = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
-        if table.get(key).is_some_and(wanted) {
-            table.remove(key)
-        } else {
-            None
+        let hash = self.hash(key);
+        let mut table = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        match table.find_entry(hash, |p| *p.0 == *key) {
+            Ok(there) if wanted(&there.get().1) => Some(there.remove().0.1),
+            _ => None,
         }
     }
 
@@ -83,10 +100,10 @@ impl<V> Keyed<V> {
         for shard in &self.shards {
             let mut table = shard.write().unwrap_or_else(PoisonError::into_inner);
             let before = table.len();
-            table.retain(|_, value| keep(value));
+            table.retain(|pair| keep(&pair.1));
             dropped += before - table.len();
             if table.capacity() > 4 * table.len() + 64 {
-                table.shrink_to_fit();
+                table.shrink_to_fit(|p| self.hasher.hash_one(&*p.0));
             }
         }
         dropped
@@ -110,7 +127,7 @@ impl<V> Keyed<V> {
         let mut keys = Vec::new();
         for shard in &self.shards {
             let table = shard.read().unwrap_or_else(PoisonError::into_inner);
-            keys.extend(table.keys().take(max - keys.len()).cloned());
+            keys.extend(table.iter().take(max - keys.len()).map(|p| p.0.clone()));
         }
         keys
     }

@@ -4,6 +4,10 @@
 //! times are nanoseconds on the caller's clock. Every change answers with [`Effects`]: whom to hand a worker, and what
 //! the pool's keeper must do (start a worker, stop one). The caller carries them out after the pool's lock is gone.
 //!
+//! A worker that comes back is not put aside for the first waiter: it is idle, and the waiter is woken to fetch it. Until
+//! the waiter runs, whoever runs already may use the worker, so that a busy pool does not change processes at every
+//! checkin. A waiter that comes too late gets the next worker handed to it, and cannot lose twice.
+//!
 //! A lease is a number that is never used twice. Giving back a lease that is not held changes nothing, so that a
 //! lease can be given back by its holder and, too late, by whoever cleans up after a dead holder.
 
@@ -24,6 +28,8 @@ pub use state::{Lease, Settings, Snapshot, Span};
 pub struct Effects<W, C> {
     /// Hand these workers to these waiters.
     pub grants: SmallVec<[(C, W); 1]>,
+    /// Tell these waiters to ask again ([`Pool::retry`]).
+    pub wakes: SmallVec<[C; 1]>,
     /// The keeper ought to start workers ([`Pool::demand`] says how many).
     pub grow: bool,
     /// The keeper must stop this worker; it is already out of the pool.
@@ -36,6 +42,7 @@ impl<W, C> Default for Effects<W, C> {
     fn default() -> Self {
         Self {
             grants: SmallVec::new(),
+            wakes: SmallVec::new(),
             grow: false,
             retire: None,
             drained: false,
@@ -71,11 +78,11 @@ pub enum Wait<W, C> {
 
 /// What became of a lease whose holder is gone.
 #[derive(Debug)]
-pub enum Abandoned<W> {
+pub enum Abandoned<W, C> {
     /// It was not held any more.
     Nothing,
-    /// It was waiting; nobody waits for it now. True: that was the last thing a drain waited for.
-    Waiter(bool),
+    /// It was waiting; nobody waits for it now.
+    Waiter(Effects<W, C>),
     /// This worker was in use. It is set aside until the keeper restores or removes it.
     Worker(W),
 }
@@ -86,7 +93,7 @@ pub struct Pool<W, C> {
     state: Mutex<State<W, C>>,
 }
 
-impl<W: Copy + Eq + std::hash::Hash, C> Pool<W, C> {
+impl<W: Copy + Eq + std::hash::Hash, C: Clone> Pool<W, C> {
     /// An empty pool.
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -105,7 +112,7 @@ impl<W: Copy + Eq + std::hash::Hash, C> Pool<W, C> {
                 state.waited.add(0);
                 Checkout::Ready(lease, worker)
             }
-            None if state.waiting.len() >= state.settings.max_waiting => Checkout::Full,
+            None if state.waiters() >= state.settings.max_waiting => Checkout::Full,
             None => Checkout::Empty,
         }
     }
@@ -120,11 +127,16 @@ impl<W: Copy + Eq + std::hash::Hash, C> Pool<W, C> {
             state.waited.add(0);
             return Wait::Ready(lease, worker);
         }
-        if state.waiting.len() >= state.settings.max_waiting {
+        if state.waiters() >= state.settings.max_waiting {
             return Wait::Full;
         }
         let lease = state.fresh_lease();
-        state.waiting.insert(lease, Waiter { client, since: now });
+        let waiter = Waiter {
+            client,
+            since: now,
+            late: false,
+        };
+        state.waiting.insert(lease, waiter);
         let mut effects = Effects::default();
         state.ask_growth(&mut effects);
         Wait::Queued(lease, effects)
@@ -138,25 +150,50 @@ impl<W: Copy + Eq + std::hash::Hash, C> Pool<W, C> {
         if let Some(held) = state.leases.remove(&lease) {
             state.held.add(now.saturating_sub(held.since));
             state.settle(held.worker, now, &mut effects);
-        } else {
-            state.waiting.remove(&lease)?;
-            effects.drained = state.drained();
+        } else if !state.leave(lease, &mut effects) {
+            return None;
         }
         Some(effects)
     }
 
-    /// Stops waiting. False when the lease is not waiting (any more): it was granted, or the pool is closed.
-    pub fn cancel(&self, lease: Lease) -> (bool, bool) {
+    /// A waiter that was woken asks for its worker; `None`: wait on, the next one is handed over.
+    pub fn retry(&self, lease: Lease, now: u64) -> Option<W> {
         let state = &mut *self.state.lock();
-        let cancelled = state.waiting.remove(&lease).is_some();
-        (cancelled, cancelled && state.drained())
+        let mut waiter = state.woken.remove(&lease)?;
+        let idle = if state.settings.lifo {
+            state.idle.pop_back()
+        } else {
+            state.idle.pop_front()
+        };
+        match idle {
+            Some((worker, _)) => {
+                state.waited.add(now.saturating_sub(waiter.since));
+                state.hold(lease, worker, now);
+                Some(worker)
+            }
+            None => {
+                waiter.late = true;
+                state.waiting.insert(lease, waiter);
+                None
+            }
+        }
+    }
+
+    /// Stops waiting. `None` when the lease is not waiting (any more): it was granted or woken, or the pool is closed.
+    pub fn cancel(&self, lease: Lease) -> Option<Effects<W, C>> {
+        let state = &mut *self.state.lock();
+        let mut effects = Effects::default();
+        state.waiting.remove(&lease)?;
+        effects.drained = state.drained();
+        Some(effects)
     }
 
     /// Takes a lease from a holder that is gone.
-    pub fn abandon(&self, lease: Lease) -> Abandoned<W> {
+    pub fn abandon(&self, lease: Lease) -> Abandoned<W, C> {
         let state = &mut *self.state.lock();
-        if state.waiting.remove(&lease).is_some() {
-            return Abandoned::Waiter(state.drained());
+        let mut effects = Effects::default();
+        if state.leave(lease, &mut effects) {
+            return Abandoned::Waiter(effects);
         }
         match state.leases.remove(&lease) {
             Some(held) => {
@@ -274,8 +311,9 @@ impl<W: Copy + Eq + std::hash::Hash, C> Pool<W, C> {
     pub fn close(&self) -> Vec<C> {
         let state = &mut *self.state.lock();
         state.closed = true;
-        let waiting = std::mem::take(&mut state.waiting);
-        waiting.into_values().map(|waiter| waiter.client).collect()
+        let waiting = std::mem::take(&mut state.waiting).into_values();
+        let woken = std::mem::take(&mut state.woken).into_values();
+        waiting.chain(woken).map(|waiter| waiter.client).collect()
     }
 
     /// Every worker of the pool, whatever it does.
@@ -294,7 +332,7 @@ impl<W: Copy + Eq + std::hash::Hash, C> Pool<W, C> {
     }
 }
 
-impl<W: Copy + Eq + std::hash::Hash, C> State<W, C> {
+impl<W: Copy + Eq + std::hash::Hash, C: Clone> State<W, C> {
     fn take_idle(&mut self, now: u64) -> Option<(Lease, W)> {
         let (worker, _) = if self.settings.lifo {
             self.idle.pop_back()
@@ -316,13 +354,17 @@ impl<W: Copy + Eq + std::hash::Hash, C> State<W, C> {
 
     /// A worker is free: it goes to whoever has waited longest, or is idle, or is one too many.
     fn settle(&mut self, worker: W, now: u64, effects: &mut Effects<W, C>) {
-        if let Some((lease, waiter)) = self.waiting.pop_first() {
+        if let Some(first) = self.waiting.first_entry()
+            && first.get().late
+        {
+            let (lease, waiter) = first.remove_entry();
             self.waited.add(now.saturating_sub(waiter.since));
             self.hold(lease, worker, now);
             effects.grants.push((waiter.client, worker));
             return;
         }
-        if self.workers.len() > self.settings.min && self.settings.linger == 0 {
+        let surplus = self.workers.len() > self.settings.min && self.waiters() == 0;
+        if surplus && self.settings.linger == 0 {
             self.workers.remove(&worker);
             effects.retire = Some(worker);
         } else if let Some(known) = self.workers.get_mut(&worker) {
@@ -330,7 +372,28 @@ impl<W: Copy + Eq + std::hash::Hash, C> State<W, C> {
             known.aside = false;
             self.idle.push_back((worker, now));
         }
+        self.wake(effects);
         effects.drained = self.drained();
+    }
+
+    /// Keeps the promise that an idle worker with someone waiting has a waiter on its way to fetch it.
+    fn wake(&mut self, effects: &mut Effects<W, C>) {
+        while self.idle.len() > self.woken.len()
+            && let Some((lease, waiter)) = self.waiting.pop_first()
+        {
+            effects.wakes.push(waiter.client.clone());
+            self.woken.insert(lease, waiter);
+        }
+    }
+
+    /// A waiter goes away; false when it does not wait.
+    fn leave(&mut self, lease: Lease, effects: &mut Effects<W, C>) -> bool {
+        if self.waiting.remove(&lease).is_none() && self.woken.remove(&lease).is_none() {
+            return false;
+        }
+        self.wake(effects);
+        effects.drained = self.drained();
+        true
     }
 
     fn wanted(&self) -> usize {
@@ -338,7 +401,7 @@ impl<W: Copy + Eq + std::hash::Hash, C> State<W, C> {
         let missing = self.settings.min.saturating_sub(alive);
         let room = self.settings.max.saturating_sub(alive);
         let awaited = self.waiting.len().saturating_sub(self.starting);
-        if self.closed && self.waiting.is_empty() {
+        if self.closed && self.waiters() == 0 {
             0
         } else {
             missing.max(room.min(awaited))
@@ -353,11 +416,15 @@ impl<W: Copy + Eq + std::hash::Hash, C> State<W, C> {
     }
 
     fn drained(&self) -> bool {
-        self.draining && self.leases.is_empty() && self.waiting.is_empty()
+        self.draining && self.leases.is_empty() && self.waiters() == 0
     }
 }
 
 impl<W, C> State<W, C> {
+    fn waiters(&self) -> usize {
+        self.waiting.len() + self.woken.len()
+    }
+
     fn fresh_lease(&mut self) -> Lease {
         self.next_lease += 1;
         self.next_lease
@@ -370,6 +437,7 @@ impl<W, C> State<W, C> {
             idle: std::collections::VecDeque::new(),
             leases: AHashMap::new(),
             waiting: std::collections::BTreeMap::new(),
+            woken: std::collections::BTreeMap::new(),
             aside: 0,
             starting: 0,
             growth_asked: false,

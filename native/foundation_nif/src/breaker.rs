@@ -1,1 +1,441 @@
-//! Glue for the `breaker` domain.
+//! Glue for breakers and adaptive concurrency limits, both found by key.
+
+use crate::key;
+use foundation_limits::adaptive::{self, Adaptive};
+use foundation_limits::breaker::{self, Admission, Breaker, Change, Outcome, Permit, State};
+use foundation_limits::keyed::Keyed;
+use rustler::{Atom, Encoder, Env, Error, NifMap, NifResult, Resource, ResourceArc, Term};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+mod atoms {
+    rustler::atoms! {
+        missing, refused, probe, infinity, gradient2, vegas,
+        success, failure, ignored, dropped,
+        closed, open, half_open, restoring, forced_open, forced_closed,
+    }
+}
+
+const MS: u64 = 1_000_000;
+
+/// Nanoseconds on a clock that does not run backwards.
+pub(crate) fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// Every breaker, by key.
+pub(crate) struct Breakers {
+    by_key: Keyed<Arc<Breaker>>,
+}
+
+#[rustler::resource_impl]
+impl Resource for Breakers {}
+
+/// A probe under way. Its slot falls back when it is recorded, or when nobody holds it any more.
+pub(crate) struct Probe {
+    breaker: Arc<Breaker>,
+    permit: Permit,
+    done: AtomicBool,
+}
+
+#[rustler::resource_impl]
+impl Resource for Probe {}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        if !*self.done.get_mut() {
+            self.breaker.record(self.permit, Outcome::Ignored, 0, now);
+        }
+    }
+}
+
+#[derive(NifMap)]
+struct BreakerSettings {
+    tolerance: Option<u32>,
+    failure_rate: Option<f64>,
+    slow_rate: Option<f64>,
+    slow_after_ms: u64,
+    minimum_calls: u32,
+    window_ms: u64,
+    open_ms: u64,
+    probes: u32,
+    probe_timeout_ms: u64,
+    ramp_ms: u64,
+    ramp_start: f64,
+}
+
+impl From<BreakerSettings> for breaker::Settings {
+    fn from(s: BreakerSettings) -> Self {
+        Self {
+            tolerance: s.tolerance,
+            failure_rate: s.failure_rate,
+            slow_rate: s.slow_rate,
+            slow_after: s.slow_after_ms.saturating_mul(MS),
+            minimum_calls: s.minimum_calls,
+            window: s.window_ms.saturating_mul(MS),
+            open_for: s.open_ms.saturating_mul(MS),
+            probes: s.probes,
+            probe_timeout: s.probe_timeout_ms.saturating_mul(MS),
+            ramp: s.ramp_ms.saturating_mul(MS),
+            ramp_start: s.ramp_start,
+        }
+    }
+}
+
+fn state_atom(state: State) -> Atom {
+    match state {
+        State::Closed => atoms::closed(),
+        State::Open => atoms::open(),
+        State::HalfOpen => atoms::half_open(),
+        State::Restoring => atoms::restoring(),
+        State::ForcedOpen => atoms::forced_open(),
+        State::ForcedClosed => atoms::forced_closed(),
+    }
+}
+
+fn change_term(env: Env<'_>, change: Option<Change>) -> Term<'_> {
+    match change {
+        Some(c) => (state_atom(c.from), state_atom(c.to)).encode(env),
+        None => crate::atoms::nil().encode(env),
+    }
+}
+
+/// Milliseconds, rounded up; `infinity` when only a person can help.
+fn ms_term(env: Env<'_>, nanoseconds: u64) -> Term<'_> {
+    if nanoseconds == u64::MAX {
+        atoms::infinity().encode(env)
+    } else {
+        nanoseconds.div_ceil(MS).encode(env)
+    }
+}
+
+#[rustler::nif]
+fn breaker_new() -> ResourceArc<Breakers> {
+    ResourceArc::new(Breakers { by_key: Keyed::new() })
+}
+
+/// Makes the breaker of `key`; an existing one is replaced or left, as told. True when made.
+#[rustler::nif]
+fn breaker_put(
+    breakers: ResourceArc<Breakers>,
+    key: Term<'_>,
+    settings: BreakerSettings,
+    replace: bool,
+) -> NifResult<bool> {
+    let key = key::key(key)?;
+    let breaker = Breaker::new(settings.into()).map_err(|_| Error::BadArg)?;
+    Ok(if replace {
+        breakers.by_key.insert(&key, Arc::new(breaker));
+        true
+    } else {
+        breakers.by_key.insert_new(&key, || Arc::new(breaker))
+    })
+}
+
+/// Asks for a permit: a number (closed), `missing`, or `{number | probe | {refused, ms}, change}`.
+#[rustler::nif]
+fn breaker_admit<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifResult<Term<'a>> {
+    let key = key::key(key)?;
+    let answer = breakers.by_key.with(&key, |breaker| {
+        let (admission, change) = breaker.admit(now);
+        let admission = match admission {
+            Admission::Admitted(permit) if change.is_none() => return permit.number().encode(env),
+            Admission::Admitted(permit) => permit.number().encode(env),
+            Admission::Probe(permit) => ResourceArc::new(Probe {
+                breaker: Arc::clone(breaker),
+                permit,
+                done: AtomicBool::new(false),
+            })
+            .encode(env),
+            Admission::Refused { retry_after } => (atoms::refused(), ms_term(env, retry_after)).encode(env),
+        };
+        (admission, change_term(env, change)).encode(env)
+    });
+    Ok(answer.unwrap_or_else(|| atoms::missing().encode(env)))
+}
+
+fn outcome(term: Atom) -> NifResult<Outcome> {
+    if term == atoms::success() {
+        Ok(Outcome::Success)
+    } else if term == atoms::failure() {
+        Ok(Outcome::Failure)
+    } else if term == atoms::ignored() {
+        Ok(Outcome::Ignored)
+    } else {
+        Err(Error::BadArg)
+    }
+}
+
+/// Reports how a call went that took `took_us`: nil, a change of state, or `missing`.
+#[rustler::nif]
+fn breaker_record<'a>(
+    env: Env<'a>,
+    breakers: &'a Breakers,
+    key: Term<'a>,
+    permit: Term<'a>,
+    how: Atom,
+    took_us: u64,
+) -> NifResult<Term<'a>> {
+    let outcome = outcome(how)?;
+    let took = took_us.saturating_mul(1_000);
+    if let Ok(probe) = permit.decode::<ResourceArc<Probe>>() {
+        let change = if probe.done.swap(true, Ordering::AcqRel) {
+            None
+        } else {
+            probe.breaker.record(probe.permit, outcome, took, now)
+        };
+        return Ok(change_term(env, change));
+    }
+    let permit = Permit::plain(permit.decode::<u64>()?);
+    let key = key::key(key)?;
+    let change = breakers
+        .by_key
+        .with(&key, |breaker| breaker.record(permit, outcome, took, now));
+    Ok(match change {
+        Some(change) => change_term(env, change),
+        None => atoms::missing().encode(env),
+    })
+}
+
+/// Counts a failure without a permit: nil, a change of state, or `missing`.
+#[rustler::nif]
+fn breaker_melt<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifResult<Term<'a>> {
+    let key = key::key(key)?;
+    let change = breakers.by_key.with(&key, |breaker| breaker.melt(now()));
+    Ok(match change {
+        Some(change) => change_term(env, change),
+        None => atoms::missing().encode(env),
+    })
+}
+
+/// Puts a breaker into the named state: nil, a change of state, or `missing`.
+#[rustler::nif]
+fn breaker_force<'a>(
+    env: Env<'a>,
+    breakers: &'a Breakers,
+    key: Term<'a>,
+    state: Atom,
+) -> NifResult<Term<'a>> {
+    let to = [State::Closed, State::ForcedOpen, State::ForcedClosed]
+        .into_iter()
+        .find(|s| state_atom(*s) == state)
+        .ok_or(Error::BadArg)?;
+    let key = key::key(key)?;
+    let change = breakers.by_key.with(&key, |b| b.force(to, now()));
+    Ok(match change {
+        Some(change) => change_term(env, change),
+        None => atoms::missing().encode(env),
+    })
+}
+
+#[derive(NifMap)]
+struct BreakerView<'a> {
+    state: Atom,
+    calls: u32,
+    failures: u32,
+    slow: u32,
+    refused: u64,
+    opened: u64,
+    probing: u32,
+    share: f64,
+    retry_after_ms: Term<'a>,
+}
+
+/// What a breaker looks like, or `missing`. O(failures within its tolerance).
+#[rustler::nif]
+fn breaker_view<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifResult<Term<'a>> {
+    let key = key::key(key)?;
+    let seen = breakers.by_key.with(&key, |b| b.snapshot(now()));
+    Ok(match seen {
+        None => atoms::missing().encode(env),
+        Some(s) => BreakerView {
+            state: state_atom(s.state),
+            calls: s.counts.calls,
+            failures: s.counts.failures,
+            slow: s.counts.slow,
+            refused: s.refused,
+            opened: s.opened,
+            probing: s.probing,
+            share: s.share,
+            retry_after_ms: ms_term(env, s.retry_after),
+        }
+        .encode(env),
+    })
+}
+
+#[rustler::nif]
+fn breaker_remove(breakers: ResourceArc<Breakers>, key: Term<'_>) -> NifResult<bool> {
+    let key = key::key(key)?;
+    Ok(breakers.by_key.remove(&key).is_some())
+}
+
+/// Drops the breakers that are closed and have nothing in their window; returns how many. O(breakers).
+#[rustler::nif(schedule = "DirtyCpu")]
+fn breaker_sweep(breakers: ResourceArc<Breakers>) -> usize {
+    let now = now();
+    breakers.by_key.retain(|breaker| {
+        let seen = breaker.snapshot(now);
+        seen.state != State::Closed || seen.counts != breaker::Counts::default()
+    })
+}
+
+#[rustler::nif]
+fn breaker_count(breakers: ResourceArc<Breakers>) -> usize {
+    breakers.by_key.len()
+}
+
+/// Up to `max` keys, in no order. O(max).
+#[rustler::nif(schedule = "DirtyCpu")]
+fn breaker_keys<'a>(env: Env<'a>, breakers: ResourceArc<Breakers>, max: u32) -> NifResult<Vec<Term<'a>>> {
+    let keys = breakers.by_key.keys(max as usize);
+    keys.iter().map(|k| key::to_term(env, k)).collect()
+}
+
+/// Every adaptive limiter, by key.
+pub(crate) struct Limiters {
+    by_key: Keyed<Arc<Adaptive>>,
+}
+
+#[rustler::resource_impl]
+impl Resource for Limiters {}
+
+/// One call under way. It counts until it is released, or until nobody holds it any more.
+pub(crate) struct Slot {
+    limiter: Arc<Adaptive>,
+    in_flight: u32,
+    since: u64,
+    done: AtomicBool,
+}
+
+#[rustler::resource_impl]
+impl Resource for Slot {}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !*self.done.get_mut() {
+            self.limiter.release();
+        }
+    }
+}
+
+#[derive(NifMap)]
+struct AdaptiveSettings {
+    algorithm: Atom,
+    initial: u32,
+    min: u32,
+    max: u32,
+}
+
+#[rustler::nif]
+fn adaptive_new() -> ResourceArc<Limiters> {
+    ResourceArc::new(Limiters { by_key: Keyed::new() })
+}
+
+/// Makes the limiter of `key`; an existing one is replaced or left, as told. True when made.
+#[rustler::nif]
+fn adaptive_put(
+    limiters: ResourceArc<Limiters>,
+    key: Term<'_>,
+    settings: AdaptiveSettings,
+    replace: bool,
+) -> NifResult<bool> {
+    let algorithm = if settings.algorithm == atoms::gradient2() {
+        adaptive::Algorithm::Gradient2
+    } else if settings.algorithm == atoms::vegas() {
+        adaptive::Algorithm::Vegas
+    } else {
+        return Err(Error::BadArg);
+    };
+    let key = key::key(key)?;
+    let limiter = Adaptive::new(adaptive::Settings {
+        algorithm,
+        initial: settings.initial,
+        min: settings.min,
+        max: settings.max,
+    })
+    .map_err(|_| Error::BadArg)?;
+    Ok(if replace {
+        limiters.by_key.insert(&key, Arc::new(limiter));
+        true
+    } else {
+        limiters.by_key.insert_new(&key, || Arc::new(limiter))
+    })
+}
+
+/// Takes a slot: the slot, `refused` or `missing`.
+#[rustler::nif]
+fn adaptive_acquire<'a>(env: Env<'a>, limiters: &'a Limiters, key: Term<'a>) -> NifResult<Term<'a>> {
+    let key = key::key(key)?;
+    let answer = limiters.by_key.with(&key, |limiter| match limiter.acquire() {
+        None => atoms::refused().encode(env),
+        Some(in_flight) => ResourceArc::new(Slot {
+            limiter: Arc::clone(limiter),
+            in_flight,
+            since: now(),
+            done: AtomicBool::new(false),
+        })
+        .encode(env),
+    });
+    Ok(answer.unwrap_or_else(|| atoms::missing().encode(env)))
+}
+
+/// Gives a slot back; `took_us` nil: the time since it was taken. The limit that follows, or nil when it was back.
+#[rustler::nif]
+fn adaptive_release<'a>(slot: &'a Slot, how: Atom, took_us: Option<u64>) -> NifResult<Option<u32>> {
+    let known = [atoms::success(), atoms::dropped(), atoms::ignored()];
+    if !known.contains(&how) {
+        return Err(Error::BadArg);
+    }
+    if slot.done.swap(true, Ordering::AcqRel) {
+        return Ok(None);
+    }
+    if how == atoms::ignored() {
+        slot.limiter.release();
+        return Ok(Some(slot.limiter.snapshot().limit));
+    }
+    let rtt = match took_us {
+        Some(us) => us.saturating_mul(1_000),
+        None => now().saturating_sub(slot.since),
+    };
+    Ok(Some(slot.limiter.release_with(adaptive::Sample {
+        rtt,
+        in_flight: slot.in_flight,
+        dropped: how == atoms::dropped(),
+    })))
+}
+
+#[derive(NifMap)]
+struct AdaptiveView {
+    limit: u32,
+    in_flight: u32,
+    refused: u64,
+    samples: u64,
+    usual_us: f64,
+}
+
+/// What a limiter looks like, or `missing`.
+#[rustler::nif]
+fn adaptive_view<'a>(env: Env<'a>, limiters: &'a Limiters, key: Term<'a>) -> NifResult<Term<'a>> {
+    let key = key::key(key)?;
+    let seen = limiters.by_key.with(&key, |limiter| limiter.snapshot());
+    Ok(match seen {
+        None => atoms::missing().encode(env),
+        Some(s) => AdaptiveView {
+            limit: s.limit,
+            in_flight: s.in_flight,
+            refused: s.refused,
+            samples: s.samples,
+            usual_us: s.usual / 1_000.0,
+        }
+        .encode(env),
+    })
+}
+
+#[rustler::nif]
+fn adaptive_remove(limiters: ResourceArc<Limiters>, key: Term<'_>) -> NifResult<bool> {
+    let key = key::key(key)?;
+    Ok(limiters.by_key.remove(&key).is_some())
+}

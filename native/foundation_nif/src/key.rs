@@ -11,7 +11,7 @@ use rustler::sys::{
     ErlNifMapIterator, ErlNifMapIteratorEntry, enif_is_atom, enif_map_iterator_create,
     enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
 };
-use rustler::types::tuple::{get_tuple, make_tuple};
+use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Error, NewBinary, NifResult, Term, TermType};
 use smallvec::SmallVec;
 use std::mem::MaybeUninit;
@@ -49,6 +49,23 @@ pub(crate) fn write_key(term: Term<'_>, buf: &mut KeyBuf) -> NifResult<()> {
     } else {
         Ok(())
     }
+}
+
+/// Opens the key of a binary whose bytes are appended afterwards; [`close_binary`] ends it.
+pub(crate) fn open_binary() -> KeyBuf {
+    let mut buf = KeyBuf::new();
+    buf.extend_from_slice(&[BINARY, 0, 0, 0, 0]);
+    buf
+}
+
+/// Writes the length that [`open_binary`] left open; `badarg` when the key grew too long.
+pub(crate) fn close_binary(buf: &mut KeyBuf) -> NifResult<()> {
+    if buf.len() > MAX_BYTES {
+        return Err(Error::BadArg);
+    }
+    let len = (buf.len() - 5) as u32;
+    buf[1..5].copy_from_slice(&len.to_le_bytes());
+    Ok(())
 }
 
 /// The machine word of an atom.
@@ -104,7 +121,7 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
             buf.extend_from_slice(bytes.as_slice());
         }
         TermType::Tuple => {
-            let items = get_tuple(term)?;
+            let items = crate::term::elements(term)?;
             sized(TUPLE, items.len(), buf)?;
             for item in items {
                 write(item, buf, depth + 1)?;
@@ -157,10 +174,15 @@ fn map(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
     let size = term.map_size()?;
     sized(MAP, size, buf)?;
     let mut pairs: SmallVec<[KeyBuf; 8]> = SmallVec::with_capacity(size);
+    let mut total = buf.len();
     for (k, v) in rustler::MapIterator::new(term).ok_or(Error::BadArg)? {
         let mut pair = KeyBuf::new();
         write(k, &mut pair, depth + 1)?;
         write(v, &mut pair, depth + 1)?;
+        total += pair.len();
+        if total > MAX_BYTES {
+            return Err(Error::BadArg);
+        }
         pairs.push(pair);
     }
     pairs.sort_unstable();

@@ -12,6 +12,7 @@ mod key;
 mod limits;
 mod logging;
 mod metrics;
+mod pool;
 mod term;
 
 rustler::init!("Elixir.Foundation.Native", load = engine::load);

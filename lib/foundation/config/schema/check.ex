@@ -46,7 +46,7 @@ defmodule Foundation.Config.Schema.Check do
   def violation(path, code, message, value),
     do: %{path: path, code: code, message: message, value: Bound.term(value)}
 
-  # -- one field among the others ----------------------------------------------------------------------------------
+  # -- one field among the others ----------------------------------------------------------------------------
 
   defp present(field, values, fields, path) do
     here = path ++ [field.name]
@@ -106,7 +106,7 @@ defmodule Foundation.Config.Schema.Check do
 
   defp start(%Field{default: default}), do: default
 
-  # -- types -------------------------------------------------------------------------------------------------------
+  # -- types -------------------------------------------------------------------------------------------------
 
   defp typed({:list, type}, values, path) when is_list(values) do
     if List.improper?(values),
@@ -165,7 +165,7 @@ defmodule Foundation.Config.Schema.Check do
   defp mismatch(type, value, path),
     do: {value, [violation(path, :type, "is no #{Type.describe(type)}", value)]}
 
-  # -- constraints -------------------------------------------------------------------------------------------------
+  # -- constraints -------------------------------------------------------------------------------------------
 
   defp constraints(field, value, path) do
     size = if field.min || field.max, do: Type.size(value)
@@ -208,7 +208,7 @@ defmodule Foundation.Config.Schema.Check do
     end
   end
 
-  # -- unknown keys ------------------------------------------------------------------------------------------------
+  # -- unknown keys ------------------------------------------------------------------------------------------
 
   defp unknown(:keep, unknown, _fields, _path), do: {unknown, []}
   defp unknown(:drop, _unknown, _fields, _path), do: {%{}, []}

@@ -59,7 +59,9 @@ defmodule Foundation.Config.Schema.Type do
 
   def compiled(_type), do: :ok
 
-  @doc "Whether `min` and `max` mean something: the value of a number, the length of text, the size of the rest."
+  @doc """
+  Whether `min` and `max` mean something: the value of a number, the length of text, the size of the rest.
+  """
   @spec sized?(t) :: boolean
   def sized?({kind, _}) when kind in [:list, :or], do: true
   def sized?({:map, _, _}), do: true

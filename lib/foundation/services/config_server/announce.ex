@@ -1,11 +1,12 @@
 defmodule Foundation.Services.ConfigServer.Announce do
   @moduledoc false
-  # Tells of a change that has been made: subscribers, event store, telemetry. The change stands whether or not they
-  # can be reached.
+  # Tells of a change that has been made: subscribers, event store, telemetry. The change stands whether or
+  # not they can be reached.
+
+  alias Foundation.{Events, Telemetry}
+  alias Foundation.Services.EventStore
 
   require Logger
-
-  @compile {:no_warn_undefined, [Foundation.Events, Foundation.Services.EventStore]}
 
   @doc "Sends a notification to each subscriber."
   @spec notify([pid], term) :: :ok
@@ -16,12 +17,10 @@ defmodule Foundation.Services.ConfigServer.Announce do
   @doc "Stores an event, when there is a store."
   @spec store(atom, map) :: :ok
   def store(type, data) do
-    store = Foundation.Services.EventStore
-
     guarded("storing a config event", fn ->
-      if Code.ensure_loaded?(store) and store.available?() do
-        with {:ok, event} <- Foundation.Events.new_event(type, data),
-             {:ok, _id} <- store.store(event) do
+      if EventStore.available?() do
+        with {:ok, event} <- Events.new_event(type, data),
+             {:ok, _id} <- EventStore.store(event) do
           :ok
         else
           {:error, error} -> Logger.warning("Failed to store a config event: #{inspect(error)}")
@@ -33,7 +32,7 @@ defmodule Foundation.Services.ConfigServer.Announce do
   @doc "Counts in telemetry."
   @spec count([atom], map) :: :ok
   def count(name, metadata) do
-    guarded("counting a config change", fn -> Foundation.Telemetry.emit_counter(name, metadata) end)
+    guarded("counting a config change", fn -> Telemetry.emit_counter(name, metadata) end)
   end
 
   defp guarded(what, fun) do

@@ -33,17 +33,39 @@ fn queue(pool: &Tested, client: u32) -> (Lease, bool) {
 }
 
 #[test]
-fn a_worker_goes_to_who_waited_longest() {
+fn the_first_waiter_is_woken_and_cannot_lose_twice() {
     let pool = pool(1, 1, 0);
     let (lease, worker) = take(&pool, 0);
     assert_eq!(pool.checkout(0), Checkout::Empty);
     let (first, _) = queue(&pool, 7);
-    queue(&pool, 8);
+    let (second, _) = queue(&pool, 8);
     let effects = pool.checkin(lease, 10).expect("held");
-    assert_eq!(effects.grants.as_slice(), &[(7, worker)]);
+    assert_eq!(effects.wakes.as_slice(), &[7]);
     assert!(pool.checkin(lease, 11).is_none(), "not held twice");
+    let (faster, _) = take(&pool, 12);
+    assert_eq!(pool.retry(second, 12), None, "was not woken");
+    assert_eq!(pool.retry(first, 13), None, "came too late");
+    let effects = pool.checkin(faster, 14).expect("held");
+    assert_eq!(effects.grants.as_slice(), &[(7, worker)]);
     let effects = pool.checkin(first, 20).expect("granted");
-    assert_eq!(effects.grants.as_slice(), &[(8, worker)]);
+    assert_eq!(effects.wakes.as_slice(), &[8]);
+    assert_eq!(pool.retry(second, 21), Some(worker));
+}
+
+#[test]
+fn a_woken_waiter_that_leaves_wakes_the_next() {
+    let pool = pool(1, 1, 0);
+    let (lease, _) = take(&pool, 0);
+    let (first, _) = queue(&pool, 7);
+    let (second, _) = queue(&pool, 8);
+    pool.checkin(lease, 1).expect("held");
+    assert!(pool.cancel(first).is_none(), "it has a message on its way");
+    let Abandoned::Waiter(effects) = pool.abandon(first) else {
+        panic!("it waits");
+    };
+    assert_eq!(effects.wakes.as_slice(), &[8]);
+    assert!(matches!(pool.abandon(second), Abandoned::Waiter(_)));
+    assert_eq!(pool.snapshot().idle, 1);
 }
 
 #[test]
@@ -54,10 +76,12 @@ fn it_grows_to_its_maximum_and_shrinks_at_once_or_later() {
         let (extra, grow) = queue(&pool, 1);
         assert!(grow);
         assert_eq!(pool.demand(), 1);
-        let (_, grow) = queue(&pool, 2);
+        let (other, grow) = queue(&pool, 2);
         assert!(!grow, "two is the most");
-        assert_eq!(pool.add(9, 0).grants.as_slice(), &[(1, 9)]);
+        assert_eq!(pool.add(9, 0).wakes.as_slice(), &[1]);
+        assert_eq!(pool.retry(extra, 0), Some(9));
         pool.checkin(base, 0).expect("held");
+        assert_eq!(pool.retry(other, 0), Some(0));
         let effects = pool.checkin(extra, 10).expect("held");
         if linger == 0 {
             assert_eq!(effects.retire, Some(9));
@@ -76,8 +100,8 @@ fn the_queue_is_bounded_and_a_waiter_can_leave() {
     let _held = take(&pool, 0);
     let leases: Vec<_> = (0..3).map(|n| queue(&pool, n).0).collect();
     assert_eq!(pool.checkout(0), Checkout::Full);
-    assert_eq!(pool.cancel(leases[1]), (true, false));
-    assert_eq!(pool.cancel(leases[1]), (false, false));
+    assert!(pool.cancel(leases[1]).is_some());
+    assert!(pool.cancel(leases[1]).is_none());
     assert_eq!(pool.checkout(0), Checkout::Empty);
 }
 
@@ -112,6 +136,7 @@ fn a_drained_pool_says_so_once_everyone_is_served() {
     assert!(!pool.drain());
     assert_eq!(pool.checkout(0), Checkout::Closed);
     assert!(!pool.checkin(lease, 0).expect("held").drained);
+    assert!(pool.retry(waiting, 0).is_some());
     assert!(pool.checkin(waiting, 0).expect("granted").drained);
 }
 
@@ -144,10 +169,12 @@ struct Model {
 }
 
 impl Model {
-    fn grant(&mut self, effects: Effects<u32, u32>) -> Result<(), TestCaseError> {
-        for (client, worker) in effects.grants {
+    fn grant(&mut self, pool: &Tested, effects: Effects<u32, u32>) -> Result<(), TestCaseError> {
+        prop_assert!(effects.grants.is_empty(), "nobody came too late");
+        for client in effects.wakes {
             let (expected, lease) = self.waiting.pop_front().expect("someone waits");
             prop_assert_eq!(client, expected, "first come, first served");
+            let worker = pool.retry(lease, 0).expect("nobody was faster");
             prop_assert!(self.held.insert(worker, lease).is_none(), "held by one only");
         }
         Ok(())
@@ -181,12 +208,12 @@ proptest! {
                 },
                 Step::Return(n) => if let Some((worker, lease)) = nth(n, &model) {
                     model.held.remove(&worker);
-                    model.grant(pool.checkin(lease, now).expect("held"))?;
+                    model.grant(&pool, pool.checkin(lease, now).expect("held"))?;
                 },
                 Step::Abandon(n) => if let Some((worker, lease)) = nth(n, &model) {
                     model.held.remove(&worker);
                     prop_assert!(matches!(pool.abandon(lease), Abandoned::Worker(w) if w == worker));
-                    model.grant(pool.restore(worker, now))?;
+                    model.grant(&pool, pool.restore(worker, now))?;
                 },
                 Step::Kill(n) => if let Some((worker, _)) = nth(n, &model) {
                     model.held.remove(&worker);
@@ -194,7 +221,7 @@ proptest! {
                 },
                 Step::Start => for _ in 0..pool.demand() {
                     fresh += 1;
-                    model.grant(pool.add(fresh, now))?;
+                    model.grant(&pool, pool.add(fresh, now))?;
                 },
                 Step::Expire => {
                     for worker in pool.expire(now) {

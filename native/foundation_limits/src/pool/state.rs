@@ -69,6 +69,8 @@ pub struct Snapshot {
 pub(super) struct Waiter<C> {
     pub(super) client: C,
     pub(super) since: u64,
+    /// It was woken, and somebody else was faster.
+    pub(super) late: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +94,8 @@ pub(super) struct State<W, C> {
     pub(super) leases: AHashMap<Lease, Holding<W>>,
     /// Leases are handed out in order, so the first one has waited longest.
     pub(super) waiting: BTreeMap<Lease, Waiter<C>>,
+    /// Waiters that were told to fetch an idle worker and have not come yet.
+    pub(super) woken: BTreeMap<Lease, Waiter<C>>,
     pub(super) aside: usize,
     pub(super) starting: usize,
     pub(super) growth_asked: bool,
@@ -111,7 +115,7 @@ impl<W, C> State<W, C> {
             busy: self.leases.len(),
             aside: self.aside,
             starting: self.starting,
-            waiting: self.waiting.len(),
+            waiting: self.waiting.len() + self.woken.len(),
             waited: self.waited,
             held: self.held,
             closed: self.closed,

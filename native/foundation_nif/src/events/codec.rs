@@ -3,7 +3,7 @@
 use crate::key;
 use foundation_events::symbols::{self, Symbol};
 use foundation_events::{Event, Wall, etf};
-use rustler::types::tuple::get_tuple;
+use rustler::sys::enif_get_tuple;
 use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, OwnedBinary, Term};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -60,10 +60,7 @@ enum RowWall {
 
 impl<'a> Row<'a> {
     pub(crate) fn decode(row: Term<'a>) -> NifResult<Row<'a>> {
-        let parts = get_tuple(row)?;
-        let [id, kind, timestamp, wall, node, pid, correlation, parent, data] = parts[..] else {
-            return Err(Error::BadArg);
-        };
+        let [id, kind, timestamp, wall, node, pid, correlation, parent, data] = fields(row)?;
         let pid = if is_nil(pid) {
             None
         } else if pid.is_pid() {
@@ -114,6 +111,19 @@ impl<'a> Row<'a> {
     }
 }
 
+/// The nine elements of a tuple, without an allocation on the way.
+fn fields<'a>(term: Term<'a>) -> NifResult<[Term<'a>; 9]> {
+    let env = term.get_env();
+    let (mut arity, mut items) = (0, std::ptr::null());
+    // SAFETY: both places outlive the call; when it answers 1, `items` points to `arity` terms of this environment.
+    unsafe {
+        if enif_get_tuple(env.as_c_arg(), term.as_c_arg(), &mut arity, &mut items) != 1 || arity != 9 {
+            return Err(Error::BadArg);
+        }
+        Ok(std::array::from_fn(|i| Term::new(env, *items.add(i))))
+    }
+}
+
 fn is_nil(term: Term<'_>) -> bool {
     names::nil() == term
 }
@@ -130,11 +140,9 @@ fn decode_wall(wall: Term<'_>) -> NifResult<RowWall> {
     if is_nil(wall) {
         return Ok(RowWall::Missing);
     }
-    let Ok(parts) = get_tuple(wall) else {
-        return Ok(RowWall::Term(wall.to_binary()));
-    };
-    let [y, mo, d, h, mi, s, us, precision, whole] = parts[..] else {
-        return Err(Error::BadArg);
+    let [y, mo, d, h, mi, s, us, precision, whole] = match fields(wall) {
+        Ok(fields) => fields,
+        Err(_) => return Ok(RowWall::Term(wall.to_binary())),
     };
     let utc = || -> NifResult<Option<(i64, u8)>> {
         let civil = Civil {

@@ -42,11 +42,11 @@ impl Owners {
     /// Tells an owner that events wait.
     pub(super) fn wake(&self, env: Env<'_>, id: u64) {
         let target = self.0.lock().get(&id).map(|o| (o.pid, o.reference.clone()));
-        if let Some((pid, reference)) = target {
-            if let Ok(reference) = key::to_term(env, &reference) {
-                // An owner that is gone is being removed.
-                let _ = env.send(&pid, (words::foundation_events(), reference, words::ready()));
-            }
+        if let Some((pid, reference)) = target
+            && let Ok(reference) = key::to_term(env, &reference)
+        {
+            // An owner that is gone is being removed.
+            let _ = env.send(&pid, (words::foundation_events(), reference, words::ready()));
         }
     }
 
@@ -94,13 +94,12 @@ fn events_subscribe<'a>(
     env: Env<'a>,
     handle: ResourceArc<EventStore>,
     filter: Binary<'a>,
-    policy: Atom,
-    capacity: usize,
-    block_ms: u64,
+    options: (Atom, usize, u64),
     pid: LocalPid,
     reference: Term<'a>,
 ) -> NifResult<u64> {
     let store = handle.running()?;
+    let (policy, capacity, block_ms) = options;
     let policy = match policy {
         p if p == words::drop_oldest() => Policy::DropOldest,
         p if p == words::drop_newest() => Policy::DropNewest,

@@ -1,0 +1,216 @@
+defmodule Foundation.Demo do
+  @moduledoc """
+  Analyses the BEAM files of the machine with Foundation's own services, as an example of their use.
+
+  Every file passes a limit over files and bytes, a breaker and a pool of parsers; what it says about its module is a
+  durable event that follows from the event of its application, which follows from the event of the run. Times and
+  sizes go to histograms. A second run recovers the store and reads only what has changed.
+
+  `mix foundation.demo` is the command.
+  """
+
+  alias Foundation.Demo.{Console, Guard, Journal, Measures, Report, Sources, Summary, Trace}
+  alias Foundation.Events
+
+  @batch 64
+
+  @type option ::
+          {:out, Path.t()} | {:path, Path.t()} | {:limit, pos_integer} | {:quiet, boolean}
+
+  @doc """
+  Starts Foundation with the event store in `out`, made durable for each event; answers the microseconds it took.
+
+  `{:error, :already_started}` when Foundation runs, because its store is another one.
+  """
+  @spec open(Path.t()) :: {:ok, non_neg_integer} | {:error, term}
+  def open(out) do
+    if List.keymember?(Application.started_applications(), :foundation, 0) do
+      {:error, :already_started}
+    else
+      Application.put_env(:foundation, :events, path: store_path(out), sync: :always)
+      {took, started} = :timer.tc(fn -> Application.ensure_all_started(:foundation) end)
+      with {:ok, _applications} <- started, do: {:ok, took}
+    end
+  end
+
+  @doc """
+  Analyses the files and writes the report. Foundation runs with a durable store in `out`.
+
+  Options: `out:` the directory of store and report (`"_build/demo"`), `path:` a glob of BEAM files (those of the
+  running Erlang/OTP and Elixir), `limit:` at most so many files, `quiet:` shows no progress.
+  """
+  @spec run([option]) :: {:ok, map} | {:error, term}
+  def run(options \\ []) do
+    out = Keyword.get(options, :out, "_build/demo")
+    started = DateTime.utc_now()
+    files = Sources.find(options[:path], options[:limit])
+
+    with {:ok, known} <- Journal.recover(),
+         :ok <- Measures.reset(),
+         {kept, todo} = Enum.split_with(files, &unchanged?(&1, known)),
+         {:ok, work} <- work(todo, Keyword.get(options, :quiet, false)) do
+      events = Enum.map(kept, &known[&1.path]) ++ work.events
+      finish(%{out: out, started_at: started, kept: length(kept), work: work, events: events}, options)
+    end
+  end
+
+  defp unchanged?(file, known) do
+    case Map.fetch(known, file.path) do
+      {:ok, %{data: data}} -> data.bytes == file.bytes and data.mtime == file.mtime
+      :error -> false
+    end
+  end
+
+  # -- the work ----------------------------------------------------------------------------------------------------
+
+  # What the limiter did is that of the last run that had work.
+  defp work([], _quiet) do
+    with {:ok, last} <- Journal.last_finished() do
+      {:ok, %{events: [], elapsed_us: 0, limiter: (last && last.data.limiter) || Guard.describe([], 0)}}
+    end
+  end
+
+  defp work(todo, quiet) do
+    applications = todo |> Enum.frequencies_by(& &1.application) |> Enum.sort()
+
+    with {:ok, run} <- Journal.open_run(%{files: length(todo), otp: System.otp_release()}),
+         {:ok, parents} <- Journal.open_applications(applications, run),
+         :ok <- Guard.start() do
+      try do
+        {elapsed, result} = :timer.tc(fn -> read_all(todo, parents, Console.start(length(todo), quiet)) end)
+
+        with {:ok, state} <- result,
+             limiter = Guard.describe(state.waits, state.done),
+             done = %{files: state.done, elapsed_us: elapsed, limiter: limiter},
+             :ok <- Journal.close_run(run, done) do
+          {:ok, %{events: state.events, elapsed_us: elapsed, limiter: limiter}}
+        end
+      after
+        Guard.stop()
+      end
+    end
+  end
+
+  defp read_all(todo, parents, progress) do
+    state = %{events: [], batch: [], waits: [], done: 0, progress: progress}
+
+    todo
+    |> Task.async_stream(&{&1, Guard.read(&1)},
+      max_concurrency: Guard.concurrency(),
+      ordered: false,
+      timeout: :infinity
+    )
+    |> Enum.reduce_while({:ok, state}, fn {:ok, {file, result}}, {:ok, state} ->
+      state |> take(file, result, parents) |> store_full_batch()
+    end)
+    |> store_rest()
+  end
+
+  defp take(state, file, {outcome, took, wait}, parents) do
+    event = Journal.file_event(file, outcome, took, parents[file.application])
+    done = state.done + 1
+    progress = Console.advance(state.progress, done, Path.basename(file.path))
+    waits = if wait, do: [wait | state.waits], else: state.waits
+    %{state | batch: [event | state.batch], done: done, progress: progress, waits: waits}
+  end
+
+  defp store_full_batch(%{batch: batch} = state) when length(batch) < @batch, do: {:cont, {:ok, state}}
+
+  defp store_full_batch(state) do
+    case store_batch(state) do
+      {:ok, _} = ok -> {:cont, ok}
+      {:error, _} = error -> {:halt, error}
+    end
+  end
+
+  defp store_batch(state) do
+    with :ok <- Journal.keep(Enum.reverse(state.batch)) do
+      {:ok, %{state | events: state.batch ++ state.events, batch: []}}
+    end
+  end
+
+  defp store_rest({:ok, state}) do
+    Console.finish(state.progress)
+    store_batch(state)
+  end
+
+  defp store_rest(error), do: error
+
+  # -- the result --------------------------------------------------------------------------------------------------
+
+  defp finish(%{work: work, events: events, out: out} = run, options) do
+    {modules, others} = Enum.split_with(events, &(&1.event_type == :demo_module))
+    facts = modules |> Enum.map(& &1.data) |> Enum.sort_by(& &1.path)
+    Enum.each(facts, &Measures.record/1)
+    summary = Summary.of(facts)
+    new = MapSet.new(work.events, & &1.event_id)
+
+    with {:ok, search} <- search(),
+         {:ok, trace} <- trace(modules) do
+      result = %{
+        started_at: run.started_at,
+        kept: run.kept,
+        done: Enum.count(modules, &MapSet.member?(new, &1.event_id)),
+        failed: for(event <- others, do: %{path: event.data.path, reason: event.data.reason}),
+        elapsed_us: work.elapsed_us,
+        summary: summary,
+        percentiles: Measures.percentiles(summary),
+        limiter: work.limiter,
+        search: search,
+        trace: trace,
+        store: %{
+          path: store_path(out),
+          bytes: disk_bytes(store_path(out)),
+          recovery_us: Keyword.get(options, :recovery_us, 0)
+        },
+        report: Path.join(out, "report.html")
+      }
+
+      write(result)
+    end
+  end
+
+  # Modules that call others a lot, the slowest first.
+  defp search do
+    query = [
+      where: {:and, [{:==, :event_type, :demo_module}, {:>, [:data, :remote_calls], 200}]},
+      order: [desc: [:data, :parse_us]],
+      limit: 8
+    ]
+
+    {took, answer} = :timer.tc(fn -> Events.search(query) end)
+
+    with {:ok, %{events: events}} <- answer, {:ok, stats} <- Events.stats() do
+      hits = Enum.map(events, &Map.take(&1.data, [:module, :application, :parse_us]))
+      {:ok, %{query: inspect(query), took_us: took, events: stats.current_event_count, hits: hits}}
+    end
+  end
+
+  # The story of the application nearest to a handful of modules.
+  defp trace([]), do: {:ok, ""}
+
+  defp trace(modules) do
+    {parent, _own} =
+      modules |> Enum.group_by(& &1.parent_id) |> Enum.min_by(fn {_id, own} -> abs(length(own) - 6) end)
+
+    Trace.draw(parent)
+  end
+
+  defp write(result) do
+    temporary = result.report <> ".part"
+
+    with :ok <- File.mkdir_p(Path.dirname(temporary)),
+         :ok <- File.write(temporary, Report.render(result)),
+         :ok <- File.rename(temporary, result.report) do
+      {:ok, result}
+    end
+  end
+
+  defp store_path(out), do: out |> Path.join("store") |> Path.expand()
+
+  defp disk_bytes(directory) do
+    for path <- Path.wildcard(Path.join(directory, "**")), File.regular?(path), reduce: 0 do
+      sum -> sum + File.stat!(path).size
+    end
+  end
+end

@@ -1,0 +1,111 @@
+defmodule Foundation.Demo.Journal do
+  @moduledoc false
+  # What the demo remembers: durable events, each with the one it followed from.
+  #
+  #     demo_run → demo_application → demo_module | demo_unreadable | demo_refused
+  #     demo_run → demo_finished
+  #
+  # The event of a file has an id made from its path, so that analysing the file again replaces what was known of it.
+
+  alias Foundation.Events
+  alias Foundation.Types.Event
+
+  @page 500
+
+  @type known :: %{Path.t() => Event.t()}
+
+  @doc "The last event of every file ever read."
+  @spec recover() :: {:ok, known} | {:error, term}
+  def recover do
+    with {:ok, events} <- all([where: {:in, :event_type, [:demo_module, :demo_unreadable]}, limit: @page], []) do
+      {:ok, Map.new(events, &{&1.data.path, &1})}
+    end
+  end
+
+  defp all(query, pages) do
+    case Events.search(query) do
+      {:ok, %{events: events, cursor: nil}} ->
+        {:ok, Enum.concat(Enum.reverse([events | pages]))}
+
+      {:ok, %{events: events, cursor: cursor}} ->
+        query |> Keyword.put(:cursor, cursor) |> all([events | pages])
+
+      {:error, _} = error ->
+        error
+    end
+  end
+
+  @doc "Opens a run; its event id and correlation id are what the following events hang on."
+  @spec open_run(map) :: {:ok, Event.t()} | {:error, term}
+  def open_run(data) do
+    with {:ok, event} <- Events.new_event(:demo_run, data, event_id: fresh_id()),
+         {:ok, _id} <- Events.store(event),
+         do: {:ok, event}
+  end
+
+  @doc "One event for each application, following from the run: application => event."
+  @spec open_applications([{String.t(), non_neg_integer}], Event.t()) ::
+          {:ok, %{String.t() => Event.t()}} | {:error, term}
+  def open_applications(applications, run) do
+    events =
+      for {name, files} <- applications do
+        event(:demo_application, %{application: name, files: files}, run, fresh_id())
+      end
+
+    with {:ok, _ids} <- Events.store_batch(events), do: {:ok, Map.new(events, &{&1.data.application, &1})}
+  end
+
+  @doc "The event of a file that was read, or could not be."
+  @spec file_event(
+          Foundation.Demo.Sources.file(),
+          Foundation.Demo.Guard.outcome(),
+          non_neg_integer,
+          Event.t()
+        ) ::
+          Event.t()
+  def file_event(file, {:ok, facts}, took, parent) do
+    data =
+      Map.merge(facts, file |> Map.take([:path, :application, :bytes, :mtime]) |> Map.put(:parse_us, took))
+
+    event(:demo_module, data, parent, file_id(file.path))
+  end
+
+  def file_event(file, {outcome, reason}, _took, parent) do
+    type = if outcome == :error, do: :demo_unreadable, else: :demo_refused
+    data = file |> Map.take([:path, :application, :bytes, :mtime]) |> Map.put(:reason, reason)
+    event(type, data, parent, file_id(file.path))
+  end
+
+  @doc "Keeps the events; they are on the disk when this returns `:ok`."
+  @spec keep([Event.t()]) :: :ok | {:error, term}
+  def keep([]), do: :ok
+  def keep(events), do: with({:ok, _ids} <- Events.store_batch(events), do: :ok)
+
+  @doc "Closes a run."
+  @spec close_run(Event.t(), map) :: :ok | {:error, term}
+  def close_run(run, data), do: keep([event(:demo_finished, data, run, fresh_id())])
+
+  @doc "The event of the last run that had work to do; nil before there was one."
+  @spec last_finished() :: {:ok, Event.t() | nil} | {:error, term}
+  def last_finished do
+    query = [where: {:==, :event_type, :demo_finished}, order: [desc: :wall_time], limit: 1]
+    with {:ok, %{events: events}} <- Events.search(query), do: {:ok, List.first(events)}
+  end
+
+  defp event(type, data, parent, id) do
+    options = [event_id: id, parent_id: parent.event_id, correlation_id: parent.correlation_id]
+    {:ok, event} = Events.new_event(type, data, options)
+    event
+  end
+
+  # Ids of files have bit 57 set and ids of runs bit 56, so that neither meets the other nor a small id of the store.
+  defp file_id(path) do
+    <<hash::56, _::binary>> = :crypto.hash(:sha256, path)
+    Bitwise.bor(Bitwise.bsl(1, 57), hash)
+  end
+
+  defp fresh_id do
+    <<random::56>> = :crypto.strong_rand_bytes(7)
+    Bitwise.bor(Bitwise.bsl(1, 56), random)
+  end
+end

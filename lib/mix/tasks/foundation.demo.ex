@@ -1,0 +1,67 @@
+defmodule Mix.Tasks.Foundation.Demo do
+  @shortdoc "Analyses the BEAM files of this machine with Foundation"
+
+  @moduledoc """
+  Analyses the BEAM files of the installed Erlang/OTP and Elixir with Foundation's own services.
+
+      mix foundation.demo [--limit N] [--path GLOB] [--out DIR] [--quiet]
+
+  - `--limit N` reads at most N files
+  - `--path GLOB` reads other BEAM files, as `--path "_build/dev/lib/*/ebin/*.beam"`
+  - `--out DIR` keeps the event store and the report there (`_build/demo`)
+  - `--quiet` shows no progress
+
+  Prints what it found and writes `report.html`. A second run recovers the event store and reads only what has
+  changed. Stopping it at any moment, by Ctrl-C or `kill -9`, leaves a store that opens: events are on the disk before
+  the run goes on.
+  """
+
+  use Mix.Task
+
+  alias Foundation.Demo
+
+  @requirements ["app.config"]
+  @switches [limit: :integer, path: :string, out: :string, quiet: :boolean]
+
+  @impl true
+  def run(arguments) do
+    options = parse(arguments)
+    # Log lines would tear the bar.
+    Logger.configure(level: :warning)
+    options = Keyword.put(options, :recovery_us, open(options[:out]))
+
+    case Demo.run(options) do
+      {:ok, %{summary: %{modules: 0}, failed: []}} -> Mix.raise("no BEAM file found")
+      {:ok, result} -> IO.write(Demo.Console.render(result))
+      {:error, reason} -> Mix.raise("the demo stopped: #{explain(reason)}")
+    end
+  end
+
+  defp open(out) do
+    case Demo.open(out) do
+      {:ok, took} -> took
+      {:error, reason} -> Mix.raise("the event store in #{out} does not open: #{explain(reason)}")
+    end
+  end
+
+  # What the event store said, out of what the application controller made of it.
+  defp explain({:foundation, {{:shutdown, {:failed_to_start_child, _child, {:event_store, {_, text}}}}, _}})
+       when is_binary(text),
+       do: text
+
+  defp explain(%Foundation.Types.Error{message: text, context: context}), do: "#{text} #{inspect(context)}"
+  defp explain(reason) when is_binary(reason), do: reason
+  defp explain(reason), do: inspect(reason)
+
+  defp parse(arguments) do
+    case OptionParser.parse(arguments, strict: @switches) do
+      {options, [], []} -> options |> Keyword.put_new(:out, "_build/demo") |> check()
+      {_, [unknown | _], _} -> Mix.raise("unknown argument #{inspect(unknown)}; see mix help foundation.demo")
+      {_, _, [{name, _} | _]} -> Mix.raise("unknown or invalid option #{name}; see mix help foundation.demo")
+    end
+  end
+
+  defp check(options) do
+    if Keyword.get(options, :limit, 1) < 1, do: Mix.raise("--limit must be at least 1"), else: options
+  end
+end
