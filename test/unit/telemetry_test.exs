@@ -61,6 +61,8 @@ defmodule Foundation.TelemetryTest do
       end
 
       assert_raise ArgumentError, ~r/within 64 bits/, fn -> Telemetry.record(:a, Integer.pow(2, 70)) end
+      assert_raise ArgumentError, ~r/32 tags/, fn -> Telemetry.value(:a, Map.new(1..33, &{&1, 1})) end
+      assert_raise ArgumentError, ~r/max_series/, fn -> Telemetry.declare(:a, :counter, max_series: -1) end
       assert_raise ArgumentError, ~r/from 0 to 100/, fn -> Telemetry.percentiles(:a, [101]) end
       assert_raise ArgumentError, ~r/window must be/, fn -> Telemetry.summary(:a, window: :day) end
 
