@@ -104,19 +104,16 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
     }
     match term.get_type() {
         TermType::Atom => {
-            buf.push(ATOM);
-            buf.extend_from_slice(&word_of(term).to_le_bytes());
+            put_word(buf, ATOM, word_of(term));
         }
         TermType::Integer => match term.decode::<i64>() {
             Ok(n) => {
-                buf.push(INT);
-                buf.extend_from_slice(&n.to_le_bytes());
+                put_word(buf, INT, n as u64);
             }
             Err(_) => external(term, buf)?,
         },
         TermType::Float => {
-            buf.push(FLOAT);
-            buf.extend_from_slice(&term.decode::<f64>()?.to_bits().to_le_bytes());
+            put_word(buf, FLOAT, term.decode::<f64>()?.to_bits());
         }
         TermType::Binary if term.is_binary() => {
             let bytes = rustler::Binary::from_term(term)?;
@@ -146,12 +143,30 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
     Ok(())
 }
 
+fn put_word(buf: &mut KeyBuf, tag: u8, word: u64) {
+    let mut bytes = [tag; 9];
+    bytes[1..].copy_from_slice(&word.to_le_bytes());
+    put(buf, bytes);
+}
+
+/// Appends bytes whose number is known, which takes a few moves where `extend_from_slice` takes two calls.
+#[inline]
+fn put<const N: usize>(buf: &mut KeyBuf, bytes: [u8; N]) {
+    buf.reserve(N);
+    let len = buf.len();
+    // SAFETY: N bytes were reserved beyond `len`, and are written before they count.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), buf.as_mut_ptr().add(len), N);
+        buf.set_len(len + N);
+    }
+}
+
 fn sized(tag: u8, len: usize, buf: &mut KeyBuf) -> NifResult<()> {
     if len > MAX_BYTES {
         return Err(Error::BadArg);
     }
-    buf.push(tag);
-    buf.extend_from_slice(&(len as u32).to_le_bytes());
+    let [a, b, c, d] = (len as u32).to_le_bytes();
+    put(buf, [tag, a, b, c, d]);
     Ok(())
 }
 
