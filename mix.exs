@@ -144,6 +144,8 @@ defmodule Foundation.MixProject do
       compilers: [:foundation_native] ++ Mix.compilers(),
       elixirc_paths: elixirc_paths(Mix.env()),
       erlc_paths: ["lib"],
+      # The tests use applications of OTP, and PropEr, that the library itself does not.
+      prune_code_paths: Mix.env() != :test,
       test_coverage: [
         summary: [threshold: 0],
         ignore_modules: [Foundation.Native, ~r"Foundation\.(NifCatalog|LogProbe|Eventually|TestSupport)"]

@@ -120,7 +120,7 @@ defmodule Foundation.Telemetry do
   # -- recording ---------------------------------------------------------------------------------------------------
 
   @doc """
-  Counts `value` in the histogram of that name and tags.
+  Counts `value` in the histogram of that name without tags, or in a prepared series.
 
   `value` is a number or a decimal in text (`"0.0125"`); what lies outside of the histogram's range is counted at its
   end and shows as `:clamped`. A name not declared counts whole numbers in ones and, from the first fraction on,
@@ -135,17 +135,18 @@ defmodule Foundation.Telemetry do
       iex> Foundation.Telemetry.record(series, 14)
       :ok
   """
-  @spec record(name, number | String.t(), tags) :: :ok | {:error, atom}
-  @spec record(Series.t(), number | String.t()) :: :ok | {:error, atom}
-  def record(name_or_series, value, tags \\ %{})
-
-  def record(%Series{ref: ref} = series, value, _tags) do
+  @spec record(name | Series.t(), number | String.t()) :: :ok | {:error, atom}
+  def record(%Series{ref: ref} = series, value) do
     case Native.metrics_record_at(ref, value) do
       :ok -> :ok
       other -> Metrics.record_again(series, value, other)
     end
   end
 
+  def record(name, value), do: Metrics.record(:histogram, name, value, %{})
+
+  @doc "`record/2` of the series with these tags."
+  @spec record(name, number | String.t(), tags) :: :ok | {:error, atom}
   def record(name, value, tags), do: Metrics.record(:histogram, name, value, tags)
 
   @doc "`record/3` with options: `exemplar:`, a map of labels, at most 128 characters together."

@@ -2,9 +2,17 @@ defmodule Foundation.GuidesTest do
   # Runs the code of the guides: every block is evaluated, with the bindings of those before it.
   use ExUnit.Case, async: false
 
-  for guide <- ~w(getting_started migrating_from_1x) do
-    test "the Elixir of guides/#{guide}.md runs" do
-      path = "guides/#{unquote(guide)}.md"
+  # What a guide registers goes with the application.
+  setup do
+    on_exit(fn ->
+      Application.stop(:foundation)
+      {:ok, _} = Application.ensure_all_started(:foundation)
+    end)
+  end
+
+  for guide <- ~w(README guides/getting_started guides/migrating_from_1x) do
+    test "the Elixir of #{guide}.md runs" do
+      path = "#{unquote(guide)}.md"
       blocks = blocks(path, "elixir")
       assert blocks != []
 

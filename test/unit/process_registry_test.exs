@@ -63,7 +63,7 @@ defmodule Foundation.ProcessRegistryTest do
 
     test "takes nothing but a pid", %{namespace: namespace} do
       assert_raise FunctionClauseError, fn ->
-        ProcessRegistry.register(namespace, :config_server, :not_a_pid)
+        ProcessRegistry.register(namespace, :config_server, Process.get(:no_such_key, :not_a_pid))
       end
     end
 

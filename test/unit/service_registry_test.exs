@@ -21,7 +21,10 @@ defmodule Foundation.ServiceRegistryTest do
     assert ServiceRegistry.list_services(namespace) == [:event_store]
     assert ServiceRegistry.unregister(namespace, :event_store) == :ok
     assert ServiceRegistry.list_services(namespace) == []
-    assert_raise FunctionClauseError, fn -> ServiceRegistry.register(namespace, :event_store, nil) end
+
+    assert_raise FunctionClauseError, fn ->
+      ServiceRegistry.register(namespace, :event_store, Process.get(:no_such_key))
+    end
   end
 
   test "lookup/2 says what it did not find", %{namespace: namespace} do

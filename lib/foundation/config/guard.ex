@@ -12,6 +12,7 @@ defmodule Foundation.Config.Guard do
   @atom_patterns ~w(Elixir.System Elixir.File Elixir.Code Elixir.Process Elixir.Node Elixir.Kernel) ++
                    ~w(__struct__ __info__)
   @binary_patterns ["../", "etc/passwd", "drop table", "<script>", "eval_string"]
+  @marks ["/", " ", "<", "_"]
   @code_modules [System, File, Code, Process]
 
   @doc "`:ok`, or `:security_violation` 1000. O(length of the path)."
@@ -43,8 +44,12 @@ defmodule Foundation.Config.Guard do
   defp path?(_too_long_or_improper, _left), do: false
 
   defp part?(part) when is_atom(part), do: part |> Atom.to_string() |> name?()
-  defp part?(part) when is_binary(part), do: not String.contains?(String.downcase(part), @binary_patterns)
+
+  defp part?(part) when is_binary(part), do: not String.contains?(part, @marks) or text?(part)
   defp part?(_part), do: false
+
+  # Making letters small takes far longer than looking for one of the marks that each pattern has.
+  defp text?(text), do: not String.contains?(String.downcase(text, :ascii), @binary_patterns)
 
   # Each pattern has one of the two beginnings, so a name with neither needs no search for all of them, which
   # costs more.

@@ -11,20 +11,23 @@ defmodule Foundation.Telemetry.Metrics do
 
   # -- recording ---------------------------------------------------------------------------------------------------
 
-  def record(kind, name, value, tags) when is_map(tags) do
+  def record(kind, name, value, tags) do
     case Engine.handle(:metrics) do
-      nil -> {:error, :not_running}
-      handle -> Native.metrics_record(handle, kind, name, tags, value)
-    end
-  rescue
-    ArgumentError -> record_anyway(kind, name, value, tags)
-  end
+      nil ->
+        {:error, :not_running}
 
-  def record(_kind, _name, _value, tags),
-    do: raise(ArgumentError, "tags must be a map, got: #{inspect(tags)}")
+      handle ->
+        case Native.metrics_record(handle, kind, name, tags, value) do
+          :ok -> :ok
+          :badarg -> record_anyway(kind, name, value, tags)
+          refused -> refused
+        end
+    end
+  end
 
   # What is no number may be a decimal in text; the rest is refused with its name.
   defp record_anyway(kind, name, value, tags) do
+    unless is_map(tags), do: raise(ArgumentError, "tags must be a map, got: #{inspect(tags)}")
     number = number!(value)
     unless is_binary(value), do: bad_series!(name, tags)
     record(kind, name, number, tags)

@@ -33,7 +33,7 @@ defmodule Mix.Tasks.Foundation.Demo do
     case Demo.run(options) do
       {:ok, %{summary: %{modules: 0}, failed: []}} -> Mix.raise("no BEAM file found")
       {:ok, result} -> IO.write(Demo.Console.render(result))
-      {:error, reason} -> Mix.raise("the demo stopped: #{inspect(reason)}")
+      {:error, reason} -> Mix.raise("the demo stopped: #{explain(reason)}")
     end
   end
 
@@ -49,6 +49,7 @@ defmodule Mix.Tasks.Foundation.Demo do
        when is_binary(text),
        do: text
 
+  defp explain(%Foundation.Types.Error{message: text, context: context}), do: "#{text} #{inspect(context)}"
   defp explain(reason) when is_binary(reason), do: reason
   defp explain(reason), do: inspect(reason)
 

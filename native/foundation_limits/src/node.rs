@@ -180,7 +180,20 @@ impl Verdict {
     }
 }
 
-type Claims = SmallVec<[(u8, i128); 6]>;
+/// Which dimension pays which cost; [`ONE`] stands for one unit of a gate that the costs do not name.
+type Claims = SmallVec<[(u8, u8); 12]>;
+
+const ONE: u8 = u8::MAX;
+
+impl Demand<'_> {
+    #[inline]
+    fn cost(&self, d: &Dimension, which: u8) -> i128 {
+        match self.costs.get(usize::from(which)) {
+            Some(&(_, cost)) => cost,
+            None => amount::UNIT.min(d.limit.max(1)),
+        }
+    }
+}
 
 /// Takes what `demand` asks for from `node` and all its ancestors, or nothing.
 pub(crate) fn admit(node: &Arc<Node>, demand: &Demand<'_>, depth: usize, verdict: &mut Verdict) -> bool {
@@ -195,10 +208,12 @@ pub(crate) fn admit(node: &Arc<Node>, demand: &Demand<'_>, depth: usize, verdict
     }
     let definition = &*state.definition;
     let cells = state.cells.get();
-    let claims = claims(definition, demand, verdict);
+    let mut claims = Claims::new();
+    claim(definition, demand, verdict, &mut claims);
     let mut free = true;
-    for &(at, cost) in &claims {
+    for &(at, which) in &claims {
         let d = &definition.dimensions[usize::from(at)];
+        let cost = demand.cost(d, which);
         if cost >= 0 {
             free &= verdict.wait(node, d.name, cells[usize::from(at)].wait(d, cost, demand.now));
         }
@@ -217,9 +232,10 @@ pub(crate) fn admit(node: &Arc<Node>, demand: &Demand<'_>, depth: usize, verdict
     if granted {
         state.used_at = (demand.now / 1_000_000) as u32;
         if demand.hold == Hold::Nothing {
-            for &(at, cost) in &claims {
+            for &(at, which) in &claims {
                 let at = usize::from(at);
-                cells[at].take(&definition.dimensions[at], cost, demand.now);
+                let d = &definition.dimensions[at];
+                cells[at].take(d, demand.cost(d, which), demand.now);
             }
         } else {
             let level = hold(
@@ -228,7 +244,7 @@ pub(crate) fn admit(node: &Arc<Node>, demand: &Demand<'_>, depth: usize, verdict
                 cells,
                 state.extra.get_or_insert_default(),
                 &claims,
-                demand.now,
+                demand,
             );
             verdict.levels.push(level);
         }
@@ -238,25 +254,23 @@ pub(crate) fn admit(node: &Arc<Node>, demand: &Demand<'_>, depth: usize, verdict
 
 /// Which dimensions of this key are asked for how much.
 #[inline]
-fn claims(definition: &Definition, demand: &Demand<'_>, verdict: &mut Verdict) -> Claims {
-    let mut claims = Claims::new();
-    for (i, &(name, cost)) in demand.costs.iter().enumerate() {
+fn claim(definition: &Definition, demand: &Demand<'_>, verdict: &mut Verdict, claims: &mut Claims) {
+    for (i, &(name, _)) in demand.costs.iter().enumerate() {
         if let Some(at) = definition.position(name) {
             verdict.known |= 1 << i;
             if definition.dimensions[at].algorithm == Algorithm::Gate && demand.hold != Hold::All {
                 verdict.error.get_or_insert(LimitError::ReserveOnly(name));
             }
-            claims.push((at as u8, cost));
+            claims.push((at as u8, i as u8));
         }
     }
     if demand.hold == Hold::All {
         for (at, d) in definition.dimensions.iter().enumerate() {
             if d.algorithm == Algorithm::Gate && !demand.costs.iter().any(|&(name, _)| name == d.name) {
-                claims.push((at as u8, amount::UNIT.min(d.limit.max(1))));
+                claims.push((at as u8, ONE));
             }
         }
     }
-    claims
 }
 
 fn hold(
@@ -265,15 +279,16 @@ fn hold(
     cells: &mut [Cell],
     extra: &mut Extra,
     claims: &Claims,
-    now: u64,
+    demand: &Demand<'_>,
 ) -> Level {
     extra.tick += 1;
     extra.holds += 1;
     let marks = claims
         .iter()
-        .map(|&(at, cost)| {
+        .map(|&(at, which)| {
             let dimension = definition.dimensions[usize::from(at)].clone();
-            let place = cells[usize::from(at)].take(&dimension, cost, now);
+            let cost = demand.cost(&dimension, which);
+            let place = cells[usize::from(at)].take(&dimension, cost, demand.now);
             Mark {
                 dimension,
                 cost,

@@ -12,6 +12,8 @@ use crate::recorder::Recorder;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use parking_lot::Mutex;
+use std::cell::RefCell;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -196,8 +198,30 @@ pub struct Bounds {
     pub series: usize,
 }
 
+/// How many series a thread finds in its own table.
+const RECENT_SLOTS: usize = 256;
+
+#[derive(Default)]
+struct Recent {
+    hash: u64,
+    held: Option<Held>,
+}
+
+struct Held {
+    registry: u64,
+    key: Box<[u8]>,
+    series: Arc<Series>,
+}
+
+thread_local! {
+    static RECENT: RefCell<Vec<Recent>> = const { RefCell::new(Vec::new()) };
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
 /// All names and their series.
 pub struct Registry {
+    id: u64,
     families: DashMap<Box<[u8]>, Arc<Family>, ahash::RandomState>,
     series: DashMap<Box<[u8]>, Arc<Series>, ahash::RandomState>,
     total: AtomicUsize,
@@ -211,6 +235,7 @@ impl Registry {
     #[must_use]
     pub fn new(bounds: Bounds, overflow_tags: &[u8]) -> Self {
         Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             families: DashMap::default(),
             series: DashMap::default(),
             total: AtomicUsize::new(0),
@@ -242,10 +267,47 @@ impl Registry {
         self.series.get(key).map(|entry| Arc::clone(entry.value()))
     }
 
-    /// Calls `f` with the series of `key` if it exists; saves the count of users that [`Registry::find`] keeps.
+    /// Calls `f` with the series of `key` if it exists; `f` must not call back. What a thread asks for repeatedly it
+    /// finds in a small table of its own, without touching what other threads write.
     #[inline]
     pub fn with<R>(&self, key: &[u8], f: impl FnOnce(&Series) -> R) -> Option<R> {
-        self.series.get(key).map(|entry| f(entry.value()))
+        let hash = self.series.hasher().hash_one(key);
+        RECENT.with_borrow_mut(|recent| {
+            if recent.is_empty() {
+                recent.resize_with(RECENT_SLOTS, Recent::default);
+            }
+            let slot = &mut recent[hash as usize % RECENT_SLOTS];
+            if slot.hash == hash
+                && let Some(held) = &slot.held
+                && held.registry == self.id
+                && *held.key == *key
+                && !held.series.is_gone()
+            {
+                return Some(f(&held.series));
+            }
+            self.with_new(key, hash, slot, f)
+        })
+    }
+
+    /// Looks the series up for all threads to see; keeps it when the thread asks for it a second time in a row.
+    fn with_new<R>(
+        &self,
+        key: &[u8],
+        hash: u64,
+        slot: &mut Recent,
+        f: impl FnOnce(&Series) -> R,
+    ) -> Option<R> {
+        let entry = self.series.get(key)?;
+        if slot.hash == hash {
+            slot.held = Some(Held {
+                registry: self.id,
+                key: key.into(),
+                series: Arc::clone(entry.value()),
+            });
+        } else {
+            *slot = Recent { hash, held: None };
+        }
+        Some(f(entry.value()))
     }
 
     /// The series of `key`, made when there is none, its name with `config` when that is new.

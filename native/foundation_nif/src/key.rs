@@ -11,7 +11,7 @@ use rustler::sys::{
     ErlNifMapIterator, ErlNifMapIteratorEntry, enif_is_atom, enif_map_iterator_create,
     enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
 };
-use rustler::types::tuple::{get_tuple, make_tuple};
+use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Error, NewBinary, NifResult, Term, TermType};
 use smallvec::SmallVec;
 use std::mem::MaybeUninit;
@@ -104,19 +104,16 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
     }
     match term.get_type() {
         TermType::Atom => {
-            buf.push(ATOM);
-            buf.extend_from_slice(&word_of(term).to_le_bytes());
+            put_word(buf, ATOM, word_of(term));
         }
         TermType::Integer => match term.decode::<i64>() {
             Ok(n) => {
-                buf.push(INT);
-                buf.extend_from_slice(&n.to_le_bytes());
+                put_word(buf, INT, n as u64);
             }
             Err(_) => external(term, buf)?,
         },
         TermType::Float => {
-            buf.push(FLOAT);
-            buf.extend_from_slice(&term.decode::<f64>()?.to_bits().to_le_bytes());
+            put_word(buf, FLOAT, term.decode::<f64>()?.to_bits());
         }
         TermType::Binary if term.is_binary() => {
             let bytes = rustler::Binary::from_term(term)?;
@@ -124,7 +121,7 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
             buf.extend_from_slice(bytes.as_slice());
         }
         TermType::Tuple => {
-            let items = get_tuple(term)?;
+            let items = crate::term::elements(term)?;
             sized(TUPLE, items.len(), buf)?;
             for item in items {
                 write(item, buf, depth + 1)?;
@@ -146,12 +143,30 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
     Ok(())
 }
 
+fn put_word(buf: &mut KeyBuf, tag: u8, word: u64) {
+    let mut bytes = [tag; 9];
+    bytes[1..].copy_from_slice(&word.to_le_bytes());
+    put(buf, bytes);
+}
+
+/// Appends bytes whose number is known, which takes a few moves where `extend_from_slice` takes two calls.
+#[inline]
+fn put<const N: usize>(buf: &mut KeyBuf, bytes: [u8; N]) {
+    buf.reserve(N);
+    let len = buf.len();
+    // SAFETY: N bytes were reserved beyond `len`, and are written before they count.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), buf.as_mut_ptr().add(len), N);
+        buf.set_len(len + N);
+    }
+}
+
 fn sized(tag: u8, len: usize, buf: &mut KeyBuf) -> NifResult<()> {
     if len > MAX_BYTES {
         return Err(Error::BadArg);
     }
-    buf.push(tag);
-    buf.extend_from_slice(&(len as u32).to_le_bytes());
+    let [a, b, c, d] = (len as u32).to_le_bytes();
+    put(buf, [tag, a, b, c, d]);
     Ok(())
 }
 
@@ -159,10 +174,15 @@ fn map(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
     let size = term.map_size()?;
     sized(MAP, size, buf)?;
     let mut pairs: SmallVec<[KeyBuf; 8]> = SmallVec::with_capacity(size);
+    let mut total = buf.len();
     for (k, v) in rustler::MapIterator::new(term).ok_or(Error::BadArg)? {
         let mut pair = KeyBuf::new();
         write(k, &mut pair, depth + 1)?;
         write(v, &mut pair, depth + 1)?;
+        total += pair.len();
+        if total > MAX_BYTES {
+            return Err(Error::BadArg);
+        }
         pairs.push(pair);
     }
     pairs.sort_unstable();

@@ -5,7 +5,7 @@ mod timer;
 mod windows;
 
 use crate::key;
-use costs::Decoded;
+use costs::Wrong;
 use foundation_limits::{
     Algorithm, Definition, Dimension, Learned, LimitError, PAUSED, Peek, QUEUED, Reservation, Ticket,
     WaitError, WaitOptions, Waiting,
@@ -28,13 +28,15 @@ mod atoms {
     }
 }
 
-/// The costs of a map, or the early answer that says what is wrong with them.
+/// Reads the costs of a map into `$costs`, or answers early what is wrong with them.
 macro_rules! decode {
-    ($env:expr, $term:expr) => {
-        match costs::costs($term)? {
-            Decoded::Costs(costs) => costs,
-            Decoded::Unknown(name) => return Ok($env.error_tuple((atoms::unknown_dimension(), name))),
-            Decoded::Invalid(name) => return Ok($env.error_tuple((atoms::invalid_cost(), name))),
+    ($env:expr, $term:expr, $costs:ident) => {
+        let term = $term;
+        let mut $costs = costs::Costs::new();
+        match costs::costs(term, &mut $costs)? {
+            None => {}
+            Some(Wrong::Unknown(name)) => return Ok($env.error_tuple((atoms::unknown_dimension(), name))),
+            Some(Wrong::Invalid(name)) => return Ok($env.error_tuple((atoms::invalid_cost(), name))),
         }
     };
 }
@@ -81,7 +83,7 @@ fn limits_new(env: Env<'_>, max_keys: u64) -> NifResult<Term<'_>> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn limits_define<'a>(
     env: Env<'a>,
-    handle: ResourceArc<LimitsRef>,
+    handle: &'a LimitsRef,
     key: Term<'a>,
     dimensions: Term<'a>,
     parent: Term<'a>,
@@ -139,12 +141,12 @@ fn dimension(term: Term<'_>) -> NifResult<Result<Dimension, LimitError>> {
 #[rustler::nif]
 fn limits_acquire<'a>(
     env: Env<'a>,
-    handle: ResourceArc<LimitsRef>,
+    handle: &'a LimitsRef,
     key: Term<'a>,
     costs: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let bytes = key::key(key)?;
-    let costs = decode!(env, costs);
+    decode!(env, costs, costs);
     let core = &handle.core;
     match core.limits.acquire(&bytes, || pattern(key), &costs, core.now()) {
         Ok(()) => Ok(atoms::ok().to_term(env)),
@@ -155,14 +157,14 @@ fn limits_acquire<'a>(
 #[rustler::nif]
 fn limits_reserve<'a>(
     env: Env<'a>,
-    handle: ResourceArc<LimitsRef>,
+    handle: &'a LimitsRef,
     key: Term<'a>,
     costs: Term<'a>,
     for_ms: u64,
     owner: LocalPid,
 ) -> NifResult<Term<'a>> {
     let bytes = key::key(key)?;
-    let costs = decode!(env, costs);
+    decode!(env, costs, costs);
     let core = &handle.core;
     let for_us = for_ms.saturating_mul(1000);
     match core
@@ -207,7 +209,7 @@ fn limits_commit<'a>(
     reservation: ResourceArc<ReservationRef>,
     actual: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let actual = decode!(env, actual);
+    decode!(env, actual, actual);
     let core = &reservation.core;
     let result = core.limits.commit(&reservation.reservation, &actual, core.now());
     settled(env, &reservation, result)
@@ -239,7 +241,7 @@ fn settled<'a>(
 #[rustler::nif]
 fn limits_wait<'a>(
     env: Env<'a>,
-    handle: ResourceArc<LimitsRef>,
+    handle: &'a LimitsRef,
     key: Term<'a>,
     costs: Term<'a>,
     reference: Term<'a>,
@@ -249,7 +251,7 @@ fn limits_wait<'a>(
         return Err(Error::BadArg);
     }
     let bytes = key::key(key)?;
-    let costs = decode!(env, costs);
+    decode!(env, costs, costs);
     let core = &handle.core;
     let now = core.now();
     let options = WaitOptions {
@@ -314,7 +316,7 @@ fn limits_cancel(ticket: ResourceArc<TicketRef>) -> bool {
 }
 
 #[rustler::nif]
-fn limits_peek<'a>(env: Env<'a>, handle: ResourceArc<LimitsRef>, key: Term<'a>) -> NifResult<Term<'a>> {
+fn limits_peek<'a>(env: Env<'a>, handle: &'a LimitsRef, key: Term<'a>) -> NifResult<Term<'a>> {
     let bytes = key::key(key)?;
     let core = &handle.core;
     match core.limits.peek(&bytes, core.now()) {
@@ -362,13 +364,13 @@ fn peeked<'a>(env: Env<'a>, peek: &Peek) -> NifResult<Term<'a>> {
 }
 
 #[rustler::nif]
-fn limits_reset<'a>(env: Env<'a>, handle: ResourceArc<LimitsRef>, key: Term<'a>) -> NifResult<Term<'a>> {
+fn limits_reset<'a>(env: Env<'a>, handle: &'a LimitsRef, key: Term<'a>) -> NifResult<Term<'a>> {
     let bytes = key::key(key)?;
     done(env, handle.core.limits.reset(&bytes, handle.core.now()))
 }
 
 #[rustler::nif]
-fn limits_delete<'a>(env: Env<'a>, handle: ResourceArc<LimitsRef>, key: Term<'a>) -> NifResult<Term<'a>> {
+fn limits_delete<'a>(env: Env<'a>, handle: &'a LimitsRef, key: Term<'a>) -> NifResult<Term<'a>> {
     let bytes = key::key(key)?;
     done(env, handle.core.limits.delete(&bytes, handle.core.now()))
 }
@@ -377,7 +379,7 @@ fn limits_delete<'a>(env: Env<'a>, handle: ResourceArc<LimitsRef>, key: Term<'a>
 #[rustler::nif]
 fn limits_learn<'a>(
     env: Env<'a>,
-    handle: ResourceArc<LimitsRef>,
+    handle: &'a LimitsRef,
     key: Term<'a>,
     said: Term<'a>,
     pause_ms: i64,
@@ -399,13 +401,13 @@ fn limits_learn<'a>(
 }
 
 #[rustler::nif]
-fn limits_count(handle: ResourceArc<LimitsRef>) -> usize {
+fn limits_count<'a>(handle: &'a LimitsRef) -> usize {
     handle.core.limits.len()
 }
 
 /// Looks through all keys for idle ones; answers how many were dropped.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn limits_sweep(handle: ResourceArc<LimitsRef>) -> usize {
+fn limits_sweep<'a>(handle: &'a LimitsRef) -> usize {
     handle.core.limits.sweep_all(handle.core.now())
 }
 

@@ -108,16 +108,16 @@ fn metrics_clear(metrics: &Metrics) -> Atom {
     atoms::ok()
 }
 
-/// The key of a series, and how much of it is the name's.
-fn series_key(name: Term<'_>, tags: Term<'_>) -> NifResult<(KeyBuf, usize)> {
-    let mut buf = KeyBuf::new();
-    key::write_key(name, &mut buf)?;
+/// Writes the key of a series, and says how much of it is the name's.
+#[inline]
+fn series_key(name: Term<'_>, tags: Term<'_>, buf: &mut KeyBuf) -> NifResult<usize> {
+    key::write_key(name, buf)?;
     let name_len = buf.len();
     if tags.map_size()? > MAX_TAGS {
         return Err(Error::BadArg);
     }
-    key::write_small_map(tags, &mut buf)?;
-    Ok((buf, name_len))
+    key::write_small_map(tags, buf)?;
+    Ok(name_len)
 }
 
 fn kind(term: Atom) -> NifResult<Kind> {

@@ -3,7 +3,12 @@
 //! rustler's own list iterator panics at an improper tail and its integer decoders say no more than `badarg`; the
 //! functions here do neither.
 
+use rustler::sys::{
+    ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_get_tuple, enif_map_iterator_create,
+    enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
+};
 use rustler::{Error, NifResult, Term, TermType};
+use std::mem::MaybeUninit;
 
 /// The elements of a proper list of at most `max` elements; `badarg` for anything else.
 pub(crate) fn list<'a>(term: Term<'a>, max: usize) -> NifResult<Vec<Term<'a>>> {
@@ -32,4 +37,44 @@ pub(crate) fn number(term: Term<'_>) -> NifResult<f64> {
         },
         _ => Err(Error::BadArg),
     }
+}
+
+/// Calls `each` with the pairs of a map until it answers false; `badarg` for what is no map. Allocates nothing.
+pub(crate) fn pairs<'a>(map: Term<'a>, mut each: impl FnMut(Term<'a>, Term<'a>) -> bool) -> NifResult<()> {
+    let env = map.get_env();
+    let raw = env.as_c_arg();
+    let mut iterator = MaybeUninit::<ErlNifMapIterator>::uninit();
+    let first = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
+    // SAFETY: environment and term belong together; a 0 says that the iterator was not made.
+    if unsafe { enif_map_iterator_create(raw, map.as_c_arg(), iterator.as_mut_ptr(), first) } == 0 {
+        return Err(Error::BadArg);
+    }
+    let iterator = iterator.as_mut_ptr();
+    let (mut key, mut value): (ErlNifTerm, ErlNifTerm) = (map.as_c_arg(), map.as_c_arg());
+    // SAFETY: the iterator was made above, is destroyed once, below, and the terms it gives are of this environment.
+    unsafe {
+        while enif_map_iterator_get_pair(raw, iterator, &mut key, &mut value) != 0
+            && each(Term::new(env, key), Term::new(env, value))
+        {
+            enif_map_iterator_next(raw, iterator);
+        }
+        enif_map_iterator_destroy(raw, iterator);
+    }
+    Ok(())
+}
+
+/// The elements of a tuple, without a copy; `badarg` for what is no tuple.
+pub(crate) fn elements<'a>(tuple: Term<'a>) -> NifResult<impl ExactSizeIterator<Item = Term<'a>>> {
+    let env = tuple.get_env();
+    let mut arity = 0;
+    let mut items = MaybeUninit::uninit();
+    // SAFETY: a 0 says that nothing was written; otherwise `arity` terms of this environment stand there.
+    let items = unsafe {
+        if enif_get_tuple(env.as_c_arg(), tuple.as_c_arg(), &mut arity, items.as_mut_ptr()) == 0 {
+            return Err(Error::BadArg);
+        }
+        std::slice::from_raw_parts(items.assume_init(), arity as usize)
+    };
+    // SAFETY: as above.
+    Ok(items.iter().map(move |item| unsafe { Term::new(env, *item) }))
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -181,9 +182,15 @@ impl Groups {
         };
         let mut group = std::mem::replace(&mut queue.pending, next);
         drop(queue);
-        let result = commit(&mut group);
+        let outcome = catch_unwind(AssertUnwindSafe(|| commit(&mut group)));
         let mut queue = self.queue.lock();
         queue.leading = false;
+        // A panic is a bug, and what it left behind is unknown: the followers hear of it, and nobody writes on.
+        queue.closed |= outcome.is_err();
+        let (result, panic) = match outcome {
+            Ok(result) => (result, None),
+            Err(panic) => (Err(Error::Closed), Some(panic)),
+        };
         group.frames.clear();
         if group.frames.capacity() <= SPARE_BYTES {
             queue.spare = group.frames;
@@ -204,7 +211,13 @@ impl Groups {
         if !queue.ready.is_empty() || !queue.pending.callbacks.is_empty() {
             self.work.notify_one();
         }
-        queue
+        match panic {
+            None => queue,
+            Some(panic) => {
+                drop(queue);
+                resume_unwind(panic)
+            }
+        }
     }
 
     /// Runs the callbacks of finished groups.
@@ -217,11 +230,12 @@ impl Groups {
                 records,
             } in callbacks
             {
-                callback(
-                    result
-                        .clone()
-                        .map(|first| first + offset..first + offset + records),
-                );
+                let range = result
+                    .clone()
+                    .map(|first| first + offset..first + offset + records);
+                if catch_unwind(AssertUnwindSafe(|| callback(range))).is_err() {
+                    tracing::error!("a callback of the log panicked");
+                }
             }
         }
     }

@@ -117,7 +117,7 @@ impl Log {
     }
 
     /// Appends without waiting. The callback runs on the thread of the log, never on the caller's, when the
-    /// records are acknowledged or refused. Waits only while more than `max_pending_bytes` are on their way.
+    /// records are acknowledged or refused; it must not wait for this log. Waits only while more than `max_pending_bytes` are on their way.
     ///
     /// # Errors
     /// `TooLarge`, `Closed`; every other outcome goes to the callback.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use foundation_storage::{DamageKind, Error, Log, OnDamage, Options, Recovery};
+use foundation_storage::{DamageKind, Error, Log, OnDamage, Options, Recovery, Sync};
 use proptest::prelude::*;
 
 const HEADER: u64 = 128;
@@ -14,6 +14,7 @@ type Records = BTreeMap<u64, Vec<u8>>;
 
 fn options() -> Options {
     Options {
+        sync: Sync::Os,
         segment_bytes: 1000,
         ..Options::default()
     }

@@ -120,7 +120,7 @@ defmodule Foundation.BEAM.ProcessesTest do
       assert_receive {:work_error, %BadFunctionError{}}
 
       assert_raise FunctionClauseError, fn ->
-        Processes.isolate_memory_intensive_work(fn -> 1 end, :nobody)
+        Processes.isolate_memory_intensive_work(fn -> 1 end, Process.get(:no_such_key, :nobody))
       end
     end
   end

@@ -1,44 +1,45 @@
 //! Amounts as terms: integers, floats, decimal strings and `Decimal` structs.
 
 use super::atoms;
-use crate::key;
+use crate::{key, term};
 use foundation_limits::{MAX_COSTS, amount};
-use rustler::{Binary, Encoder, Env, Error, MapIterator, NifResult, Term, TermType};
+use rustler::{Binary, Encoder, Env, Error, NifResult, Term, TermType};
 use smallvec::SmallVec;
 
 /// Costs by dimension, in billionths.
 pub(super) type Costs = SmallVec<[(u64, i128); 4]>;
 
-/// A map of costs, or the first name of it that is wrong.
-pub(super) enum Decoded<'a> {
-    Costs(Costs),
+/// The first name of a map of costs that is wrong.
+pub(super) enum Wrong<'a> {
     Unknown(Term<'a>),
     Invalid(Term<'a>),
 }
 
+/// Appends the costs of a map to `costs`; `badarg` when it is none or has too many.
 #[inline]
-pub(super) fn costs(term: Term<'_>) -> NifResult<Decoded<'_>> {
-    let mut costs = Costs::new();
-    for (name, cost) in MapIterator::new(term).ok_or(Error::BadArg)? {
-        let Ok(word) = key::atom_word(name) else {
-            return Ok(Decoded::Unknown(name));
-        };
-        let Some(cost) = amount(cost).filter(|cost| *cost >= 0) else {
-            return Ok(Decoded::Invalid(name));
-        };
-        if costs.len() == MAX_COSTS {
-            return Err(Error::BadArg);
+pub(super) fn costs<'a>(term: Term<'a>, costs: &mut Costs) -> NifResult<Option<Wrong<'a>>> {
+    let mut wrong = None;
+    term::pairs(term, |name, cost| {
+        match (key::atom_word(name), amount(cost).filter(|cost| *cost >= 0)) {
+            (Ok(word), Some(cost)) => costs.push((word, cost)),
+            (Ok(_), None) => wrong = Some(Wrong::Invalid(name)),
+            (Err(_), _) => wrong = Some(Wrong::Unknown(name)),
         }
-        costs.push((word, cost));
+        wrong.is_none() && costs.len() <= MAX_COSTS
+    })?;
+    if costs.len() > MAX_COSTS {
+        return Err(Error::BadArg);
     }
-    Ok(Decoded::Costs(costs))
+    Ok(wrong)
 }
 
 /// Billionths, or `None` when the term is no amount.
 #[inline]
 pub(super) fn amount(term: Term<'_>) -> Option<i128> {
+    if let Ok(units) = term.decode::<i64>() {
+        return amount::from_integer(units);
+    }
     match term.get_type() {
-        TermType::Integer => amount::from_integer(term.decode().ok()?),
         TermType::Float => amount::from_float(term.decode().ok()?),
         TermType::Binary if term.is_binary() => {
             amount::from_decimal(std::str::from_utf8(Binary::from_term(term).ok()?.as_slice()).ok()?)

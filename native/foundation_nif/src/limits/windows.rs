@@ -2,7 +2,7 @@
 
 use super::timer::LimitsRef;
 use crate::key::{self, KeyBuf};
-use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, ResourceArc, Term, TermType};
+use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term, TermType};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 mod atoms {
@@ -52,7 +52,7 @@ fn text(term: Term<'_>, buf: &mut KeyBuf) -> NifResult<()> {
 /// Counts a hit and answers the count. Entity and operation are binaries, atoms or integers.
 #[rustler::nif]
 fn limits_check_rate<'a>(
-    handle: ResourceArc<LimitsRef>,
+    handle: &'a LimitsRef,
     entity: Term<'a>,
     operation: Term<'a>,
     limit: u64,
@@ -68,7 +68,7 @@ fn limits_check_rate<'a>(
 #[rustler::nif]
 fn limits_rate_status<'a>(
     env: Env<'a>,
-    handle: ResourceArc<LimitsRef>,
+    handle: &'a LimitsRef,
     entity: Term<'a>,
     operation: Term<'a>,
 ) -> NifResult<Term<'a>> {
@@ -81,18 +81,14 @@ fn limits_rate_status<'a>(
 
 /// Forgets the counters of an entity and operation; false when there were none.
 #[rustler::nif]
-fn limits_rate_reset<'a>(
-    handle: ResourceArc<LimitsRef>,
-    entity: Term<'a>,
-    operation: Term<'a>,
-) -> NifResult<bool> {
+fn limits_rate_reset<'a>(handle: &'a LimitsRef, entity: Term<'a>, operation: Term<'a>) -> NifResult<bool> {
     Ok(handle.core.windows.clear(&rate_key(entity, operation)?))
 }
 
 #[rustler::nif]
 fn limits_window_hit<'a>(
     env: Env<'a>,
-    handle: ResourceArc<LimitsRef>,
+    handle: &'a LimitsRef,
     key: Term<'a>,
     scale: u64,
     limit: u64,
@@ -111,12 +107,7 @@ fn limits_window_hit<'a>(
 }
 
 #[rustler::nif]
-fn limits_window_inc<'a>(
-    handle: ResourceArc<LimitsRef>,
-    key: Term<'a>,
-    scale: u64,
-    by: u64,
-) -> NifResult<u64> {
+fn limits_window_inc<'a>(handle: &'a LimitsRef, key: Term<'a>, scale: u64, by: u64) -> NifResult<u64> {
     let key = key::key(key)?;
     Ok(handle
         .core
@@ -126,26 +117,21 @@ fn limits_window_inc<'a>(
 }
 
 #[rustler::nif]
-fn limits_window_set<'a>(
-    handle: ResourceArc<LimitsRef>,
-    key: Term<'a>,
-    scale: u64,
-    count: u64,
-) -> NifResult<Atom> {
+fn limits_window_set<'a>(handle: &'a LimitsRef, key: Term<'a>, scale: u64, count: u64) -> NifResult<Atom> {
     let key = key::key(key)?;
     handle.core.windows.set(&key, positive(scale)?, count, wall());
     Ok(atoms::ok())
 }
 
 #[rustler::nif]
-fn limits_window_get<'a>(handle: ResourceArc<LimitsRef>, key: Term<'a>, scale: u64) -> NifResult<u64> {
+fn limits_window_get<'a>(handle: &'a LimitsRef, key: Term<'a>, scale: u64) -> NifResult<u64> {
     let key = key::key(key)?;
     Ok(handle.core.windows.get(&key, positive(scale)?, wall()))
 }
 
 /// Forgets the counters whose windows are over; answers how many keys went.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn limits_window_clean(handle: ResourceArc<LimitsRef>) -> usize {
+fn limits_window_clean<'a>(handle: &'a LimitsRef) -> usize {
     handle.core.windows.clean(wall())
 }
 

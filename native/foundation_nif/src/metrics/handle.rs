@@ -98,8 +98,10 @@ macro_rules! fast_nif {
                         let env = rustler::Env::new(&lifetime, env);
                         let args: [rustler::Term<'_>; $arity] =
                             std::array::from_fn(|i| rustler::Term::new(env, *argv.add(i)));
-                        let result = std::panic::catch_unwind(|| $function(env, args));
-                        rustler::codegen_runtime::handle_nif_result(result, env).apply(env)
+                        match std::panic::catch_unwind(|| $function(env, args)) {
+                            Ok(Ok(term)) => rustler::Term::as_c_arg(&term),
+                            other => rustler::codegen_runtime::handle_nif_result(other, env).apply(env),
+                        }
                     }
                 }
                 call

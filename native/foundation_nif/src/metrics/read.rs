@@ -40,7 +40,8 @@ fn distribution(
 }
 
 fn series(metrics: &Metrics, name: Term<'_>, tags: Term<'_>) -> NifResult<Result<Arc<Series>, Refusal>> {
-    let (key, _) = series_key(name, tags)?;
+    let mut key = key::KeyBuf::new();
+    series_key(name, tags, &mut key)?;
     Ok(metrics.registry.find(&key).ok_or(Refusal::Unknown))
 }
 

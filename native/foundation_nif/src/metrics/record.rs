@@ -2,6 +2,7 @@
 
 use super::handle::{self, fast_nif};
 use super::{Metrics, Prepared, atoms, clock, encode_number, kind, number, refused, series_key};
+use crate::key::KeyBuf;
 use crate::term;
 use foundation_metrics::Error as Refusal;
 use foundation_metrics::layout::{Layout, Number};
@@ -21,14 +22,17 @@ const DIGITS: u8 = 3;
 fast_nif!("metrics_record", 5, record_by_name);
 
 /// `metrics_record(metrics, kind, name, tags, number)`: adds, sets or counts a number in the series of that name and
-/// tags, which is made when there is none.
+/// tags, which is made when there is none; `badarg` (as a value) when one of the last four is not what it should be.
 fn record_by_name<'a>(
     env: Env<'a>,
     [metrics, kind_of, name, tags, value]: [Term<'a>; 5],
 ) -> NifResult<Term<'a>> {
     let metrics: &Metrics = metrics.decode()?;
-    let (kind, number) = (kind(kind_of.decode()?)?, number(value)?);
-    let (key, name_len) = series_key(name, tags)?;
+    let kind = kind(kind_of.decode()?)?;
+    let mut key = KeyBuf::new();
+    let (Ok(number), Ok(name_len)) = (number(value), series_key(name, tags, &mut key)) else {
+        return Ok(atoms::badarg().encode(env));
+    };
     let now = clock::now_ms();
     let done = match metrics
         .registry
@@ -105,7 +109,8 @@ fn metrics_prepare<'a>(
     name: Term<'a>,
     tags: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let (key, name_len) = series_key(name, tags)?;
+    let mut key = KeyBuf::new();
+    let name_len = series_key(name, tags, &mut key)?;
     Ok(match find(metrics, &key, name_len, kind(kind_of)?, None) {
         Ok(series) => (atoms::ok(), handle::make(env, Prepared(series))).encode(env),
         Err(refusal) => refused(env, refusal),
@@ -142,7 +147,8 @@ fn metrics_record_exemplar<'a>(
 ) -> NifResult<Term<'a>> {
     let (kind, number) = (kind(kind_of)?, number(value)?);
     let labels = exemplar_labels(labels)?;
-    let (key, name_len) = series_key(name, tags)?;
+    let mut key = KeyBuf::new();
+    let name_len = series_key(name, tags, &mut key)?;
     let done = find(metrics, &key, name_len, kind, Some(number)).and_then(|series| {
         series.record(number, clock::now_ms())?;
         series.exemplify(Exemplar {
@@ -225,7 +231,8 @@ fn optional<'a, T>(term: Term<'a>, decode: impl Fn(Term<'a>) -> NifResult<T>) ->
 /// The number a counter, sum or gauge stands at; nil for a gauge never set.
 #[rustler::nif]
 fn metrics_value<'a>(env: Env<'a>, metrics: &Metrics, name: Term<'a>, tags: Term<'a>) -> NifResult<Term<'a>> {
-    let (key, _) = series_key(name, tags)?;
+    let mut key = KeyBuf::new();
+    series_key(name, tags, &mut key)?;
     let value = metrics.registry.with(&key, |series| match &series.data {
         Data::Counter(counter) => Ok(Some(counter.value())),
         Data::Gauge(gauge) => Ok(gauge.value()),
