@@ -86,7 +86,7 @@ defmodule Foundation.NifCatalog.Events do
   defp directory do
     parent = Path.join(System.tmp_dir!(), "foundation_events_catalog_#{System.pid()}")
 
-    unless File.dir?(parent) do
+    if not File.dir?(parent) do
       File.mkdir_p!(parent)
       System.at_exit(fn _ -> File.rm_rf(parent) end)
     end
