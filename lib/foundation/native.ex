@@ -340,7 +340,7 @@ defmodule Foundation.Native do
   @spec events_detach(events) :: :ok
   def events_detach(_handle), do: missing()
 
-  @spec events_running(events) :: boolean
+  @spec events_running(events) :: :memory | :durable | nil
   def events_running(_handle), do: missing()
 
   @spec events_store(events, events_row) ::

@@ -105,7 +105,7 @@ defmodule Foundation.Events.SearchTest do
     assert {"node", 1} = plan({:==, :node, :other@host})
     assert {"time", 3} = plan({:and, [{:>, :timestamp, 1}, {:<=, :timestamp, 4}]})
     assert {"event_type", 0} = plan({:==, :event_type, :never_seen_before})
-    assert {"scan", 106} = plan({:exists, :data})
+    assert {"scan", 101} = plan({:exists, :data})
   end
 
   test "order by anything, missing last, equal by id" do
