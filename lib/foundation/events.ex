@@ -179,7 +179,7 @@ defmodule Foundation.Events do
   @doc """
   Stores events and answers their ids in order. All are checked first; on any error none is stored.
 
-  In memory, a reader may see the first part of a batch of more than 256 before the rest. On disk a batch is one unit of
+  In memory, a reader may see the first part of a batch of more than 64 before the rest. On disk a batch is one unit of
   acknowledgement. O(events).
   """
   @impl Contract

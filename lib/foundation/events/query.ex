@@ -55,7 +55,7 @@ defmodule Foundation.Events.Query do
   defp condition({op, path, value}, _depth) when op in @comparisons, do: {op, path, value(path, value)}
 
   defp condition({:in, path, %Range{first: first, last: last, step: step}}, _depth) do
-    unless step in [1, -1], do: throw({:invalid_query, "a range goes in steps of 1"})
+    if step not in [1, -1], do: throw({:invalid_query, "a range goes in steps of 1"})
     {:between, path, min(first, last), max(first, last)}
   end
 

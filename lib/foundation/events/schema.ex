@@ -7,7 +7,7 @@ defmodule Foundation.Events.Schema do
 
   alias Foundation.Types.{Error, Event}
 
-  @key {__MODULE__, :all}
+  @key __MODULE__
   @scalars ~w(any integer non_neg_integer pos_integer float number string binary boolean atom map list tuple pid reference)a
   @field_options [:type, :required, :fields, :unknown]
 

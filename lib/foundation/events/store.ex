@@ -123,9 +123,10 @@ defmodule Foundation.Events.Store do
   end
 
   defp put_dirty(handle, rows, force) do
-    case Native.events_store_batch(handle, rows, force) do
-      :dirty -> Native.events_store_durable(handle, rows, force)
-      answer -> answer
+    case Native.events_running(handle) do
+      :memory -> Native.events_store_batch(handle, rows, force)
+      :durable -> Native.events_store_durable(handle, rows, force)
+      nil -> {:error, :not_running}
     end
   end
 

@@ -191,7 +191,7 @@ defmodule Foundation.Services.EventStore do
          handle = handle(namespace),
          {:ok, recovery} <- Durability.open(handle, durability),
          :ok <- Native.events_attach(handle, self()) do
-      unless Application.get_env(:foundation, :test_mode, false),
+      if not Application.get_env(:foundation, :test_mode, false),
         do: Logger.info("Event store initialized successfully")
 
       {:ok,
@@ -285,7 +285,7 @@ defmodule Foundation.Services.EventStore do
   def handle_info(:enforce, state), do: {:noreply, state |> enforce() |> schedule()}
 
   def handle_info({:DOWN, ref, :process, _pid, reason}, %{compaction: ref} = state) do
-    unless reason == :normal, do: Logger.error("Compaction of the event log failed: #{inspect(reason)}")
+    if reason != :normal, do: Logger.error("Compaction of the event log failed: #{inspect(reason)}")
     {:noreply, %{state | compaction: nil}}
   end
 

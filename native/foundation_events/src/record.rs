@@ -120,7 +120,17 @@ impl<'a> View<'a> {
 
 /// Appends the record of an event that arrived at `arrival` (milliseconds since 1970).
 pub(crate) fn pack(event: &Event<'_>, arrival: u64, names: Names, buf: &mut Vec<u8>) {
-    let uuid = event.correlation.and_then(parse_uuid);
+    pack_with(event, event.correlation.and_then(parse_uuid), arrival, names, buf);
+}
+
+/// As `pack`, when the UUID is known already.
+pub(crate) fn pack_with(
+    event: &Event<'_>,
+    uuid: Option<[u8; 16]>,
+    arrival: u64,
+    names: Names,
+    buf: &mut Vec<u8>,
+) {
     let mut flags = 0;
     flags |= if event.correlation.is_some() {
         CORRELATION
@@ -243,28 +253,35 @@ pub(crate) fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
     if text.len() != 36 {
         return None;
     }
-    let mut bytes = [0u8; 16];
-    let mut at = 0;
-    for (i, byte) in bytes.iter_mut().enumerate() {
-        if matches!(i, 4 | 6 | 8 | 10) {
-            if text[at] != b'-' {
-                return None;
-            }
-            at += 1;
-        }
-        *byte = nibble(text[at])? << 4 | nibble(text[at + 1])?;
-        at += 2;
+    if text[8] != b'-' || text[13] != b'-' || text[18] != b'-' || text[23] != b'-' {
+        return None;
     }
-    Some(bytes)
+    const STARTS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let mut bytes = [0u8; 16];
+    let mut seen = 0;
+    for (byte, start) in bytes.iter_mut().zip(STARTS) {
+        let (high, low) = (
+            DIGITS[usize::from(text[start])],
+            DIGITS[usize::from(text[start + 1])],
+        );
+        seen |= high | low;
+        *byte = high << 4 | low & 15;
+    }
+    // A digit has no bit above the fourth; what is none has them all.
+    (seen < 16).then_some(bytes)
 }
 
-fn nibble(c: u8) -> Option<u8> {
-    match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        _ => None,
+const NO_DIGIT: u8 = 0xff;
+
+static DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut i = 0;
+    while i < 16 {
+        digits[b"0123456789abcdef"[i] as usize] = i as u8;
+        i += 1;
     }
-}
+    digits
+};
 
 fn format_uuid(bytes: &[u8; 16], text: &mut [u8; 36]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";

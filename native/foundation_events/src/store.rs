@@ -16,7 +16,9 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Events that are put in or taken out under one hold of the lock.
-const STEP: usize = 256;
+const STEP: usize = 64;
+/// Events of a store in memory that are looked at for removal under one hold of the lock.
+const LOOK: u64 = 256;
 
 /// What the store may keep; the events that arrived first go first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -218,28 +220,40 @@ impl Store {
     /// `Closed`, and those of the log: some of the events may be gone.
     pub fn enforce(&self, bounds: &Bounds, now_ms: u64) -> Result<u64, Error> {
         let _gate = self.gate.write();
-        let victims = self.victims(bounds, now_ms);
-        if victims == 0 {
-            return Ok(0);
-        }
-        let keep_from = self.seq_after(victims);
-        self.mark_retired(keep_from)?;
+        // A durable store has its writers wait at the gate, and one marker says it all; in memory they wait for the
+        // lock, and it is let go often.
+        let step = if self.is_durable() { u64::MAX } else { LOOK };
         let mut count = 0;
         loop {
-            let mut state = self.state.write();
-            let step = state.retire_step(keep_from);
-            count += step;
-            if step < STEP as u64 {
+            let victims = self.victims(bounds, now_ms, step);
+            if victims == 0 {
+                break;
+            }
+            let keep_from = self.seq_after(victims);
+            self.mark_retired(keep_from)?;
+            count += self.remove_until(keep_from);
+            self.retire_segments(keep_from)?;
+            if victims < step {
                 break;
             }
         }
         self.pruned.fetch_add(count, Ordering::Relaxed);
-        self.retire_segments(keep_from)?;
         Ok(count)
     }
 
+    fn remove_until(&self, keep_from: u64) -> u64 {
+        let mut count = 0;
+        loop {
+            let step = self.state.write().retire_step(keep_from);
+            count += step;
+            if step < STEP as u64 {
+                return count;
+            }
+        }
+    }
+
     /// How many events, in order of arrival, stand outside the bounds.
-    fn victims(&self, bounds: &Bounds, now_ms: u64) -> u64 {
+    fn victims(&self, bounds: &Bounds, now_ms: u64, most: u64) -> u64 {
         let state = self.state.read();
         let index = &state.index;
         let mut events = index.len() as u64;
@@ -255,7 +269,7 @@ impl Store {
             let old = unpack(record, Names::Interned).is_ok_and(|v| too_old(v.arrival));
             let many = bounds.max_events.is_some_and(|max| events > max);
             let big = bounds.max_bytes.is_some_and(|max| bytes > max);
-            if !(old || many || big) {
+            if !(old || many || big) || victims == most {
                 break;
             }
             victims += 1;

@@ -51,6 +51,7 @@ mod names {
         memory_bytes,
         disk_bytes,
         durable,
+        memory,
         subscriptions,
     }
 }
@@ -240,10 +241,14 @@ fn events_detach(env: Env<'_>, handle: ResourceArc<EventStore>) -> Atom {
     atoms::ok()
 }
 
-/// True while the store runs.
+/// `:memory` or `:durable` while the store runs, else nil.
 #[rustler::nif]
-fn events_running(handle: ResourceArc<EventStore>) -> bool {
-    handle.running().is_ok()
+fn events_running(handle: ResourceArc<EventStore>) -> Atom {
+    match handle.running() {
+        Ok(store) if store.is_durable() => names::durable(),
+        Ok(_) => names::memory(),
+        Err(_) => atoms::nil(),
+    }
 }
 
 /// Stores one event: `:ok`, `:dirty` when that is work for a dirty scheduler, `{:full, subscription}`.

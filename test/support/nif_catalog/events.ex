@@ -15,7 +15,7 @@ defmodule Foundation.NifCatalog.Events do
       entry(:events_attach, :normal, "O(1)", fn -> [store(), self()] end),
       entry(:events_detach, :normal, "O(1)", fn -> [store()] end),
       entry(:events_running, :normal, "O(1)", fn -> [store()] end, true),
-      entry(:events_stats, :normal, "O(segments)", fn -> [store()] end),
+      entry(:events_stats, :normal, "O(segments and blocks of 512 events)", fn -> [store()] end),
       entry(:events_sync, :dirty_io, "O(bytes on their way to the disk)", fn -> [store()] end),
       entry(:events_reset, :dirty_io, "O(events)", fn -> [store()] end),
       entry(:events_compact, :dirty_io, "O(bytes of the log)", fn -> [store(), false] end)
@@ -86,7 +86,7 @@ defmodule Foundation.NifCatalog.Events do
   defp directory do
     parent = Path.join(System.tmp_dir!(), "foundation_events_catalog_#{System.pid()}")
 
-    unless File.dir?(parent) do
+    if not File.dir?(parent) do
       File.mkdir_p!(parent)
       System.at_exit(fn _ -> File.rm_rf(parent) end)
     end

@@ -105,7 +105,6 @@ defmodule Foundation.Events.SearchTest do
     assert {"node", 1} = plan({:==, :node, :other@host})
     assert {"time", 3} = plan({:and, [{:>, :timestamp, 1}, {:<=, :timestamp, 4}]})
     assert {"event_type", 0} = plan({:==, :event_type, :never_seen_before})
-    # One page is 100 events; one more tells whether there is another.
     assert {"scan", 101} = plan({:exists, :data})
   end
 

@@ -300,6 +300,13 @@ defmodule Foundation.Infrastructure.LimitsTest do
 
       assert {:error, [{{^key, :a}, {:limited, _}}, {{^key, :b}, {:limited, _}}]} =
                Limits.acquire_any(keys, %{requests: 1})
+
+      assert_eventually(
+        match?(
+          {:ok, %{foundation: %{limits: %{fallback: %{count: n}}}}} when n >= 2,
+          Foundation.Telemetry.get_metrics()
+        )
+      )
     end
   end
 end

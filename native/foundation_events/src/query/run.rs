@@ -19,6 +19,8 @@ use std::ops::ControlFlow;
 
 /// A page holds at most these many bytes of records, and at least one event.
 const PAGE_BYTES: usize = 16 << 20;
+/// A correlation's or parent's events are counted up to this many to choose an index.
+const COUNTED: usize = 1_000;
 /// Candidates looked up together.
 const STEP: usize = 256;
 
@@ -75,11 +77,12 @@ impl Store {
         if let Some(ids) = ids {
             return Plan::Ids(ids);
         }
-        let total = self.stats().events as usize;
+        let mut total = 0;
+        self.with_index(|index| total = index.len());
         let bounded = low > i64::MIN || high < i64::MAX;
         let best = lists
             .into_iter()
-            .map(|(name, list)| (list.map_or(0, |l| self.count(l, 10_000)), name, list))
+            .map(|(name, list)| (list.map_or(0, |l| self.count(l, COUNTED)), name, list))
             .min_by_key(|(count, ..)| *count);
         match best {
             Some((_, name, None)) => Plan::Nothing(name),

@@ -3,7 +3,7 @@
 use super::{Refused, State, Store};
 use crate::Error;
 use crate::codec::{Reader, put_i64, put_u64};
-use crate::record::{Event, Names, pack, unpack};
+use crate::record::{Event, Names, pack, pack_with, parse_uuid, unpack};
 use foundation_storage::{Log, Options, Recovery, Sync};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -108,11 +108,12 @@ impl Store {
         let (mut packed, mut ends) = (Vec::new(), Vec::with_capacity(events.len()));
         let (mut written, mut cuts) = (Vec::new(), Vec::with_capacity(events.len()));
         for event in events {
-            pack(event, now_ms, Names::Interned, &mut packed);
+            let uuid = event.correlation.and_then(parse_uuid);
+            pack_with(event, uuid, now_ms, Names::Interned, &mut packed);
             ends.push(packed.len());
             let start = written.len();
             written.push(EVENT);
-            pack(event, now_ms, Names::Written, &mut written);
+            pack_with(event, uuid, now_ms, Names::Written, &mut written);
             cuts.push(start..written.len());
         }
         let records: Vec<&[u8]> = cuts.iter().map(|cut| &written[cut.clone()]).collect();
