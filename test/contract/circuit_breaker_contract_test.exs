@@ -62,7 +62,10 @@ defmodule Foundation.CircuitBreakerContractTest do
       assert %{fuse_name: ^name, exception: %{__exception__: true}} = error.context
     end
 
-    assert_raise FunctionClauseError, fn -> CircuitBreaker.start_fuse_instance("text") end
+    assert_raise FunctionClauseError, fn ->
+      CircuitBreaker.start_fuse_instance(Process.get(:no_such_key, "text"))
+    end
+
     assert_raise FunctionClauseError, fn -> CircuitBreaker.reset("text") end
   end
 
