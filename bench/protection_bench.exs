@@ -66,6 +66,17 @@ for processes <- [1, 2] do
   )
 end
 
+{:ok, handle} = Breaker.prepare({:bench, "api"})
+
+Bench.compare("breaker check through a prepared handle, 2 processes, against GenServer.call",
+  ours: fn _ -> {:ok, _} = Breaker.admit(handle) end,
+  theirs: fn _ -> :ok = GenServer.call(asked, :allow?) end,
+  processes: 2,
+  iterations: 200_000,
+  their_iterations: 40_000,
+  at_least: 20
+)
+
 Bench.compare("breaker check and outcome, failure rate counted, against GenServer.call",
   ours: fn _ ->
     {:ok, permit} = Breaker.admit({:bench, "rate"})

@@ -16,6 +16,7 @@ defmodule Foundation.Application do
 
   @impl true
   def stop(_state) do
+    Foundation.Telemetry.Metrics.close()
     Foundation.Config.Snapshot.erase()
     Foundation.Engine.stop()
     Logger.info("Foundation stopped")

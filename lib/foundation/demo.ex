@@ -47,8 +47,8 @@ defmodule Foundation.Demo do
 
     with {:ok, known} <- Journal.recover(),
          :ok <- Measures.reset(),
-         {kept, todo} = Enum.split_with(files, &unchanged?(&1, known)),
-         {:ok, work} <- work(todo, Keyword.get(options, :quiet, false)) do
+         {kept, pending} = Enum.split_with(files, &unchanged?(&1, known)),
+         {:ok, work} <- work(pending, Keyword.get(options, :quiet, false)) do
       events = Enum.map(kept, &known[&1.path]) ++ work.events
       finish(%{out: out, started_at: started, kept: length(kept), work: work, events: events}, options)
     end
@@ -70,14 +70,15 @@ defmodule Foundation.Demo do
     end
   end
 
-  defp work(todo, quiet) do
-    applications = todo |> Enum.frequencies_by(& &1.application) |> Enum.sort()
+  defp work(pending, quiet) do
+    applications = pending |> Enum.frequencies_by(& &1.application) |> Enum.sort()
 
-    with {:ok, run} <- Journal.open_run(%{files: length(todo), otp: System.otp_release()}),
+    with {:ok, run} <- Journal.open_run(%{files: length(pending), otp: System.otp_release()}),
          {:ok, parents} <- Journal.open_applications(applications, run),
          :ok <- Guard.start() do
       try do
-        {elapsed, result} = :timer.tc(fn -> read_all(todo, parents, Console.start(length(todo), quiet)) end)
+        {elapsed, result} =
+          :timer.tc(fn -> read_all(pending, parents, Console.start(length(pending), quiet)) end)
 
         with {:ok, state} <- result,
              limiter = Guard.describe(state.waits, state.done),
@@ -91,10 +92,10 @@ defmodule Foundation.Demo do
     end
   end
 
-  defp read_all(todo, parents, progress) do
+  defp read_all(pending, parents, progress) do
     state = %{events: [], batch: [], waits: [], done: 0, progress: progress}
 
-    todo
+    pending
     |> Task.async_stream(&{&1, Guard.read(&1)},
       max_concurrency: Guard.concurrency(),
       ordered: false,

@@ -134,6 +134,12 @@ defmodule Foundation.Native do
   @spec breaker_admit(reference, term) :: non_neg_integer | :missing | {term, nil | {atom, atom}}
   def breaker_admit(_breakers, _key), do: missing()
 
+  @spec breaker_prepare(reference, term) :: reference | :missing
+  def breaker_prepare(_breakers, _key), do: missing()
+
+  @spec breaker_admit_prepared(reference) :: non_neg_integer | :missing | {term, nil | {atom, atom}}
+  def breaker_admit_prepared(_prepared), do: missing()
+
   @spec breaker_record(reference, term, non_neg_integer | reference, atom, non_neg_integer) :: breaker_change
   def breaker_record(_breakers, _key, _permit, _outcome, _took_us), do: missing()
 

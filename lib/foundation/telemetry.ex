@@ -2,10 +2,19 @@ defmodule Foundation.Telemetry do
   @moduledoc """
   Records what a program does, as counts, levels and distributions, without asking a process.
 
+  Two families of functions share one store. Those of 1.x (`execute/3`, `emit_counter/2`, `emit_gauge/3`,
+  `emit_histogram/3`, `measure/3`) aggregate by event name and are read with `get_metrics/0`. Those of 2.x (`record/3`,
+  `counter_add/3`, `gauge_set/3`, `sum_add/3`) record series by name and tags and are read with `percentiles/3`,
+  `summary/2`, `value/2`, `histogram/2`, `baseline/3` and `prometheus/1`. guides/metrics.md explains them.
+
+  A function of 2.x answers `{:error, :not_running}` while the application does not run, and raises ArgumentError for
+  arguments that cannot be right; those of 1.x keep the shapes of 1.x.
+
   ## Scheduling
 
-  Recording runs on a normal scheduler: one native call on a shared structure. The first event of a name, and reading
-  all metrics, run on a dirty CPU scheduler.
+  Recording, `value/2`, `prepare/3` and `declare/3` run on a normal scheduler, below a microsecond; once in ten seconds
+  a record also closes a slot of its histogram's windows, O(buckets in use). The first event of a name, and everything
+  else that reads, merges or writes text, runs on a dirty CPU scheduler.
   """
 
   alias Foundation.Native

@@ -76,6 +76,27 @@ defmodule Foundation.Contract.RateLimiterTest do
     end
   end
 
+  describe "telemetry" do
+    test "has the names of 1.x", %{entity: entity} do
+      import Foundation.Eventually
+      RateLimiter.check_rate(entity, :op, 1, @window)
+      RateLimiter.check_rate(entity, :op, 1, @window)
+      RateLimiter.check_rate(entity, :op, 1, 0)
+      RateLimiter.reset(entity, :op)
+
+      for event <- [:request_allowed, :request_denied, :rate_limiter_exception, :bucket_reset] do
+        path = [:foundation, :foundation, :infra, :rate_limiter, event]
+
+        assert_eventually(
+          match?(
+            {:ok, %{measurements: %{counter: _}}},
+            with({:ok, metrics} <- Foundation.Telemetry.get_metrics(), do: {:ok, get_in(metrics, path)})
+          )
+        )
+      end
+    end
+  end
+
   describe "get_status/2 and reset/2" do
     test "tell the truth", %{entity: entity} do
       assert RateLimiter.get_status(entity, :op) ==

@@ -11,8 +11,9 @@ defmodule Foundation.ConsumerProjectTest do
   # Of no concern to the project that uses us.
   @private ~w(.git _build target deps cover doc priv test)
 
+  # Always the same place, and files as old as those they are copied from: cargo keeps what it built there.
   setup_all do
-    directory = Path.join(System.tmp_dir!(), "foundation_consumer_#{System.pid()}")
+    directory = Path.join(@root, "_build/consumer_test")
     File.rm_rf!(directory)
     File.mkdir_p!(directory)
     on_exit(fn -> File.rm_rf!(directory) end)
@@ -57,11 +58,12 @@ defmodule Foundation.ConsumerProjectTest do
     assert mix(project, ["deps.compile"], environment) == {"", 0}
     assert built(project) == before
 
-    # A change of a source is seen.
+    # A change of a source is seen: cargo is asked for.
     file = Path.join(dependency, "native/foundation_nif/src/lib.rs")
     File.write!(file, File.read!(file) <> "\n// changed\n")
-    assert {output, 0} = mix(dependency, ["compile.foundation_native"], environment)
-    assert output =~ "cargo build"
+    environment = [{"PATH", path_without_cargo(Path.join(directory, "shadow"))} | environment]
+    assert {output, 1} = mix(dependency, ["compile.foundation_native"], environment)
+    assert output =~ "built with cargo, which was not found"
   end
 
   describe "what is missing is said in one sentence:" do
@@ -135,16 +137,24 @@ defmodule Foundation.ConsumerProjectTest do
   end
 
   defp copy(names, to) do
-    for name <- names, not File.exists?(Path.join(to, name)) do
-      File.mkdir_p!(Path.dirname(Path.join(to, name)))
-      File.cp_r!(Path.join(@root, name), Path.join(to, name))
+    for name <- names, do: copy_one(Path.join(@root, name), Path.join(to, name))
+  end
+
+  defp copy_one(from, to) do
+    if File.dir?(from) do
+      File.mkdir_p!(to)
+      for name <- File.ls!(from), do: copy_one(Path.join(from, name), Path.join(to, name))
+    else
+      File.mkdir_p!(Path.dirname(to))
+      File.cp!(from, to)
+      File.touch!(to, File.stat!(from, time: :posix).mtime)
     end
   end
 
   # When each file of the build and the library was written.
   defp built(project) do
-    for file <-
-          Path.wildcard(Path.join(project, "{_own_build/**/*.{beam,app},deps/foundation/priv/native/*}")),
+    for pattern <- ["_own_build/**/*.{beam,app}", "deps/foundation/priv/native/*"],
+        file <- project |> Path.join(pattern) |> Path.wildcard(),
         do: {file, File.stat!(file, time: :posix).mtime}
   end
 

@@ -147,8 +147,7 @@ defmodule Foundation.EventsDurabilityTest do
     Native.events_close(handle)
     path = dir |> segments() |> hd()
     bytes = File.read!(path)
-    at = div(byte_size(bytes), 2)
-    <<head::binary-size(at), byte, tail::binary>> = bytes
+    {head, <<byte, tail::binary>>} = :erlang.split_binary(bytes, div(byte_size(bytes), 2))
     File.write!(path, <<head::binary, Bitwise.bxor(byte, 4), tail::binary>>)
     {handle, report} = open!(dir, segment_bytes: 16_384)
     assert length(ids(handle)) == 99

@@ -105,13 +105,12 @@ defmodule Foundation.HttpServer do
         end
       end)
 
-    case rest do
-      <<body::binary-size(length), rest::binary>> ->
-        {:ok, method, path, headers, body, rest}
-
-      _ ->
-        {:ok, more} = transport.recv(socket, 0)
-        with_body(transport, socket, method, path, headers, rest <> more)
+    if byte_size(rest) >= length do
+      {body, rest} = :erlang.split_binary(rest, length)
+      {:ok, method, path, headers, body, rest}
+    else
+      {:ok, more} = transport.recv(socket, 0)
+      with_body(transport, socket, method, path, headers, rest <> more)
     end
   end
 

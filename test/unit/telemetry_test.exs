@@ -61,6 +61,8 @@ defmodule Foundation.TelemetryTest do
       end
 
       assert_raise ArgumentError, ~r/within 64 bits/, fn -> Telemetry.record(:a, Integer.pow(2, 70)) end
+      assert_raise ArgumentError, ~r/32 tags/, fn -> Telemetry.value(:a, Map.new(1..33, &{&1, 1})) end
+      assert_raise ArgumentError, ~r/max_series/, fn -> Telemetry.declare(:a, :counter, max_series: -1) end
       assert_raise ArgumentError, ~r/from 0 to 100/, fn -> Telemetry.percentiles(:a, [101]) end
       assert_raise ArgumentError, ~r/window must be/, fn -> Telemetry.summary(:a, window: :day) end
 
@@ -101,7 +103,8 @@ defmodule Foundation.TelemetryTest do
       assert {:error, :range} = Telemetry.declare(:e, :histogram, highest: 1)
       assert {:error, :resolution} = Telemetry.declare(:e, :histogram, resolution: 0)
       for v <- [-5, 0.5, 99.5, 1_000_000], do: assert(:ok = Telemetry.record(:d, v))
-      assert {:ok, %{count: 4, clamped: 2, min: 0.0, max: 100.0, digits: 2}} = Telemetry.summary(:d)
+      assert {:ok, %{count: 4, clamped: 2, min: min, max: 100.0, digits: 2}} = Telemetry.summary(:d)
+      assert min == 0
       {:ok, text} = Telemetry.prometheus()
       assert text =~ "foundation_metrics_clamped_total{metric=\"d\"} 2\n"
     end
@@ -210,5 +213,39 @@ defmodule Foundation.TelemetryTest do
       {:ok, %{bytes: busy}} = Telemetry.cardinality()
       assert busy - tiny < 300_000
     end
+  end
+
+  test "after the application stopped, every call answers; prepared series go on when it is back" do
+    {:ok, series} = Telemetry.prepare(:counter, [:stopped])
+
+    ExUnit.CaptureLog.capture_log(fn ->
+      :ok = Application.stop(:foundation)
+
+      for call <- [
+            fn -> Telemetry.record(series, 1) end,
+            fn -> Telemetry.record([:x], 1) end,
+            fn -> Telemetry.counter_add([:x]) end,
+            fn -> Telemetry.prepare(:gauge, [:x]) end,
+            fn -> Telemetry.declare([:x], :gauge) end,
+            fn -> Telemetry.value([:x]) end,
+            fn -> Telemetry.percentiles([:x]) end,
+            fn -> Telemetry.summary([:x]) end,
+            fn -> Telemetry.histogram([:x]) end,
+            fn -> Telemetry.baseline([:x], :store) end,
+            fn -> Telemetry.prometheus() end,
+            fn -> Telemetry.cardinality() end,
+            fn -> Telemetry.series() end,
+            fn -> Telemetry.forget([:x]) end
+          ] do
+        assert call.() == {:error, :not_running}
+      end
+
+      assert Telemetry.execute([:x], %{counter: 1}, %{}) == :ok
+      assert {:error, %{error_type: :service_unavailable}} = Telemetry.get_metrics()
+      {:ok, _} = Application.ensure_all_started(:foundation)
+    end)
+
+    assert Telemetry.record(series, 2) == :ok
+    assert Telemetry.value([:stopped]) == {:ok, 2}
   end
 end

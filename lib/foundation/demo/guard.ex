@@ -11,8 +11,8 @@ defmodule Foundation.Demo.Guard do
   @key {:foundation_demo, :parsing}
 
   # Files and bytes a second, and how much of them at once. A machine of two cores comes near these.
-  @files [limit: 400, per: 1_000, burst: 100]
-  @bytes [limit: 10_000_000, per: 1_000, burst: 2_000_000]
+  @files [limit: 300, per: 1_000, burst: 60]
+  @bytes [limit: 8_000_000, per: 1_000, burst: 2_000_000]
   @parse_timeout 30_000
   @wait 60_000
 

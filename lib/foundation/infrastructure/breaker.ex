@@ -36,7 +36,7 @@ defmodule Foundation.Infrastructure.Breaker do
   """
 
   alias Foundation.{Engine, Native, Telemetry}
-  alias Foundation.Infrastructure.Breaker.{Settings, Subscribers}
+  alias Foundation.Infrastructure.Breaker.{Handle, Settings, Subscribers}
 
   @type key :: term
   @type state :: :closed | :open | :half_open | :restoring | :forced_open | :forced_closed
@@ -148,9 +148,17 @@ defmodule Foundation.Infrastructure.Breaker do
   @doc """
   Asks whether a call may be made. The permit goes back with `record/4`.
 
-  Errors: `{:open, %{key: key, retry_after_ms: ms}}` (`:infinity` when forced open), `:not_found`, `:not_running`. O(1).
+  A handle from `prepare/1` saves the lookup. Errors: `{:open, %{key: key, retry_after_ms: ms}}` (`:infinity` when forced open), `:not_found`, `:not_running`. O(1).
   """
-  @spec admit(key) :: {:ok, permit} | {:error, refusal}
+  @spec admit(key | Handle.t()) :: {:ok, permit} | {:error, refusal}
+  def admit(%Handle{ref: ref, key: key}) do
+    case Native.breaker_admit_prepared(ref) do
+      permit when is_integer(permit) -> {:ok, permit}
+      :missing -> admit(key)
+      {answer, change} -> admitted(key, answer, change)
+    end
+  end
+
   def admit(key) do
     case Engine.handle(:breakers) do
       nil ->
@@ -162,6 +170,29 @@ defmodule Foundation.Infrastructure.Breaker do
           :missing -> {:error, :not_found}
           {answer, change} -> admitted(key, answer, change)
         end
+    end
+  end
+
+  @doc """
+  A handle of the breaker of `key` for `admit/1`, to be kept where calls are many.
+
+  It stays good when the breaker is configured anew or removed: it then asks by key. Errors: `:not_found`,
+  `:not_running`. O(1).
+
+      iex> alias Foundation.Infrastructure.Breaker
+      iex> :ok = Breaker.configure(:docs_prepared)
+      iex> {:ok, handle} = Breaker.prepare(:docs_prepared)
+      iex> {:ok, permit} = Breaker.admit(handle)
+      iex> Breaker.record(:docs_prepared, permit, :success)
+      :ok
+  """
+  @spec prepare(key) :: {:ok, Handle.t()} | {:error, :not_found | :not_running}
+  def prepare(key) do
+    with {:ok, breakers} <- breakers() do
+      case Native.breaker_prepare(breakers, key) do
+        :missing -> {:error, :not_found}
+        ref -> {:ok, %Handle{ref: ref, key: key}}
+      end
     end
   end
 

@@ -74,10 +74,18 @@ defmodule Foundation.Infrastructure.Protected do
   defp settled({reservation, actual}, inner) do
     me = make_ref()
 
-    noting = fn fun ->
-      if is_function(fun, 1),
-        do: fn worker -> note(me) && fun.(worker) end,
-        else: fn -> note(me) && fun.() end
+    noting = fn
+      fun when is_function(fun, 1) ->
+        fn worker ->
+          note(me)
+          fun.(worker)
+        end
+
+      fun ->
+        fn ->
+          note(me)
+          fun.()
+        end
     end
 
     try do
@@ -96,10 +104,7 @@ defmodule Foundation.Infrastructure.Protected do
     end
   end
 
-  defp note(me) do
-    Process.put({__MODULE__, me}, true)
-    true
-  end
+  defp note(me), do: Process.put({__MODULE__, me}, true)
 
   defp ran?(me), do: Process.get({__MODULE__, me}, false)
 

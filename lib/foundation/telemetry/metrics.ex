@@ -204,6 +204,12 @@ defmodule Foundation.Telemetry.Metrics do
 
   def forget(name), do: with_handle(fn handle -> {:ok, Native.metrics_forget(handle, name)} end)
 
+  # Lets prepared series know that their registry ends with the application.
+  def close do
+    with_handle(&Native.metrics_clear/1)
+    :ok
+  end
+
   # -- shapes ------------------------------------------------------------------------------------------------------
 
   defp read(name, opts, quantiles) do
@@ -286,6 +292,16 @@ defmodule Foundation.Telemetry.Metrics do
       nil -> {:error, :not_running}
       handle -> fun.(handle)
     end
+  rescue
+    error in ArgumentError ->
+      # What the native library refuses says no more than badarg.
+      if error.message =~ "argument error" or error.message =~ "errors were found" do
+        raise ArgumentError,
+              "out of bounds: a name with its tags takes at most 4096 bytes, 32 levels and 32 tags, help and unit " <>
+                "1024 bytes, percentiles 1000, bucket bounds 256, max_series 1 to 4294967295"
+      else
+        reraise error, __STACKTRACE__
+      end
   end
 
   defp scope!(opts) do

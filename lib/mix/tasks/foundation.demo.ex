@@ -49,7 +49,7 @@ defmodule Mix.Tasks.Foundation.Demo do
        when is_binary(text),
        do: text
 
-  defp explain(%Foundation.Types.Error{message: text, context: context}), do: "#{text} #{inspect(context)}"
+  defp explain(%Foundation.Types.Error{message: text}), do: text
   defp explain(reason) when is_binary(reason), do: reason
   defp explain(reason), do: inspect(reason)
 

@@ -38,15 +38,19 @@ pub enum State {
     ForcedOpen = 4,
     /// Admits every call and counts nothing until told otherwise.
     ForcedClosed = 5,
+    /// Another one has taken its place: refuses every call, counts nothing, and stays so.
+    Retired = 6,
 }
 
-const STATES: [State; 6] = [
+const STATES: [State; 8] = [
     State::Closed,
     State::Open,
     State::HalfOpen,
     State::Restoring,
     State::ForcedOpen,
     State::ForcedClosed,
+    State::Retired,
+    State::Retired,
 ];
 
 /// How a call went.
@@ -206,7 +210,7 @@ impl Breaker {
             let (state, generation) = self.load();
             let admission = match state {
                 State::Closed | State::ForcedClosed => Admission::Admitted(Permit::plain(generation)),
-                State::ForcedOpen => Admission::Refused {
+                State::ForcedOpen | State::Retired => Admission::Refused {
                     retry_after: u64::MAX,
                 },
                 State::Open => {
@@ -281,7 +285,7 @@ impl Breaker {
         }
         let slow = self.settings.slow_rate.is_some() && took >= self.settings.slow_after;
         match (state, outcome) {
-            (State::ForcedClosed | State::ForcedOpen | State::Open, _) => None,
+            (State::ForcedClosed | State::ForcedOpen | State::Open | State::Retired, _) => None,
             (State::Closed | State::Restoring, Outcome::Ignored) => None,
             (State::Closed, Outcome::Success) if !self.settings.counts_calls() => None,
             _ => self.record_slowly(permit, outcome, slow, now()),
@@ -339,9 +343,17 @@ impl Breaker {
         self.force(State::Closed, now)
     }
 
-    /// Puts the breaker into `to`, whatever it is in.
+    /// Whether another breaker has taken its place ([`State::Retired`]). One atomic load.
+    pub fn is_retired(&self) -> bool {
+        self.load().0 == State::Retired
+    }
+
+    /// Puts the breaker into `to`, whatever it is in, unless it is retired.
     pub fn force(&self, to: State, now: u64) -> Option<Change> {
         let inner = &mut *self.inner.lock();
+        if self.is_retired() {
+            return None;
+        }
         let change = self.enter(inner, to, now);
         (change.from != change.to).then_some(change)
     }
@@ -370,7 +382,7 @@ impl Breaker {
             },
             retry_after: match state {
                 State::Open => end - now,
-                State::ForcedOpen => u64::MAX,
+                State::ForcedOpen | State::Retired => u64::MAX,
                 _ => 0,
             },
         }

@@ -19,17 +19,26 @@ pub(crate) enum Wait {
     Never,
 }
 
-/// 128 bits without the alignment of 16 bytes, which would cost a third of a cell.
+/// 120 bits, so that a cell with its tag takes 16 bytes. What lies beyond (21 years of the steepest rate there can
+/// be) stays at the end of the range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wide(u64, u64);
+pub(crate) struct Wide([u8; 15]);
 
 impl Wide {
+    const MOST: i128 = (1 << 119) - 1;
+
+    #[inline]
     pub(crate) fn new(value: i128) -> Self {
-        Self(value as u64, (value >> 64) as u64)
+        let mut bytes = [0; 15];
+        bytes.copy_from_slice(&value.clamp(-Self::MOST, Self::MOST).to_le_bytes()[..15]);
+        Self(bytes)
     }
 
+    #[inline]
     pub(crate) fn get(self) -> i128 {
-        (i128::from(self.1 as i64) << 64) | i128::from(self.0)
+        let mut bytes = [0; 16];
+        bytes[1..].copy_from_slice(&self.0);
+        i128::from_le_bytes(bytes) >> 8
     }
 }
 
@@ -263,4 +272,27 @@ fn leaves_in(ring: &Ring, d: &Dimension, slot: u64, now: u64) -> u64 {
 
 fn clamp(us: i128) -> u64 {
     u64::try_from(us).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_small_and_hold_what_they_should() {
+        assert_eq!(std::mem::size_of::<Cell>(), 16);
+        for value in [
+            0,
+            1,
+            -1,
+            1 << 64,
+            -(1 << 64),
+            10_i128.pow(35),
+            Wide::MOST,
+            -Wide::MOST,
+        ] {
+            assert_eq!(Wide::new(value).get(), value);
+        }
+        assert_eq!(Wide::new(i128::MAX).get(), Wide::MOST);
+    }
 }

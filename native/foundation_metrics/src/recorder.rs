@@ -8,10 +8,14 @@ use crate::distribution::{Distribution, Tally};
 use crate::layout::{HIGHEST, Layout, Number};
 use crate::window::{SLOT_MS, Window, Windows};
 use crossbeam_utils::CachePadded;
-use parking_lot::{Mutex, MutexGuard};
+use spin::Yield;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// Held for some nanoseconds by those who record: letting go costs one plain store, and who waits yields its core.
+type Mutex<T> = SpinMutex<T, Yield>;
 
 /// How often the lock is found taken before the recorder spreads.
 const PATIENCE: u32 = 64;
@@ -180,7 +184,7 @@ impl Recorder {
     }
 
     #[inline]
-    fn part(&self) -> MutexGuard<'_, Part> {
+    fn part(&self) -> SpinMutexGuard<'_, Part> {
         match self.spread.get() {
             Some(parts) => parts[thread_number() & (parts.len() - 1)].lock(),
             None => match self.first.try_lock() {
@@ -191,7 +195,7 @@ impl Recorder {
     }
 
     #[cold]
-    fn wait(&self) -> MutexGuard<'_, Part> {
+    fn wait(&self) -> SpinMutexGuard<'_, Part> {
         if parts() > 1 && self.waits.fetch_add(1, Ordering::Relaxed) == PATIENCE {
             let layout = self.first.lock().layout;
             let parts = (0..parts()).map(|_| CachePadded::new(Mutex::new(Part::new(layout))));

@@ -93,6 +93,7 @@ fn state_atom(state: State) -> Atom {
         State::Restoring => atoms::restoring(),
         State::ForcedOpen => atoms::forced_open(),
         State::ForcedClosed => atoms::forced_closed(),
+        State::Retired => atoms::missing(),
     }
 }
 
@@ -128,7 +129,9 @@ fn breaker_put(
     let key = key::key(key)?;
     let breaker = Breaker::new(settings.into()).map_err(|_| Error::BadArg)?;
     Ok(if replace {
-        breakers.by_key.insert(&key, Arc::new(breaker));
+        if let Some(old) = breakers.by_key.insert(&key, Arc::new(breaker)) {
+            old.force(State::Retired, now());
+        }
         true
     } else {
         breakers.by_key.insert_new(&key, || Arc::new(breaker))
@@ -139,22 +142,55 @@ fn breaker_put(
 #[rustler::nif]
 fn breaker_admit<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifResult<Term<'a>> {
     let key = key::key(key)?;
-    let answer = breakers.by_key.with(&key, |breaker| {
-        let (admission, change) = breaker.admit(now);
-        let admission = match admission {
-            Admission::Admitted(permit) if change.is_none() => return permit.number().encode(env),
-            Admission::Admitted(permit) => permit.number().encode(env),
-            Admission::Probe(permit) => ResourceArc::new(Probe {
-                breaker: Arc::clone(breaker),
-                permit,
-                done: AtomicBool::new(false),
-            })
-            .encode(env),
-            Admission::Refused { retry_after } => (atoms::refused(), ms_term(env, retry_after)).encode(env),
-        };
-        (admission, change_term(env, change)).encode(env)
-    });
+    let answer = breakers.by_key.with(&key, |breaker| admit(env, breaker));
     Ok(answer.unwrap_or_else(|| atoms::missing().encode(env)))
+}
+
+/// One breaker, found once and for all.
+pub(crate) struct Prepared {
+    breaker: Arc<Breaker>,
+}
+
+#[rustler::resource_impl]
+impl Resource for Prepared {}
+
+/// The breaker of `key` by itself, or `missing`.
+#[rustler::nif]
+fn breaker_prepare<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifResult<Term<'a>> {
+    let key = key::key(key)?;
+    let prepared = breakers.by_key.with(&key, |breaker| {
+        ResourceArc::new(Prepared {
+            breaker: Arc::clone(breaker),
+        })
+        .encode(env)
+    });
+    Ok(prepared.unwrap_or_else(|| atoms::missing().encode(env)))
+}
+
+/// As `breaker_admit`, without a lookup; `missing` when another breaker has its key now, or none.
+#[rustler::nif]
+fn breaker_admit_prepared<'a>(env: Env<'a>, prepared: &'a Prepared) -> Term<'a> {
+    if prepared.breaker.is_retired() {
+        atoms::missing().encode(env)
+    } else {
+        admit(env, &prepared.breaker)
+    }
+}
+
+fn admit<'a>(env: Env<'a>, breaker: &Arc<Breaker>) -> Term<'a> {
+    let (admission, change) = breaker.admit(now);
+    let admission = match admission {
+        Admission::Admitted(permit) if change.is_none() => return permit.number().encode(env),
+        Admission::Admitted(permit) => permit.number().encode(env),
+        Admission::Probe(permit) => ResourceArc::new(Probe {
+            breaker: Arc::clone(breaker),
+            permit,
+            done: AtomicBool::new(false),
+        })
+        .encode(env),
+        Admission::Refused { retry_after } => (atoms::refused(), ms_term(env, retry_after)).encode(env),
+    };
+    (admission, change_term(env, change)).encode(env)
 }
 
 fn outcome(term: Atom) -> NifResult<Outcome> {
@@ -269,7 +305,11 @@ fn breaker_view<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifR
 #[rustler::nif]
 fn breaker_remove(breakers: ResourceArc<Breakers>, key: Term<'_>) -> NifResult<bool> {
     let key = key::key(key)?;
-    Ok(breakers.by_key.remove(&key).is_some())
+    let removed = breakers.by_key.remove(&key);
+    if let Some(breaker) = &removed {
+        breaker.force(State::Retired, now());
+    }
+    Ok(removed.is_some())
 }
 
 /// Drops the breakers that are closed and have nothing in their window; returns how many. O(breakers).
@@ -278,7 +318,11 @@ fn breaker_sweep(breakers: ResourceArc<Breakers>) -> usize {
     let now = now();
     breakers.by_key.retain(|breaker| {
         let seen = breaker.snapshot(now);
-        seen.state != State::Closed || seen.counts != breaker::Counts::default()
+        let keep = seen.state != State::Closed || seen.counts != breaker::Counts::default();
+        if !keep {
+            breaker.force(State::Retired, now);
+        }
+        keep
     })
 }
 
@@ -384,7 +428,7 @@ fn adaptive_acquire<'a>(env: Env<'a>, limiters: &'a Limiters, key: Term<'a>) -> 
 
 /// Gives a slot back; `took_us` nil: the time since it was taken. The limit that follows, or nil when it was back.
 #[rustler::nif]
-fn adaptive_release<'a>(slot: &'a Slot, how: Atom, took_us: Option<u64>) -> NifResult<Option<u32>> {
+fn adaptive_release(slot: &Slot, how: Atom, took_us: Option<u64>) -> NifResult<Option<u32>> {
     let known = [atoms::success(), atoms::dropped(), atoms::ignored()];
     if !known.contains(&how) {
         return Err(Error::BadArg);

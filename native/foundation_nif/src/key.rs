@@ -130,10 +130,12 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
         TermType::List => {
             buf.push(LIST);
             let mut rest = term;
-            while !rest.is_empty_list() {
-                let (head, tail) = rest.list_get_cell()?;
+            while let Ok((head, tail)) = rest.list_get_cell() {
                 write(head, buf, depth + 1)?;
                 rest = tail;
+            }
+            if !rest.is_empty_list() {
+                return Err(Error::BadArg);
             }
             buf.push(NIL);
         }

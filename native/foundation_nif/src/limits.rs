@@ -401,13 +401,13 @@ fn limits_learn<'a>(
 }
 
 #[rustler::nif]
-fn limits_count<'a>(handle: &'a LimitsRef) -> usize {
+fn limits_count(handle: &LimitsRef) -> usize {
     handle.core.limits.len()
 }
 
 /// Looks through all keys for idle ones; answers how many were dropped.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn limits_sweep<'a>(handle: &'a LimitsRef) -> usize {
+fn limits_sweep(handle: &LimitsRef) -> usize {
     handle.core.limits.sweep_all(handle.core.now())
 }
 

@@ -29,9 +29,6 @@ mod atoms {
     }
 }
 
-/// Most tags of one series.
-const MAX_TAGS: usize = 32;
-
 /// One set of metrics.
 pub(crate) struct Metrics {
     aggregates: Aggregates,
@@ -113,9 +110,6 @@ fn metrics_clear(metrics: &Metrics) -> Atom {
 fn series_key(name: Term<'_>, tags: Term<'_>, buf: &mut KeyBuf) -> NifResult<usize> {
     key::write_key(name, buf)?;
     let name_len = buf.len();
-    if tags.map_size()? > MAX_TAGS {
-        return Err(Error::BadArg);
-    }
     key::write_small_map(tags, buf)?;
     Ok(name_len)
 }

@@ -254,7 +254,7 @@ fn pool_wait<'a>(env: Env<'a>, pools: &'a Pools, name: Term<'a>, tag: Term<'a>) 
 
 /// A waiter that was told `wake` asks again: the worker, or nil when it is to wait on.
 #[rustler::nif]
-fn pool_retry<'a>(lease: &'a Lease) -> Option<LocalPid> {
+fn pool_retry(lease: &Lease) -> Option<LocalPid> {
     lease.pool.core.retry(lease.number, now())
 }
 

@@ -30,6 +30,8 @@ defmodule Foundation.NifCatalog.Breakers do
         fn -> [handle(:breakers), breaker()] end,
         "O(key), one atomic load when closed"
       ),
+      entry({:breaker_prepare, 2}, fn -> [handle(:breakers), breaker()] end, "O(key)"),
+      hot({:breaker_admit_prepared, 1}, fn -> [prepared()] end, "O(1), two atomic loads when closed"),
       hot(
         {:breaker_record, 5},
         fn ->
@@ -97,6 +99,8 @@ defmodule Foundation.NifCatalog.Breakers do
     Native.breaker_put(handle(:breakers), {:catalog, :breaker}, @breaker, false)
     {:catalog, :breaker}
   end
+
+  defp prepared, do: Native.breaker_prepare(handle(:breakers), breaker())
 
   defp limiter do
     Native.adaptive_put(handle(:adaptive), {:catalog, :limiter}, @adaptive, false)

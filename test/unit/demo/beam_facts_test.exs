@@ -114,7 +114,7 @@ defmodule Foundation.Demo.BeamFactsTest do
     on_exit(fn -> File.rm(path) end)
 
     for position <- 0..(byte_size(binary) - 1)//7 do
-      <<before::binary-size(position), byte, rest::binary>> = binary
+      {before, <<byte, rest::binary>>} = :erlang.split_binary(binary, position)
       File.write!(path, <<before::binary, Bitwise.bxor(byte, 0x55), rest::binary>>)
       assert {{outcome, _}, took} = Foundation.Demo.Parser.facts(worker, path, 5_000)
       assert outcome in [:ok, :error] and is_integer(took)

@@ -106,7 +106,10 @@ defmodule Foundation.Infrastructure.LimitsTest do
       assert Limits.acquire(key, %{requests: 0}) == :ok
       assert Limits.acquire({key, :other}, %{requests: 1}) == {:error, :unknown_key}
       assert Limits.acquire(String.duplicate("x", 5_000), %{requests: 1}) == {:error, :invalid_key}
-      assert_raise ArgumentError, ~r/costs must be/, fn -> Limits.acquire(key, 1) end
+
+      assert_raise ArgumentError, ~r/costs must be/, fn ->
+        Limits.acquire(key, Process.get(:no_such_key, 1))
+      end
     end
 
     test "takes Decimal structs exactly", %{key: key} do
@@ -297,6 +300,13 @@ defmodule Foundation.Infrastructure.LimitsTest do
 
       assert {:error, [{{^key, :a}, {:limited, _}}, {{^key, :b}, {:limited, _}}]} =
                Limits.acquire_any(keys, %{requests: 1})
+
+      assert_eventually(
+        match?(
+          {:ok, %{foundation: %{limits: %{fallback: %{count: n}}}}} when n >= 2,
+          Foundation.Telemetry.get_metrics()
+        )
+      )
     end
   end
 end

@@ -15,6 +15,7 @@ defmodule Foundation.Infrastructure.Pool.Keeper do
   # So many failures are made good at once; after that each retry takes longer.
   @free_retries 3
   @longest_retry_ms 5_000
+  @least_expire_ms 25
 
   @spec start_link(keyword) :: GenServer.on_start()
   def start_link(options) do
@@ -62,6 +63,7 @@ defmodule Foundation.Infrastructure.Pool.Keeper do
       stopping: %{},
       failures: 0,
       retry: nil,
+      expiring: false,
       unchecked: [],
       checking: nil,
       draining: nil
@@ -77,7 +79,6 @@ defmodule Foundation.Infrastructure.Pool.Keeper do
         {:stop, reason}
 
       _ ->
-        if state.options.linger_ms > 0, do: tick(:expire, max(div(state.options.linger_ms, 4), 10))
         if state.options.health_check, do: tick(:health, state.options.health_interval_ms)
         {:ok, Map.put(state, :started, true)}
     end
@@ -98,7 +99,7 @@ defmodule Foundation.Infrastructure.Pool.Keeper do
     case start(state.options.worker) do
       {:ok, pid} ->
         Native.pool_add(state.keeper, pid)
-        %{state | workers: Map.put(state.workers, pid, now())}
+        expire_later(%{state | workers: Map.put(state.workers, pid, now())})
 
       {:error, reason} ->
         Native.pool_start_failed(state.keeper)
@@ -160,7 +161,8 @@ defmodule Foundation.Infrastructure.Pool.Keeper do
   @impl true
   def handle_call({:resize, min, max}, _from, state) do
     Native.pool_resize(state.keeper, min, max)
-    {:reply, :ok, state |> expire() |> fill()}
+    state = put_in(state.options.min, min)
+    {:reply, :ok, state |> expire() |> fill() |> expire_later()}
   end
 
   def handle_call({:drain, timeout}, from, state) do
@@ -212,10 +214,7 @@ defmodule Foundation.Infrastructure.Pool.Keeper do
 
   def handle_info(:retry, state), do: {:noreply, fill(%{state | retry: nil})}
 
-  def handle_info(:expire, state) do
-    tick(:expire, max(div(state.options.linger_ms, 4), 10))
-    {:noreply, expire(state)}
-  end
+  def handle_info(:expire, state), do: {:noreply, %{state | expiring: false} |> expire() |> expire_later()}
 
   def handle_info(:health, %{checking: nil} = state),
     do: {:noreply, check_next(%{state | unchecked: Native.pool_idle(state.keeper)})}
@@ -273,6 +272,14 @@ defmodule Foundation.Infrastructure.Pool.Keeper do
   defp expire(state) do
     Enum.reduce(Native.pool_expire(state.keeper), state, &stop_worker(&2, &1))
   end
+
+  # Looks for idle workers above the minimum for as long as there are workers above the minimum.
+  defp expire_later(%{expiring: false} = state) when map_size(state.workers) > state.options.min do
+    tick(:expire, max(div(state.options.linger_ms, 4), @least_expire_ms))
+    %{state | expiring: true}
+  end
+
+  defp expire_later(state), do: state
 
   defp check_next(%{unchecked: []} = state) do
     tick(:health, state.options.health_interval_ms)

@@ -2,33 +2,48 @@
 //! 1995), with the thresholds for request concurrency of Netflix's concurrency-limits.
 //!
 //! The queue at the other side is estimated from the least round-trip time ever seen: `limit * (1 - least / rtt)`.
-//! The limit grows while that queue is short and shrinks when it is long. The least time is measured afresh now and
-//! then, or a lucky early sample would hold the limit down for ever.
+//! The limit grows while that queue is short and shrinks when it is long. The least time is that of the last 1,000 to
+//! 2,000 samples, or a lucky early one would hold the limit down for ever.
 
 use super::{Sample, Settings};
 
-const REMEASURE_AFTER: f64 = 30.0;
+const WINDOW: u32 = 1_000;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Vegas {
-    least: u64,
-    since: f64,
+    /// The least time of the window before this one.
+    before: u64,
+    /// The least time of this window.
+    present: u64,
+    samples: u32,
+}
+
+impl Default for Vegas {
+    fn default() -> Self {
+        Self {
+            before: u64::MAX,
+            present: u64::MAX,
+            samples: 0,
+        }
+    }
 }
 
 impl Vegas {
+    fn least(&self) -> u64 {
+        self.before.min(self.present)
+    }
+
     pub(super) fn next(&mut self, settings: &Settings, limit: f64, sample: Sample) -> f64 {
         let rtt = sample.rtt.max(1);
-        self.since += 1.0;
-        if self.least == 0 || self.since > REMEASURE_AFTER * limit {
-            self.since = 0.0;
-            self.least = rtt;
-            return limit;
+        if self.samples == WINDOW {
+            self.before = self.present;
+            self.present = u64::MAX;
+            self.samples = 0;
         }
-        if rtt < self.least {
-            self.least = rtt;
-        }
+        self.samples += 1;
+        self.present = self.present.min(rtt);
         let step = limit.log10().max(1.0);
-        let queue = (limit * (1.0 - self.least as f64 / rtt as f64)).ceil();
+        let queue = (limit * (1.0 - self.least() as f64 / rtt as f64)).ceil();
         let next = if sample.dropped {
             limit - step
         } else if f64::from(sample.in_flight) * 2.0 < limit {
@@ -46,6 +61,9 @@ impl Vegas {
     }
 
     pub(super) fn usual(&self) -> f64 {
-        self.least as f64
+        match self.least() {
+            u64::MAX => 0.0,
+            least => least as f64,
+        }
     }
 }

@@ -154,6 +154,17 @@ fn force_wins_over_time_and_outcomes() {
 }
 
 #[test]
+fn a_retired_breaker_stays_so() {
+    let b = breaker(|s| s.tolerance = Some(0));
+    let permit = permit(&b, 0);
+    b.force(State::Retired, 0);
+    assert!(b.is_retired() && refused(&b, u64::MAX / 2));
+    assert_eq!(b.record(permit, Outcome::Failure, 0, || 0), None);
+    assert_eq!(b.reset(0), None);
+    assert!(b.is_retired());
+}
+
+#[test]
 fn settings_are_checked() {
     let with = |change: fn(&mut Settings)| {
         let mut s = Settings::default();

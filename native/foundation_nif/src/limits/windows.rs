@@ -131,7 +131,7 @@ fn limits_window_get<'a>(handle: &'a LimitsRef, key: Term<'a>, scale: u64) -> Ni
 
 /// Forgets the counters whose windows are over; answers how many keys went.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn limits_window_clean<'a>(handle: &'a LimitsRef) -> usize {
+fn limits_window_clean(handle: &LimitsRef) -> usize {
     handle.core.windows.clean(wall())
 }
 
