@@ -25,12 +25,13 @@ defmodule Foundation.HttpServer do
   @doc "A certificate authority and a server certificate for localhost: options for the server, and the CA's DER."
   def certificates do
     san = {:Extension, {2, 5, 29, 17}, false, [dNSName: ~c"localhost"]}
-    key = {:namedCurve, :secp256r1}
+    # SHA-1, the default, is not accepted from OTP 27 on.
+    signed = [key: {:namedCurve, :secp256r1}, digest: :sha256]
 
     %{server_config: server, client_config: client} =
       :public_key.pkix_test_data(%{
-        server_chain: %{root: [key: key], intermediates: [], peer: [key: key, extensions: [san]]},
-        client_chain: %{root: [key: key], intermediates: [], peer: [key: key]}
+        server_chain: %{root: signed, intermediates: [], peer: [{:extensions, [san]} | signed]},
+        client_chain: %{root: signed, intermediates: [], peer: signed}
       })
 
     {Keyword.take(server, [:cert, :key]), client[:cacerts]}
