@@ -5,6 +5,8 @@ use crate::Error;
 use crate::codec::{Reader, put_i64, put_u64};
 use crate::record::{Event, Names, pack, pack_with, parse_uuid, unpack};
 use foundation_storage::{Log, Options, Recovery, Sync};
+use std::cell::RefCell;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -63,6 +65,46 @@ const NEXT_ID: u8 = 5;
 /// Compaction pays when this many records in the log are dead, and they are more than the live ones.
 const DEAD: u64 = 4096;
 
+/// Events on their way to the log and to the index; kept by each thread, so that a batch finds its memory warm.
+#[derive(Default)]
+struct Batch {
+    packed: Vec<u8>,
+    ends: Vec<usize>,
+    written: Vec<u8>,
+    cuts: Vec<Range<usize>>,
+}
+
+/// Bytes that a thread keeps for its next batch.
+const KEPT: usize = 4 << 20;
+
+thread_local! {
+    static BATCH: RefCell<Batch> = RefCell::default();
+}
+
+impl Batch {
+    fn fill(&mut self, events: &[Event<'_>], now_ms: u64) {
+        self.packed.clear();
+        self.ends.clear();
+        self.written.clear();
+        self.cuts.clear();
+        for event in events {
+            let uuid = event.correlation.and_then(parse_uuid);
+            pack_with(event, uuid, now_ms, Names::Interned, &mut self.packed);
+            self.ends.push(self.packed.len());
+            let start = self.written.len();
+            self.written.push(EVENT);
+            pack_with(event, uuid, now_ms, Names::Written, &mut self.written);
+            self.cuts.push(start..self.written.len());
+        }
+    }
+
+    fn trim(&mut self) {
+        if self.packed.capacity() + self.written.capacity() > KEPT {
+            *self = Batch::default();
+        }
+    }
+}
+
 impl Store {
     /// Opens or makes the log and rebuilds the index from it. The store must be new.
     ///
@@ -76,7 +118,6 @@ impl Store {
                 Syncing::Os => Sync::Os,
             },
             segment_bytes: durability.segment_bytes,
-            preallocate_bytes: durability.segment_bytes.min(4 << 20),
             ..Options::default()
         };
         let mut log = self.log.write();
@@ -105,30 +146,30 @@ impl Store {
         now_ms: u64,
         force: bool,
     ) -> Result<Vec<u64>, Refused> {
-        let (mut packed, mut ends) = (Vec::new(), Vec::with_capacity(events.len()));
-        let (mut written, mut cuts) = (Vec::new(), Vec::with_capacity(events.len()));
-        for event in events {
-            let uuid = event.correlation.and_then(parse_uuid);
-            pack_with(event, uuid, now_ms, Names::Interned, &mut packed);
-            ends.push(packed.len());
-            let start = written.len();
-            written.push(EVENT);
-            pack_with(event, uuid, now_ms, Names::Written, &mut written);
-            cuts.push(start..written.len());
-        }
-        let records: Vec<&[u8]> = cuts.iter().map(|cut| &written[cut.clone()]).collect();
-        let _gate = self.gate.read();
-        let tickets = self.hub.admit(&packed, &ends, force).map_err(Refused::Full)?;
-        match self.append(&records) {
-            Ok(first) => {
-                self.insert(&packed, &ends, Some(first));
-                Ok(self.hub.publish(tickets, &packed, &ends))
-            }
-            Err(error) => {
-                self.hub.cancel(tickets);
-                Err(error.into())
-            }
-        }
+        BATCH.with_borrow_mut(|batch| {
+            batch.fill(events, now_ms);
+            let Batch {
+                packed,
+                ends,
+                written,
+                cuts,
+            } = batch;
+            let records: Vec<&[u8]> = cuts.iter().map(|cut| &written[cut.clone()]).collect();
+            let _gate = self.gate.read();
+            let tickets = self.hub.admit(packed, ends, force).map_err(Refused::Full)?;
+            let stored = match self.append(&records) {
+                Ok(first) => {
+                    self.insert(packed, ends, Some(first));
+                    Ok(self.hub.publish(tickets, packed, ends))
+                }
+                Err(error) => {
+                    self.hub.cancel(tickets);
+                    Err(error.into())
+                }
+            };
+            batch.trim();
+            stored
+        })
     }
 
     fn append(&self, records: &[&[u8]]) -> Result<u64, Error> {
