@@ -31,7 +31,7 @@ defmodule Foundation.Engine do
   @doc "Makes the handles that do not exist yet."
   @spec start() :: :ok
   def start do
-    for name <- @names, handle(name) == nil, do: :persistent_term.put({__MODULE__, name}, new(name))
+    for name <- @names, handle(name) == nil, do: :persistent_term.put(key(name), new(name))
 
     :ok
   end
@@ -39,11 +39,16 @@ defmodule Foundation.Engine do
   @doc "Forgets the handles; what they hold is freed when its last user is gone."
   @spec stop() :: :ok
   def stop do
-    for name <- @names, do: :persistent_term.erase({__MODULE__, name})
+    for name <- @names, do: :persistent_term.erase(key(name))
     :ok
   end
 
   @doc "The handle of that name, or nil when the application is not running. O(1), no copy."
   @spec handle(atom) :: reference | nil
-  def handle(name), do: :persistent_term.get({__MODULE__, name}, nil)
+  def handle(name), do: :persistent_term.get(key(name), nil)
+
+  # An atom is found faster than a tuple: this lookup stands before every hot call.
+  for name <- @names do
+    defp key(unquote(name)), do: unquote(:"foundation_engine_#{name}")
+  end
 end

@@ -14,9 +14,11 @@ use std::sync::{Arc, Weak};
 
 pub(crate) type KeyBytes = SmallVec<[u8; 24]>;
 
+/// In this order, so that the lock and what it guards share a cache line.
+#[repr(C)]
 pub(crate) struct Node {
-    pub(crate) key: KeyBytes,
     pub(crate) state: Mutex<State>,
+    pub(crate) key: KeyBytes,
 }
 
 pub(crate) struct State {

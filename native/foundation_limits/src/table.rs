@@ -1,19 +1,22 @@
 //! The keys: found by hash in one of many shards, made, changed and dropped.
+//!
+//! Readers on different threads take different locks (`crossbeam_utils::sync::ShardedLock`), so that two schedulers on the
+//! same key meet at that key and nowhere before.
 
 use crate::definition::Definition;
 use crate::error::LimitError;
 use crate::node::{KeyBytes, Node, State};
 use ahash::RandomState;
-use crossbeam_utils::CachePadded;
+use crossbeam_utils::sync::ShardedLock;
 use hashbrown::HashTable;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 
-const SHARDS: usize = 256;
+const SHARDS: usize = 64;
 
-type Shard = CachePadded<RwLock<HashTable<Arc<Node>>>>;
+type Shard = ShardedLock<HashTable<Arc<Node>>>;
 
 pub(crate) struct Table {
     shards: Box<[Shard]>,
@@ -26,7 +29,7 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(max_keys: usize) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            shards: (0..SHARDS).map(|_| ShardedLock::new(HashTable::new())).collect(),
             hasher: RandomState::new(),
             len: AtomicUsize::new(0),
             max_keys,
@@ -48,7 +51,7 @@ impl Table {
     #[inline]
     pub(crate) fn with<R>(&self, key: &[u8], f: impl FnOnce(&Arc<Node>) -> R) -> Option<R> {
         let (hash, shard) = self.place(key);
-        let shard = shard.read();
+        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
         shard.find(hash, |node| node.key.as_slice() == key).map(f)
     }
 
@@ -63,7 +66,7 @@ impl Table {
         state: impl FnOnce() -> State,
     ) -> Result<(Arc<Node>, bool), LimitError> {
         let (hash, shard) = self.place(key);
-        let mut shard = shard.write();
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(node) = shard.find(hash, |node| node.key.as_slice() == key) {
             return Ok((node.clone(), false));
         }
@@ -84,7 +87,7 @@ impl Table {
     /// Drops `node` from the table if the table and the caller are the only ones that hold it and `really` agrees.
     pub(crate) fn remove(&self, node: &Arc<Node>, really: impl FnOnce(&mut State) -> bool) -> bool {
         let (hash, shard) = self.place(&node.key);
-        let mut shard = shard.write();
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
         let Ok(entry) = shard.find_entry(hash, |other| Arc::ptr_eq(other, node)) else {
             return false;
         };
@@ -112,7 +115,9 @@ impl Table {
 
     /// The nodes of shard number `index` (modulo their number) for which `wanted` holds.
     pub(crate) fn scan(&self, index: usize, mut wanted: impl FnMut(&Arc<Node>) -> bool) -> Vec<Arc<Node>> {
-        let shard = self.shards[index % SHARDS].read();
+        let shard = self.shards[index % SHARDS]
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         shard.iter().filter(|node| wanted(node)).cloned().collect()
     }
 
