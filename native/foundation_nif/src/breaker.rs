@@ -1,10 +1,13 @@
 //! Glue for breakers and adaptive concurrency limits, both found by key.
 
+use crate::handle::{self, Held, fast_nif};
 use crate::key;
 use foundation_limits::adaptive::{self, Adaptive};
 use foundation_limits::breaker::{self, Admission, Breaker, Change, Outcome, Permit, State};
 use foundation_limits::keyed::Keyed;
-use rustler::{Atom, Encoder, Env, Error, NifMap, NifResult, Resource, ResourceArc, Term};
+use rustler::{Atom, Decoder, Encoder, Env, Error, NifMap, NifResult, Resource, ResourceArc, Term};
+use std::ffi::CStr;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,8 +34,28 @@ pub(crate) struct Breakers {
     by_key: Keyed<Arc<Breaker>>,
 }
 
-#[rustler::resource_impl]
-impl Resource for Breakers {}
+impl Held for Breakers {
+    const NAME: &'static CStr = c"foundation_breakers";
+
+    fn slot() -> &'static handle::Slot {
+        static SLOT: handle::Slot = handle::Slot::new(ptr::null_mut());
+        &SLOT
+    }
+}
+
+impl<'a> Decoder<'a> for &'a Breakers {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        handle::get(term)
+    }
+}
+
+// Every step leaves a breaker valid: a panic cannot leave a broken one.
+impl std::panic::RefUnwindSafe for Breakers {}
+
+/// Registers the handle; called while the library is being loaded.
+pub(crate) fn load(env: Env<'_>) -> bool {
+    handle::open::<Breakers>(env)
+}
 
 /// A probe under way. Its slot falls back when it is recorded, or when nobody holds it any more.
 pub(crate) struct Probe {
@@ -114,14 +137,14 @@ fn ms_term(env: Env<'_>, nanoseconds: u64) -> Term<'_> {
 }
 
 #[rustler::nif]
-fn breaker_new() -> ResourceArc<Breakers> {
-    ResourceArc::new(Breakers { by_key: Keyed::new() })
+fn breaker_new(env: Env<'_>) -> Term<'_> {
+    handle::make(env, Breakers { by_key: Keyed::new() })
 }
 
 /// Makes the breaker of `key`; an existing one is replaced or left, as told. True when made.
 #[rustler::nif]
 fn breaker_put(
-    breakers: ResourceArc<Breakers>,
+    breakers: &Breakers,
     key: Term<'_>,
     settings: BreakerSettings,
     replace: bool,
@@ -138,9 +161,11 @@ fn breaker_put(
     })
 }
 
+fast_nif!("breaker_admit", 2, breaker_admit);
+
 /// Asks for a permit: a number (closed), `missing`, or `{number | probe | {refused, ms}, change}`.
-#[rustler::nif]
-fn breaker_admit<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifResult<Term<'a>> {
+fn breaker_admit<'a>(env: Env<'a>, [breakers, key]: [Term<'a>; 2]) -> NifResult<Term<'a>> {
+    let breakers: &Breakers = breakers.decode()?;
     let key = key::key(key)?;
     let answer = breakers.by_key.with(&key, |breaker| admit(env, breaker));
     Ok(answer.unwrap_or_else(|| atoms::missing().encode(env)))
@@ -303,7 +328,7 @@ fn breaker_view<'a>(env: Env<'a>, breakers: &'a Breakers, key: Term<'a>) -> NifR
 }
 
 #[rustler::nif]
-fn breaker_remove(breakers: ResourceArc<Breakers>, key: Term<'_>) -> NifResult<bool> {
+fn breaker_remove(breakers: &Breakers, key: Term<'_>) -> NifResult<bool> {
     let key = key::key(key)?;
     let removed = breakers.by_key.remove(&key);
     if let Some(breaker) = &removed {
@@ -314,7 +339,7 @@ fn breaker_remove(breakers: ResourceArc<Breakers>, key: Term<'_>) -> NifResult<b
 
 /// Drops the breakers that are closed and have nothing in their window; returns how many. O(breakers).
 #[rustler::nif(schedule = "DirtyCpu")]
-fn breaker_sweep(breakers: ResourceArc<Breakers>) -> usize {
+fn breaker_sweep(breakers: &Breakers) -> usize {
     let now = now();
     breakers.by_key.retain(|breaker| {
         let seen = breaker.snapshot(now);
@@ -327,13 +352,13 @@ fn breaker_sweep(breakers: ResourceArc<Breakers>) -> usize {
 }
 
 #[rustler::nif]
-fn breaker_count(breakers: ResourceArc<Breakers>) -> usize {
+fn breaker_count(breakers: &Breakers) -> usize {
     breakers.by_key.len()
 }
 
 /// Up to `max` keys, in no order. O(max).
 #[rustler::nif(schedule = "DirtyCpu")]
-fn breaker_keys<'a>(env: Env<'a>, breakers: ResourceArc<Breakers>, max: u32) -> NifResult<Vec<Term<'a>>> {
+fn breaker_keys<'a>(env: Env<'a>, breakers: &Breakers, max: u32) -> NifResult<Vec<Term<'a>>> {
     let keys = breakers.by_key.keys(max as usize);
     keys.iter().map(|k| key::to_term(env, k)).collect()
 }

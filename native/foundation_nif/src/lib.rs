@@ -8,6 +8,7 @@ mod atoms;
 mod breaker;
 mod engine;
 mod events;
+mod handle;
 mod key;
 mod limits;
 mod logging;

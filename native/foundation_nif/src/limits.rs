@@ -4,6 +4,7 @@ mod costs;
 mod timer;
 mod windows;
 
+use crate::handle::{self, fast_nif};
 use crate::key;
 use costs::Wrong;
 use foundation_limits::{
@@ -72,10 +73,15 @@ impl Resource for TicketRef {
     }
 }
 
+/// Registers the handle; called while the library is being loaded.
+pub(crate) fn load(env: Env<'_>) -> bool {
+    handle::open::<LimitsRef>(env)
+}
+
 #[rustler::nif]
 fn limits_new(env: Env<'_>, max_keys: u64) -> NifResult<Term<'_>> {
-    let handle = timer::start(usize::try_from(max_keys).map_err(|_| Error::BadArg)?)?;
-    Ok(handle.encode(env))
+    let limits = timer::start(usize::try_from(max_keys).map_err(|_| Error::BadArg)?)?;
+    Ok(handle::make(env, limits))
 }
 
 /// `dimensions` is a list of `{name, kind, limit, per_ms, burst}`, kind 0 for a bucket, 1 for a gate, n for a sliding
@@ -138,13 +144,10 @@ fn dimension(term: Term<'_>) -> NifResult<Result<Dimension, LimitError>> {
     ))
 }
 
-#[rustler::nif]
-fn limits_acquire<'a>(
-    env: Env<'a>,
-    handle: &'a LimitsRef,
-    key: Term<'a>,
-    costs: Term<'a>,
-) -> NifResult<Term<'a>> {
+fast_nif!("limits_acquire", 3, limits_acquire);
+
+fn limits_acquire<'a>(env: Env<'a>, [handle, key, costs]: [Term<'a>; 3]) -> NifResult<Term<'a>> {
+    let handle: &LimitsRef = handle.decode()?;
     let bytes = key::key(key)?;
     decode!(env, costs, costs);
     let core = &handle.core;

@@ -2,18 +2,17 @@
 
 mod aggregate;
 mod clock;
-mod handle;
 mod read;
 mod record;
 mod scrape;
 
+use crate::handle::{self, Held, Slot};
 use crate::key::{self, KeyBuf};
 use foundation_metrics::Error as Refusal;
 use foundation_metrics::aggregate::Aggregates;
 use foundation_metrics::layout::Number;
 use foundation_metrics::registry::{Bounds, Kind, Registry, Series};
 use foundation_metrics::window::Window;
-use handle::{Held, Slot};
 use rustler::{Atom, Decoder, Encoder, Env, Error, NifResult, Term, TermType};
 use std::ffi::CStr;
 use std::ptr;

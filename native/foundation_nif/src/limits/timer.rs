@@ -1,9 +1,12 @@
 //! The clock of the limits, and the thread that does what is due: expiry, waiters, idle keys.
 
+use crate::handle::{self, Held, Slot};
 use foundation_limits::{FixedWindows, Limits};
 use parking_lot::{Condvar, Mutex};
-use rustler::{Error, NifResult, Resource, ResourceArc};
+use rustler::{Decoder, Error, NifResult, Term};
+use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,8 +32,23 @@ pub(crate) struct LimitsRef {
     bell: Arc<Bell>,
 }
 
-#[rustler::resource_impl]
-impl Resource for LimitsRef {}
+impl Held for LimitsRef {
+    const NAME: &'static CStr = c"foundation_limits";
+
+    fn slot() -> &'static Slot {
+        static SLOT: Slot = Slot::new(ptr::null_mut());
+        &SLOT
+    }
+}
+
+impl<'a> Decoder<'a> for &'a LimitsRef {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        handle::get(term)
+    }
+}
+
+// State is changed under locks, and each step leaves it valid: a panic cannot leave broken limits.
+impl std::panic::RefUnwindSafe for LimitsRef {}
 
 impl Drop for LimitsRef {
     fn drop(&mut self) {
@@ -60,7 +78,7 @@ impl Bell {
     }
 }
 
-pub(super) fn start(max_keys: usize) -> NifResult<ResourceArc<LimitsRef>> {
+pub(super) fn start(max_keys: usize) -> NifResult<LimitsRef> {
     let bell = Arc::new(Bell {
         signal: Mutex::new(Signal::None),
         rung: Condvar::new(),
@@ -76,7 +94,7 @@ pub(super) fn start(max_keys: usize) -> NifResult<ResourceArc<LimitsRef>> {
         .name("foundation-limit".into())
         .spawn(move || run(&shared, &heard))
         .map_err(|_| Error::RaiseAtom("system_limit"))?;
-    Ok(ResourceArc::new(LimitsRef { core, bell }))
+    Ok(LimitsRef { core, bell })
 }
 
 fn run(core: &Core, bell: &Bell) {

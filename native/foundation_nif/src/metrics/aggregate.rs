@@ -1,7 +1,7 @@
 //! Glue for the 1.x aggregates: one event in, all names out.
 
-use super::handle::fast_nif;
 use super::{Metrics, atoms};
+use crate::handle::fast_nif;
 use crate::key::{self, KeyBuf, MapPairs};
 use foundation_metrics::aggregate::{Event, Measurement, Rule, Snapshot, Value};
 use foundation_metrics::layout::Number;

@@ -1,7 +1,7 @@
 //! Glue for recording: by name and tags, through a prepared series, with an exemplar.
 
-use super::handle::{self, fast_nif};
 use super::{Metrics, Prepared, atoms, clock, encode_number, kind, number, refused, series_key};
+use crate::handle::{self, fast_nif};
 use crate::key::KeyBuf;
 use crate::term;
 use foundation_metrics::Error as Refusal;

@@ -11,10 +11,10 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The type of a resource, known once the library is loaded.
-pub(super) type Slot = AtomicPtr<ErlNifResourceType>;
+pub(crate) type Slot = AtomicPtr<ErlNifResourceType>;
 
 /// Something that Erlang holds a reference to.
-pub(super) trait Held: Send + Sync + Sized + 'static {
+pub(crate) trait Held: Send + Sync + Sized + 'static {
     /// The name of the resource type.
     const NAME: &'static CStr;
 
@@ -31,7 +31,7 @@ unsafe extern "C" fn destroy<T: Held>(_env: *mut ErlNifEnv, object: *mut c_void)
 }
 
 /// Registers the type; only while the library is being loaded.
-pub(super) fn open<T: Held>(env: Env<'_>) -> bool {
+pub(crate) fn open<T: Held>(env: Env<'_>) -> bool {
     const { assert!(align_of::<T>() <= ALIGNED) };
     let flags = ErlNifResourceFlags::ERL_NIF_RT_CREATE;
     // SAFETY: called from the load callback; the name is a C string that lives for ever.
@@ -50,7 +50,7 @@ pub(super) fn open<T: Held>(env: Env<'_>) -> bool {
 }
 
 /// A reference to `value` for Erlang, which drops it with the last of its references.
-pub(super) fn make<T: Held>(env: Env<'_>, value: T) -> Term<'_> {
+pub(crate) fn make<T: Held>(env: Env<'_>, value: T) -> Term<'_> {
     let kind = T::slot().load(Ordering::Acquire);
     // SAFETY: the type was opened when the library was loaded; the object is written before anyone sees it, and the
     // term holds the only reference once ours is released.
@@ -65,7 +65,7 @@ pub(super) fn make<T: Held>(env: Env<'_>, value: T) -> Term<'_> {
 
 /// What the term refers to; it lives as long as the term does.
 #[inline]
-pub(super) fn get<'a, T: Held>(term: Term<'a>) -> NifResult<&'a T> {
+pub(crate) fn get<'a, T: Held>(term: Term<'a>) -> NifResult<&'a T> {
     let mut object = ptr::null();
     // SAFETY: the VM checks that the term is a resource of that type, and `make` wrote an object into each of them.
     unsafe {
@@ -109,4 +109,4 @@ macro_rules! fast_nif {
         });
     };
 }
-pub(super) use fast_nif;
+pub(crate) use fast_nif;
