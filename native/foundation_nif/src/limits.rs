@@ -78,7 +78,7 @@ pub(crate) fn load(env: Env<'_>) -> bool {
     handle::open::<LimitsRef>(env)
 }
 
-#[rustler::nif]
+#[rustler::nif(schedule = "DirtyCpu")]
 fn limits_new(env: Env<'_>, max_keys: u64) -> NifResult<Term<'_>> {
     let limits = timer::start(usize::try_from(max_keys).map_err(|_| Error::BadArg)?)?;
     Ok(handle::make(env, limits))

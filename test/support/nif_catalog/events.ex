@@ -89,7 +89,7 @@ defmodule Foundation.NifCatalog.Events do
     if not File.dir?(parent) do
       File.mkdir_p!(parent)
       # At the end of the tests, which are an exit handler themselves, or of whatever else runs this.
-      ExUnit.after_suite(fn _ -> File.rm_rf(parent) end)
+      if Application.get_env(:ex_unit, :after_suite), do: ExUnit.after_suite(fn _ -> File.rm_rf(parent) end)
       System.at_exit(fn _ -> File.rm_rf(parent) end)
     end
 

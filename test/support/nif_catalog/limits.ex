@@ -10,7 +10,7 @@ defmodule Foundation.NifCatalog.Limits do
     [
       %{
         nif: {:limits_new, 1},
-        scheduler: :normal,
+        scheduler: :dirty_cpu,
         bound: "O(1), starts a thread",
         args: fn -> [10] end
       },
