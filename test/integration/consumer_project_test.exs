@@ -180,7 +180,8 @@ defmodule Foundation.ConsumerProjectTest do
     elixir = for app <- [:elixir, :logger], do: app |> :code.lib_dir() |> Path.join("ebin")
 
     code = """
-    logger:set_primary_config(level, error),
+    {ok, _} = application:ensure_all_started(logger),
+    ok = logger:set_primary_config(level, error),
     {ok, _} = application:ensure_all_started(foundation),
     Read = 'Elixir.Foundation.Config':get([ai, provider]),
     Checked = foundation:check_rate(<<"me">>, order, 10, 60000),
