@@ -66,7 +66,7 @@ defmodule Foundation.CircuitBreakerContractTest do
       CircuitBreaker.start_fuse_instance(Process.get(:no_such_key, "text"))
     end
 
-    assert_raise FunctionClauseError, fn -> CircuitBreaker.reset("text") end
+    assert_raise FunctionClauseError, fn -> apply(CircuitBreaker, :reset, ["text"]) end
   end
 
   test "execute/3: every outcome and its error", %{name: name} do

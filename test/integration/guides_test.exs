@@ -16,12 +16,7 @@ defmodule Foundation.GuidesTest do
       blocks = blocks(path, "elixir")
       assert blocks != []
 
-      Enum.reduce(blocks, {[], __ENV__}, fn {line, code}, {bindings, env} ->
-        {_, bindings, env} =
-          Code.eval_quoted_with_env(Code.string_to_quoted!(code, file: path, line: line), bindings, env)
-
-        {bindings, env}
-      end)
+      ExUnit.CaptureIO.capture_io(fn -> run(blocks, path) end)
     end
   end
 
@@ -31,6 +26,15 @@ defmodule Foundation.GuidesTest do
       {:ok, expressions} = :erl_parse.parse_exprs(tokens)
       assert {:value, {:ok, 42}, _} = :erl_eval.exprs(expressions, [])
     end
+  end
+
+  defp run(blocks, path) do
+    Enum.reduce(blocks, {[], __ENV__}, fn {line, code}, {bindings, env} ->
+      {_, bindings, env} =
+        Code.eval_quoted_with_env(Code.string_to_quoted!(code, file: path, line: line), bindings, env)
+
+      {bindings, env}
+    end)
   end
 
   # {first line, code} of each block of that language.
