@@ -1,6 +1,6 @@
 [
   inputs: ["{mix,.formatter}.exs", "{lib,test,bench}/**/*.{ex,exs}"],
   line_length: 110,
-  locals_without_parens: [field: 2, field: 3, defconfig: 1],
-  export: [locals_without_parens: [field: 2, field: 3, defconfig: 1]]
+  locals_without_parens: [field: 2, field: 3, defconfig: 1, defconfig: 2],
+  export: [locals_without_parens: [field: 2, field: 3, defconfig: 1, defconfig: 2]]
 ]

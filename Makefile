@@ -1,6 +1,6 @@
 # The commands of this project. Each installs what is missing first (bin/setup does nothing where nothing is).
 
-.PHONY: demo test bench verify setup soak clean
+.PHONY: demo test bench verify setup clean
 MIX := mix
 
 setup:
