@@ -2,6 +2,8 @@
 
 .PHONY: demo test bench verify setup clean
 MIX := mix
+# Optional packages stay out of the way, also where Hex is installed.
+export FOUNDATION_NO_HEX ?= 1
 
 setup:
 	@bin/setup
