@@ -153,12 +153,22 @@ impl Index {
         }
     }
 
+    // The last of a list that it stays in is where it belongs.
+    fn leaves(&self, chain: Chain, slot: Slot, stays: bool) -> bool {
+        !stays || self.slots.get(slot).links[chain as usize].next != NONE
+    }
+
+    // The first one's `prev` is the last, which has nothing behind it.
+    fn is_first(&self, chain: Chain, slot: Slot) -> bool {
+        let prev = self.slots.get(slot).links[chain as usize].prev;
+        self.slots.get(prev).links[chain as usize].next != slot
+    }
+
     // Leaves the lists that the new event is not in, and goes to the end of the others.
     fn unlink_changed(&mut self, new: &View<'_>, slot: Slot) -> Kept {
-        let slots = &mut self.slots;
-        self.arrivals.first = links::remove(slots, Chain::Arrival, self.arrivals.first, slot);
+        self.arrivals.first = links::remove(&mut self.slots, Chain::Arrival, self.arrivals.first, slot);
         self.arrivals.count -= 1;
-        let Ok(old) = unpack(self.arena.get(slots.get(slot).place), Names::Interned) else {
+        let Ok(old) = unpack(self.record(slot), Names::Interned) else {
             return Kept::default();
         };
         let kept = Kept {
@@ -168,10 +178,21 @@ impl Index {
             parent: old.parent == new.parent,
         };
         let (kind, node, parent) = (old.kind, old.node, old.parent);
-        let correlation = old.correlation.and_then(|c| {
-            let hash = self.hasher.hash_one(c.bytes());
-            Some((hash, self.first_of_correlation(c, hash)?))
-        });
+        let correlation = old
+            .correlation
+            .filter(|_| self.leaves(Chain::Correlation, slot, kept.correlation))
+            .and_then(|c| {
+                let hash = self.hasher.hash_one(c.bytes());
+                let first = self.is_first(Chain::Correlation, slot).then_some(slot);
+                Some((hash, first.or_else(|| self.first_of_correlation(c, hash))?))
+            });
+        let parent = parent
+            .filter(|_| self.leaves(Chain::Parent, slot, kept.parent))
+            .and_then(|p| {
+                let hash = self.hasher.hash_one(p);
+                let first = self.is_first(Chain::Parent, slot).then_some(slot);
+                Some((hash, first.or_else(|| self.first_of_parent(p, hash))?))
+            });
         if let Some(head) = self.kinds.get_mut(&kind) {
             head.leave(&mut self.slots, Chain::Kind, slot, kept.kind);
         }
@@ -182,12 +203,9 @@ impl Index {
             let left = leave(&mut self.slots, Chain::Correlation, first, slot, kept.correlation);
             Self::rehead(&mut self.correlations, hash, first, left);
         }
-        if let Some(parent) = parent {
-            let hash = self.hasher.hash_one(parent);
-            if let Some(first) = self.first_of_parent(parent, hash) {
-                let left = leave(&mut self.slots, Chain::Parent, first, slot, kept.parent);
-                Self::rehead(&mut self.parents, hash, first, left);
-            }
+        if let Some((hash, first)) = parent {
+            let left = leave(&mut self.slots, Chain::Parent, first, slot, kept.parent);
+            Self::rehead(&mut self.parents, hash, first, left);
         }
         kept
     }
