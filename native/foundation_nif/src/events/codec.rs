@@ -73,6 +73,24 @@ impl Encoded {
     }
 }
 
+/// What the row before had: an equal word is an equal term for as long as the call lasts.
+#[derive(Default)]
+struct Last {
+    kind: Option<(ErlNifTerm, Symbol)>,
+    node: Option<(ErlNifTerm, Symbol)>,
+    second: Option<([ErlNifTerm; 6], i64)>,
+}
+
+fn known(last: &mut Option<(ErlNifTerm, Symbol)>, atom: Term<'_>) -> NifResult<Symbol> {
+    let word = atom.as_c_arg();
+    if let Some((_, symbol)) = last.filter(|(known, _)| *known == word) {
+        return Ok(symbol);
+    }
+    let symbol = symbol(atom)?;
+    *last = Some((word, symbol));
+    Ok(symbol)
+}
+
 /// Rows whose data are encoded by one call.
 const AT_ONCE: usize = 64;
 
@@ -88,7 +106,7 @@ impl<'a> Rows<'a> {
             rows: Vec::with_capacity(terms.len()),
             shared: Vec::new(),
         };
-        let mut last = None;
+        let (mut last, mut last_pid) = (Last::default(), None);
         for terms in terms.chunks(AT_ONCE) {
             let mut data: SmallVec<[Term<'a>; AT_ONCE]> = SmallVec::new();
             let start = all.rows.len();
@@ -96,7 +114,12 @@ impl<'a> Rows<'a> {
                 let fields = fields(*term)?;
                 data.push(fields[8]);
                 let nothing = Encoded::Shared(0..0);
-                let row = Row::of(fields, |pid| all.shared_pid(pid, &mut last), nothing)?;
+                let row = Row::of(
+                    fields,
+                    |pid| all.shared_pid(pid, &mut last_pid),
+                    nothing,
+                    &mut last,
+                )?;
                 all.rows.push(row);
             }
             all.encode(env, start, &data);
@@ -104,7 +127,6 @@ impl<'a> Rows<'a> {
         Ok(all)
     }
 
-    // The same word is the same term for as long as the call lasts.
     fn shared_pid(&mut self, pid: Term<'a>, last: &mut Option<(ErlNifTerm, Range<usize>)>) -> Encoded {
         let word = pid.as_c_arg();
         match last {
@@ -156,13 +178,19 @@ impl<'a> Row<'a> {
     pub(crate) fn decode(row: Term<'a>) -> NifResult<Row<'a>> {
         let fields = fields(row)?;
         let data = Encoded::Own(fields[8].to_binary());
-        Row::of(fields, |pid| Encoded::Own(pid.to_binary()), data)
+        Row::of(
+            fields,
+            |pid| Encoded::Own(pid.to_binary()),
+            data,
+            &mut Last::default(),
+        )
     }
 
     fn of(
         fields: [Term<'a>; 9],
         encode_pid: impl FnOnce(Term<'a>) -> Encoded,
         data: Encoded,
+        last: &mut Last,
     ) -> NifResult<Row<'a>> {
         let [id, kind, timestamp, wall, node, pid, correlation, parent, _] = fields;
         let pid = if is_nil(pid) {
@@ -174,10 +202,14 @@ impl<'a> Row<'a> {
         };
         Ok(Row {
             id: positive(id)?,
-            kind: symbol(kind)?,
+            kind: known(&mut last.kind, kind)?,
             timestamp: timestamp.decode()?,
-            wall: decode_wall(wall)?,
-            node: if is_nil(node) { None } else { Some(symbol(node)?) },
+            wall: decode_wall(wall, &mut last.second)?,
+            node: if is_nil(node) {
+                None
+            } else {
+                Some(known(&mut last.node, node)?)
+            },
             pid,
             correlation: if is_nil(correlation) {
                 None
@@ -245,7 +277,7 @@ fn positive(term: Term<'_>) -> NifResult<u64> {
 }
 
 // {year, month, day, hour, minute, second, microsecond, precision, datetime} for UTC; anything else is kept whole.
-fn decode_wall(wall: Term<'_>) -> NifResult<RowWall> {
+fn decode_wall(wall: Term<'_>, last: &mut Option<([ErlNifTerm; 6], i64)>) -> NifResult<RowWall> {
     if is_nil(wall) {
         return Ok(RowWall::Missing);
     }
@@ -253,7 +285,13 @@ fn decode_wall(wall: Term<'_>) -> NifResult<RowWall> {
         Ok(fields) => fields,
         Err(_) => return Ok(RowWall::Term(wall.to_binary())),
     };
-    let utc = || -> NifResult<Option<(i64, u8)>> {
+    let second = [y, mo, d, h, mi, s].map(|term| term.as_c_arg());
+    let mut utc = || -> NifResult<Option<(i64, u8)>> {
+        if let Some((_, base)) = last.filter(|(known, _)| *known == second) {
+            let (micro, precision): (u32, u8) = (us.decode()?, precision.decode()?);
+            let valid = micro < 1_000_000 && precision <= 6;
+            return Ok(valid.then_some((base.saturating_add(i64::from(micro)), precision)));
+        }
         let civil = Civil {
             year: y.decode()?,
             month: mo.decode()?,
@@ -265,7 +303,11 @@ fn decode_wall(wall: Term<'_>) -> NifResult<RowWall> {
         };
         let precision: u8 = precision.decode()?;
         let micros = civil.micros();
-        Ok((precision <= 6 && Civil::of(micros) == civil).then_some((micros, precision)))
+        let valid = precision <= 6 && Civil::of(micros) == civil;
+        if valid {
+            *last = Some((second, micros - i64::from(civil.micro)));
+        }
+        Ok(valid.then_some((micros, precision)))
     };
     match utc() {
         Ok(Some((micros, precision))) => Ok(RowWall::Utc { micros, precision }),
