@@ -7,7 +7,7 @@ use rustler::sys::{ErlNifTerm, enif_get_tuple};
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, OwnedBinary, Term};
 use smallvec::SmallVec;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -100,11 +100,27 @@ pub(crate) struct Rows<'a> {
     shared: Vec<u8>,
 }
 
+/// Bytes that a thread keeps for its next batch.
+const KEPT: usize = 4 << 20;
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Drop for Rows<'_> {
+    fn drop(&mut self) {
+        if self.shared.capacity() <= KEPT {
+            self.shared.clear();
+            SPARE.set(std::mem::take(&mut self.shared));
+        }
+    }
+}
+
 impl<'a> Rows<'a> {
     pub(crate) fn decode(env: Env<'a>, terms: &[Term<'a>]) -> NifResult<Rows<'a>> {
         let mut all = Rows {
             rows: Vec::with_capacity(terms.len()),
-            shared: Vec::new(),
+            shared: SPARE.take(),
         };
         let (mut last, mut last_pid) = (Last::default(), None);
         for terms in terms.chunks(AT_ONCE) {
