@@ -25,6 +25,10 @@ defmodule Foundation.Events.Schema do
   @spec fetch(atom) :: {:ok, map} | :error
   def fetch(type), do: Map.fetch(all(), type)
 
+  @doc "True when any type has a schema."
+  @spec any?() :: boolean
+  def any?, do: all() != %{}
+
   @doc "Forgets all schemas."
   @spec erase() :: :ok
   def erase do

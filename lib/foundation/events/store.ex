@@ -165,15 +165,17 @@ defmodule Foundation.Events.Store do
     end
   end
 
-  defp check_all(events) do
-    Enum.reduce_while(events, :ok, fn event, :ok ->
-      with :ok <- EventValidator.validate(event), :ok <- Schema.check(event) do
-        {:cont, :ok}
-      else
-        error -> {:halt, error}
-      end
-    end)
+  # Without a schema, events are not looked up in them one by one.
+  defp check_all(events), do: check_all(events, Schema.any?())
+
+  defp check_all([event | events], schemas) do
+    with :ok <- EventValidator.validate(event),
+         :ok <- if(schemas, do: Schema.check(event), else: :ok) do
+      check_all(events, schemas)
+    end
   end
+
+  defp check_all([], _schemas), do: :ok
 
   defp row(%Event{} = event) do
     {event.event_id, event.event_type, event.timestamp, wall(event.wall_time), event.node, event.pid,

@@ -67,6 +67,19 @@ impl Arena {
         }
     }
 
+    /// Writes a record over one that is exactly as long; false when it is not.
+    pub(crate) fn overwrite(&mut self, place: Place, record: &[u8]) -> bool {
+        if self.get(place).len() != record.len() {
+            return false;
+        }
+        let start = place.offset as usize + 4;
+        let old = self
+            .chunks
+            .get_mut(&place.chunk)
+            .and_then(|chunk| chunk.bytes.get_mut(start..start + record.len()));
+        old.map(|old| old.copy_from_slice(record)).is_some()
+    }
+
     pub(crate) fn get(&self, place: Place) -> &[u8] {
         let Some(chunk) = self.chunks.get(&place.chunk) else {
             return &[];

@@ -48,6 +48,34 @@ impl Default for Head {
     }
 }
 
+impl Head {
+    fn leave(&mut self, slots: &mut Slots, chain: Chain, slot: Slot, stays: bool) {
+        self.first = leave(slots, chain, self.first, slot, stays);
+        self.count -= usize::from(!stays);
+    }
+}
+
+/// Takes a slot out of a list or, when it stays, puts it at its end. Answers the first.
+fn leave(slots: &mut Slots, chain: Chain, first: Slot, slot: Slot, stays: bool) -> Slot {
+    if stays && slots.get(first).links[chain as usize].prev == slot {
+        return first;
+    }
+    let left = links::remove(slots, chain, first, slot);
+    if stays {
+        links::append(slots, chain, left, slot);
+    }
+    left
+}
+
+/// The lists that an event stays in when another takes its place.
+#[derive(Clone, Copy, Default)]
+struct Kept {
+    kind: bool,
+    node: bool,
+    correlation: bool,
+    parent: bool,
+}
+
 #[derive(Default)]
 pub(crate) struct Index {
     arena: Arena,
@@ -87,8 +115,13 @@ impl Index {
     pub(crate) fn insert(&mut self, view: &View<'_>, record: &[u8], seq: u64) -> bool {
         let old = self.find(view.id);
         if let Some(old) = old {
-            if self.slots.get(old).seq > seq {
+            let meta = self.slots.get(old);
+            if meta.seq > seq {
                 return false;
+            }
+            if meta.timestamp == view.timestamp {
+                self.replace(old, view, record, seq);
+                return true;
             }
             self.remove(old);
         }
@@ -100,6 +133,81 @@ impl Index {
         self.time.insert(&self.slots, slot);
         self.link(view, slot);
         old.is_some()
+    }
+
+    // The id and the timestamp stay, and with them the slot and its places in both; in the lists it becomes the last.
+    fn replace(&mut self, slot: Slot, view: &View<'_>, record: &[u8], seq: u64) {
+        let kept = self.unlink_changed(view, slot);
+        let place = self.slots.get(slot).place;
+        let (place, sparse) = if self.arena.overwrite(place, record) {
+            (place, None)
+        } else {
+            (self.arena.put(record), self.arena.free(place))
+        };
+        let meta = self.slots.get_mut(slot);
+        (meta.place, meta.seq, meta.kind) = (place, seq, view.kind);
+        self.arrive(slot);
+        self.link_where(view, slot, kept);
+        if let Some(sparse) = sparse {
+            self.rewrite(sparse);
+        }
+    }
+
+    // The last of a list that it stays in is where it belongs.
+    fn leaves(&self, chain: Chain, slot: Slot, stays: bool) -> bool {
+        !stays || self.slots.get(slot).links[chain as usize].next != NONE
+    }
+
+    // The first one's `prev` is the last, which has nothing behind it.
+    fn is_first(&self, chain: Chain, slot: Slot) -> bool {
+        let prev = self.slots.get(slot).links[chain as usize].prev;
+        self.slots.get(prev).links[chain as usize].next != slot
+    }
+
+    // Leaves the lists that the new event is not in, and goes to the end of the others.
+    fn unlink_changed(&mut self, new: &View<'_>, slot: Slot) -> Kept {
+        self.arrivals.first = links::remove(&mut self.slots, Chain::Arrival, self.arrivals.first, slot);
+        self.arrivals.count -= 1;
+        let Ok(old) = unpack(self.record(slot), Names::Interned) else {
+            return Kept::default();
+        };
+        let kept = Kept {
+            kind: old.kind == new.kind,
+            node: old.node == new.node,
+            correlation: old.correlation == new.correlation,
+            parent: old.parent == new.parent,
+        };
+        let (kind, node, parent) = (old.kind, old.node, old.parent);
+        let correlation = old
+            .correlation
+            .filter(|_| self.leaves(Chain::Correlation, slot, kept.correlation))
+            .and_then(|c| {
+                let hash = self.hasher.hash_one(c.bytes());
+                let first = self.is_first(Chain::Correlation, slot).then_some(slot);
+                Some((hash, first.or_else(|| self.first_of_correlation(c, hash))?))
+            });
+        let parent = parent
+            .filter(|_| self.leaves(Chain::Parent, slot, kept.parent))
+            .and_then(|p| {
+                let hash = self.hasher.hash_one(p);
+                let first = self.is_first(Chain::Parent, slot).then_some(slot);
+                Some((hash, first.or_else(|| self.first_of_parent(p, hash))?))
+            });
+        if let Some(head) = self.kinds.get_mut(&kind) {
+            head.leave(&mut self.slots, Chain::Kind, slot, kept.kind);
+        }
+        if let Some(head) = node.and_then(|node| self.nodes.get_mut(&node)) {
+            head.leave(&mut self.slots, Chain::Node, slot, kept.node);
+        }
+        if let Some((hash, first)) = correlation {
+            let left = leave(&mut self.slots, Chain::Correlation, first, slot, kept.correlation);
+            Self::rehead(&mut self.correlations, hash, first, left);
+        }
+        if let Some((hash, first)) = parent {
+            let left = leave(&mut self.slots, Chain::Parent, first, slot, kept.parent);
+            Self::rehead(&mut self.parents, hash, first, left);
+        }
+        kept
     }
 
     // Writers that were acknowledged together may get here out of order; arrivals are in order of sequence all the same.
@@ -125,16 +233,22 @@ impl Index {
 
     fn link(&mut self, view: &View<'_>, slot: Slot) {
         self.arrive(slot);
+        self.link_where(view, slot, Kept::default());
+    }
+
+    fn link_where(&mut self, view: &View<'_>, slot: Slot, kept: Kept) {
         let slots = &mut self.slots;
-        let head = self.kinds.entry(view.kind).or_default();
-        head.first = links::append(slots, Chain::Kind, head.first, slot);
-        head.count += 1;
-        if let Some(node) = view.node {
+        if !kept.kind {
+            let head = self.kinds.entry(view.kind).or_default();
+            head.first = links::append(slots, Chain::Kind, head.first, slot);
+            head.count += 1;
+        }
+        if let Some(node) = view.node.filter(|_| !kept.node) {
             let head = self.nodes.entry(node).or_default();
             head.first = links::append(slots, Chain::Node, head.first, slot);
             head.count += 1;
         }
-        if let Some(correlation) = view.correlation {
+        if let Some(correlation) = view.correlation.filter(|_| !kept.correlation) {
             let hash = self.hasher.hash_one(correlation.bytes());
             match self.first_of_correlation(correlation, hash) {
                 None => {
@@ -146,7 +260,7 @@ impl Index {
                 }
             }
         }
-        if let Some(parent) = view.parent {
+        if let Some(parent) = view.parent.filter(|_| !kept.parent) {
             let hash = self.hasher.hash_one(parent);
             match self.first_of_parent(parent, hash) {
                 None => {

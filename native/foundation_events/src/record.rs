@@ -123,14 +123,27 @@ pub(crate) fn pack(event: &Event<'_>, arrival: u64, names: Names, buf: &mut Vec<
     pack_with(event, event.correlation.and_then(parse_uuid), arrival, names, buf);
 }
 
-/// As `pack`, when the UUID is known already.
+/// As `pack`, when the UUID is known already. Answers where, in the record, its names end.
 pub(crate) fn pack_with(
     event: &Event<'_>,
     uuid: Option<[u8; 16]>,
     arrival: u64,
     names: Names,
     buf: &mut Vec<u8>,
-) {
+) -> usize {
+    let start = buf.len();
+    pack_head(event, uuid, arrival, buf);
+    put_name(buf, event.kind, names);
+    if let Some(node) = event.node {
+        put_name(buf, node, names);
+    }
+    let named = buf.len() - start;
+    pack_rest(event, uuid, buf);
+    named
+}
+
+/// What stands before the names.
+pub(crate) fn pack_head(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64, buf: &mut Vec<u8>) {
     let mut flags = 0;
     flags |= if event.correlation.is_some() {
         CORRELATION
@@ -150,10 +163,9 @@ pub(crate) fn pack_with(
     put_u64(buf, event.id);
     put_i64(buf, event.timestamp);
     put_u64(buf, arrival);
-    put_name(buf, event.kind, names);
-    if let Some(node) = event.node {
-        put_name(buf, node, names);
-    }
+}
+
+fn pack_rest(event: &Event<'_>, uuid: Option<[u8; 16]>, buf: &mut Vec<u8>) {
     match event.wall {
         None => {}
         Some(Wall::Utc { micros, precision }) => {
@@ -162,8 +174,9 @@ pub(crate) fn pack_with(
         }
         Some(Wall::Term(term)) => put_bytes(buf, term),
     }
+    // A process is kept as the external term it came as: at about thirty bytes it is the node's name that weighs.
     if let Some(pid) = event.pid {
-        put_pid(buf, pid, names);
+        put_bytes(buf, pid);
     }
     match (uuid, event.correlation) {
         (Some(uuid), _) => buf.extend_from_slice(&uuid),
@@ -223,7 +236,7 @@ pub(crate) fn unpack(bytes: &[u8], names: Names) -> Result<View<'_>, Error> {
     })
 }
 
-fn put_name(buf: &mut Vec<u8>, symbol: Symbol, names: Names) {
+pub(crate) fn put_name(buf: &mut Vec<u8>, symbol: Symbol, names: Names) {
     match names {
         Names::Interned => put_u64(buf, u64::from(symbol)),
         Names::Written => put_bytes(
@@ -241,11 +254,6 @@ fn read_name(r: &mut Reader<'_>, names: Names) -> Result<Symbol, Error> {
             Ok(symbols::intern(name))
         }
     }
-}
-
-// A process is kept as the external term it came as: at about thirty bytes it is the node's name that weighs.
-fn put_pid(buf: &mut Vec<u8>, pid: &[u8], _names: Names) {
-    put_bytes(buf, pid);
 }
 
 /// The sixteen bytes of a UUID in its canonical lower-case text form; None for every other text.

@@ -5,7 +5,7 @@ mod query;
 mod subscribe;
 
 use crate::{atoms, term};
-use codec::Row;
+use codec::{Row, Rows};
 use foundation_events::{Bounds, Durability, Error as StoreError, Opened, Refused, Store, Syncing};
 use parking_lot::Mutex;
 use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
@@ -259,7 +259,7 @@ fn events_store<'a>(env: Env<'a>, handle: ResourceArc<EventStore>, row: Term<'a>
         return Ok(names::dirty().encode(env));
     }
     let row = Row::decode(row)?;
-    let event = row.event()?;
+    let event = row.alone();
     if event.data.len() > SMALL {
         return Ok(names::dirty().encode(env));
     }
@@ -300,9 +300,8 @@ fn store_rows<'a>(
 ) -> NifResult<Term<'a>> {
     let store = handle.running()?;
     let rows = term::list(rows, MAX_BATCH)?;
-    let rows = rows.into_iter().map(Row::decode).collect::<NifResult<Vec<_>>>()?;
-    let events = rows.iter().map(Row::event).collect::<NifResult<Vec<_>>>()?;
-    let outcome = store.store(&events, now_ms(), force);
+    let rows = Rows::decode(env, &rows)?;
+    let outcome = store.store(&rows.events(), now_ms(), force);
     stored(env, handle, outcome)
 }
 

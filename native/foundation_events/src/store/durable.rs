@@ -3,7 +3,8 @@
 use super::{Refused, State, Store};
 use crate::Error;
 use crate::codec::{Reader, put_i64, put_u64};
-use crate::record::{Event, Names, pack, pack_with, parse_uuid, unpack};
+use crate::record::{Event, Names, pack, pack_head, pack_with, parse_uuid, put_name, unpack};
+use crate::symbols::Symbol;
 use foundation_storage::{Log, Options, Recovery, Sync};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -72,6 +73,28 @@ struct Batch {
     ends: Vec<usize>,
     written: Vec<u8>,
     cuts: Vec<Range<usize>>,
+    names: Known,
+}
+
+/// The names that a thread wrote last, with their lengths before them.
+#[derive(Default)]
+struct Known {
+    last: [Option<(Symbol, Vec<u8>)>; 4],
+}
+
+impl Known {
+    fn put(&mut self, symbol: Symbol, buf: &mut Vec<u8>) {
+        let place = &mut self.last[symbol as usize % 4];
+        match place {
+            Some((known, bytes)) if *known == symbol => buf.extend_from_slice(bytes),
+            _ => {
+                let mut bytes = Vec::new();
+                put_name(&mut bytes, symbol, Names::Written);
+                buf.extend_from_slice(&bytes);
+                *place = Some((symbol, bytes));
+            }
+        }
+    }
 }
 
 /// Bytes that a thread keeps for its next batch.
@@ -89,11 +112,18 @@ impl Batch {
         self.cuts.clear();
         for event in events {
             let uuid = event.correlation.and_then(parse_uuid);
-            pack_with(event, uuid, now_ms, Names::Interned, &mut self.packed);
+            let packed = self.packed.len();
+            let named = pack_with(event, uuid, now_ms, Names::Interned, &mut self.packed);
             self.ends.push(self.packed.len());
             let start = self.written.len();
             self.written.push(EVENT);
-            pack_with(event, uuid, now_ms, Names::Written, &mut self.written);
+            pack_head(event, uuid, now_ms, &mut self.written);
+            self.names.put(event.kind, &mut self.written);
+            if let Some(node) = event.node {
+                self.names.put(node, &mut self.written);
+            }
+            // What follows the names is the same in memory and on disk.
+            self.written.extend_from_slice(&self.packed[packed + named..]);
             self.cuts.push(start..self.written.len());
         }
     }
@@ -153,6 +183,7 @@ impl Store {
                 ends,
                 written,
                 cuts,
+                ..
             } = batch;
             let records: Vec<&[u8]> = cuts.iter().map(|cut| &written[cut.clone()]).collect();
             let _gate = self.gate.read();

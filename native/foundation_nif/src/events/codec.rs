@@ -3,10 +3,16 @@
 use crate::key;
 use foundation_events::symbols::{self, Symbol};
 use foundation_events::{Event, Wall, etf};
-use rustler::sys::enif_get_tuple;
+use rustler::sys::{ErlNifTerm, enif_get_tuple};
+use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, OwnedBinary, Term};
-use std::cell::RefCell;
+use smallvec::SmallVec;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ops::Range;
+
+/// What external terms start with.
+const VERSION: u8 = 131;
 
 mod names {
     rustler::atoms! {
@@ -46,10 +52,136 @@ pub(crate) struct Row<'a> {
     timestamp: i64,
     wall: RowWall,
     node: Option<Symbol>,
-    pid: Option<OwnedBinary>,
+    pid: Option<Encoded>,
     correlation: Option<Binary<'a>>,
     parent: Option<u64>,
-    data: OwnedBinary,
+    data: Encoded,
+}
+
+/// A term in external form: its own bytes, or a piece of what the rows of a batch share.
+enum Encoded {
+    Own(OwnedBinary),
+    Shared(Range<usize>),
+}
+
+impl Encoded {
+    fn bytes<'b>(&'b self, shared: &'b [u8]) -> &'b [u8] {
+        match self {
+            Encoded::Own(bytes) => bytes.as_slice(),
+            Encoded::Shared(range) => shared.get(range.clone()).unwrap_or(&[]),
+        }
+    }
+}
+
+/// What the row before had: an equal word is an equal term for as long as the call lasts.
+#[derive(Default)]
+struct Last {
+    kind: Option<(ErlNifTerm, Symbol)>,
+    node: Option<(ErlNifTerm, Symbol)>,
+    second: Option<([ErlNifTerm; 6], i64)>,
+}
+
+fn known(last: &mut Option<(ErlNifTerm, Symbol)>, atom: Term<'_>) -> NifResult<Symbol> {
+    let word = atom.as_c_arg();
+    if let Some((_, symbol)) = last.filter(|(known, _)| *known == word) {
+        return Ok(symbol);
+    }
+    let symbol = symbol(atom)?;
+    *last = Some((word, symbol));
+    Ok(symbol)
+}
+
+/// Rows whose data are encoded by one call.
+const AT_ONCE: usize = 64;
+
+/// The rows of a batch.
+pub(crate) struct Rows<'a> {
+    rows: Vec<Row<'a>>,
+    shared: Vec<u8>,
+}
+
+/// Bytes that a thread keeps for its next batch.
+const KEPT: usize = 4 << 20;
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Drop for Rows<'_> {
+    fn drop(&mut self) {
+        if self.shared.capacity() <= KEPT {
+            self.shared.clear();
+            SPARE.set(std::mem::take(&mut self.shared));
+        }
+    }
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn decode(env: Env<'a>, terms: &[Term<'a>]) -> NifResult<Rows<'a>> {
+        let mut all = Rows {
+            rows: Vec::with_capacity(terms.len()),
+            shared: SPARE.take(),
+        };
+        let (mut last, mut last_pid) = (Last::default(), None);
+        for terms in terms.chunks(AT_ONCE) {
+            let mut data: SmallVec<[Term<'a>; AT_ONCE]> = SmallVec::new();
+            let start = all.rows.len();
+            for term in terms {
+                let fields = fields(*term)?;
+                data.push(fields[8]);
+                let nothing = Encoded::Shared(0..0);
+                let row = Row::of(
+                    fields,
+                    |pid| all.shared_pid(pid, &mut last_pid),
+                    nothing,
+                    &mut last,
+                )?;
+                all.rows.push(row);
+            }
+            all.encode(env, start, &data);
+        }
+        Ok(all)
+    }
+
+    fn shared_pid(&mut self, pid: Term<'a>, last: &mut Option<(ErlNifTerm, Range<usize>)>) -> Encoded {
+        let word = pid.as_c_arg();
+        match last {
+            Some((known, range)) if *known == word => Encoded::Shared(range.clone()),
+            _ => {
+                let start = self.shared.len();
+                self.shared.extend_from_slice(pid.to_binary().as_slice());
+                let range = start..self.shared.len();
+                *last = Some((word, range.clone()));
+                Encoded::Shared(range)
+            }
+        }
+    }
+
+    // A tuple of terms has the terms' own encodings one behind the other.
+    fn encode(&mut self, env: Env<'a>, start: usize, data: &[Term<'a>]) {
+        let bytes = make_tuple(env, data).to_binary();
+        let rest = match etf::body(bytes.as_slice()).and_then(etf::read) {
+            Some(etf::Term::Tuple(n, rest)) if n == data.len() => rest,
+            _ => &[],
+        };
+        let mut at = 0;
+        for (row, term) in self.rows[start..].iter_mut().zip(data) {
+            let one = rest.get(at..).and_then(|rest| rest.get(..etf::size(rest)?));
+            let Some(one) = one else {
+                row.data = Encoded::Own(term.to_binary());
+                continue;
+            };
+            let from = self.shared.len();
+            self.shared.push(VERSION);
+            self.shared.extend_from_slice(one);
+            row.data = Encoded::Shared(from..self.shared.len());
+            at += one.len();
+        }
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event<'_>> {
+        self.rows.iter().map(|row| row.event(&self.shared)).collect()
+    }
 }
 
 enum RowWall {
@@ -60,20 +192,40 @@ enum RowWall {
 
 impl<'a> Row<'a> {
     pub(crate) fn decode(row: Term<'a>) -> NifResult<Row<'a>> {
-        let [id, kind, timestamp, wall, node, pid, correlation, parent, data] = fields(row)?;
+        let fields = fields(row)?;
+        let data = Encoded::Own(fields[8].to_binary());
+        Row::of(
+            fields,
+            |pid| Encoded::Own(pid.to_binary()),
+            data,
+            &mut Last::default(),
+        )
+    }
+
+    fn of(
+        fields: [Term<'a>; 9],
+        encode_pid: impl FnOnce(Term<'a>) -> Encoded,
+        data: Encoded,
+        last: &mut Last,
+    ) -> NifResult<Row<'a>> {
+        let [id, kind, timestamp, wall, node, pid, correlation, parent, _] = fields;
         let pid = if is_nil(pid) {
             None
         } else if pid.is_pid() {
-            Some(pid.to_binary())
+            Some(encode_pid(pid))
         } else {
             return Err(Error::BadArg);
         };
         Ok(Row {
             id: positive(id)?,
-            kind: symbol(kind)?,
+            kind: known(&mut last.kind, kind)?,
             timestamp: timestamp.decode()?,
-            wall: decode_wall(wall)?,
-            node: if is_nil(node) { None } else { Some(symbol(node)?) },
+            wall: decode_wall(wall, &mut last.second)?,
+            node: if is_nil(node) {
+                None
+            } else {
+                Some(known(&mut last.node, node)?)
+            },
             pid,
             correlation: if is_nil(correlation) {
                 None
@@ -85,12 +237,17 @@ impl<'a> Row<'a> {
             } else {
                 Some(positive(parent)?)
             },
-            data: data.to_binary(),
+            data,
         })
     }
 
-    pub(crate) fn event(&self) -> NifResult<Event<'_>> {
-        Ok(Event {
+    /// The event of a row that was decoded alone.
+    pub(crate) fn alone(&self) -> Event<'_> {
+        self.event(&[])
+    }
+
+    fn event<'b>(&'b self, shared: &'b [u8]) -> Event<'b> {
+        Event {
             id: self.id,
             timestamp: self.timestamp,
             kind: self.kind,
@@ -103,11 +260,11 @@ impl<'a> Row<'a> {
                 }),
                 RowWall::Term(bytes) => Some(Wall::Term(bytes.as_slice())),
             },
-            pid: self.pid.as_ref().map(OwnedBinary::as_slice),
+            pid: self.pid.as_ref().map(|pid| pid.bytes(shared)),
             correlation: self.correlation.as_ref().map(Binary::as_slice),
             parent: self.parent,
-            data: self.data.as_slice(),
-        })
+            data: self.data.bytes(shared),
+        }
     }
 }
 
@@ -136,7 +293,7 @@ fn positive(term: Term<'_>) -> NifResult<u64> {
 }
 
 // {year, month, day, hour, minute, second, microsecond, precision, datetime} for UTC; anything else is kept whole.
-fn decode_wall(wall: Term<'_>) -> NifResult<RowWall> {
+fn decode_wall(wall: Term<'_>, last: &mut Option<([ErlNifTerm; 6], i64)>) -> NifResult<RowWall> {
     if is_nil(wall) {
         return Ok(RowWall::Missing);
     }
@@ -144,7 +301,13 @@ fn decode_wall(wall: Term<'_>) -> NifResult<RowWall> {
         Ok(fields) => fields,
         Err(_) => return Ok(RowWall::Term(wall.to_binary())),
     };
-    let utc = || -> NifResult<Option<(i64, u8)>> {
+    let second = [y, mo, d, h, mi, s].map(|term| term.as_c_arg());
+    let mut utc = || -> NifResult<Option<(i64, u8)>> {
+        if let Some((_, base)) = last.filter(|(known, _)| *known == second) {
+            let (micro, precision): (u32, u8) = (us.decode()?, precision.decode()?);
+            let valid = micro < 1_000_000 && precision <= 6;
+            return Ok(valid.then_some((base.saturating_add(i64::from(micro)), precision)));
+        }
         let civil = Civil {
             year: y.decode()?,
             month: mo.decode()?,
@@ -156,7 +319,11 @@ fn decode_wall(wall: Term<'_>) -> NifResult<RowWall> {
         };
         let precision: u8 = precision.decode()?;
         let micros = civil.micros();
-        Ok((precision <= 6 && Civil::of(micros) == civil).then_some((micros, precision)))
+        let valid = precision <= 6 && Civil::of(micros) == civil;
+        if valid {
+            *last = Some((second, micros - i64::from(civil.micro)));
+        }
+        Ok(valid.then_some((micros, precision)))
     };
     match utc() {
         Ok(Some((micros, precision))) => Ok(RowWall::Utc { micros, precision }),
