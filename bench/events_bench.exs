@@ -100,9 +100,9 @@ defmodule Foundation.EventsBench do
     events = for i <- 1..1000, do: event(i, uuid(div(i, 10)))
 
     Bench.compare("store_batch of 1000, :always | disk_log:log_terms + sync",
-      ours: fn i -> {:ok, _} = Store.store_batch(handle, shift(events, i)) end,
-      theirs: fn i ->
-        :ok = :disk_log.log_terms(log, shift(events, i))
+      ours: fn _ -> {:ok, _} = Store.store_batch(handle, renew(events)) end,
+      theirs: fn _ ->
+        :ok = :disk_log.log_terms(log, renew(events))
         :ok = :disk_log.sync(log)
       end,
       iterations: 20,
@@ -116,7 +116,11 @@ defmodule Foundation.EventsBench do
     File.rm_rf!(dir)
   end
 
-  defp shift(events, i), do: Enum.map(events, &%{&1 | event_id: &1.event_id + i * 1000})
+  # The same events under ids that were never used.
+  defp renew(events) do
+    first = System.unique_integer([:positive, :monotonic]) * 1000
+    Enum.map(events, &%{&1 | event_id: first + &1.event_id})
+  end
 
   # -- scaling -----------------------------------------------------------------------------------------------------
 
