@@ -43,12 +43,12 @@ defmodule Foundation.Engine do
     :ok
   end
 
+  # One clause a name, and an atom for a key: this look-up stands before every hot call.
   @doc "The handle of that name, or nil when the application is not running. O(1), no copy."
   @spec handle(atom) :: reference | nil
-  def handle(name), do: :persistent_term.get(key(name), nil)
-
-  # An atom is found faster than a tuple: this lookup stands before every hot call.
   for name <- @names do
-    defp key(unquote(name)), do: unquote(:"foundation_engine_#{name}")
+    def handle(unquote(name)), do: :persistent_term.get(unquote(:"foundation_engine_#{name}"), nil)
   end
+
+  defp key(name), do: :"foundation_engine_#{name}"
 end
