@@ -28,6 +28,13 @@ fn policy(name: &str) -> Sync {
     }
 }
 
+/// One of these tests at a time: each starts processes, and a process that was forked but has not yet become its program
+/// still holds every lock of its parent.
+fn alone() -> parking_lot::MutexGuard<'static, ()> {
+    static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+    ALONE.lock()
+}
+
 /// Not a test by itself: the process that is killed. Writes from four threads and prints what is acknowledged.
 #[test]
 fn child_writer() {
@@ -65,6 +72,7 @@ fn child_writer() {
 
 #[test]
 fn kill_9_in_a_write_storm_loses_nothing_acknowledged() {
+    let _alone = alone();
     for name in ["always", "interval", "os"] {
         let dir = tempfile::tempdir().expect("dir");
         let mut acked = BTreeSet::new();
@@ -153,6 +161,7 @@ impl Drop for Mount {
 
 #[test]
 fn a_full_disk_refuses_and_recovers_when_there_is_space() {
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("dir");
     let Some(_mount) = Mount::tmpfs(dir.path(), "256k") else {
         eprintln!("skipped: this process may not mount a tmpfs (tests/model.rs fills a disk in memory)");
@@ -203,6 +212,7 @@ fn a_full_disk_refuses_and_recovers_when_there_is_space() {
 
 #[test]
 fn a_read_only_directory_is_a_clear_error() {
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("dir");
     let Some(mount) = Mount::tmpfs(dir.path(), "256k") else {
         eprintln!("skipped: this process may not mount a tmpfs");
@@ -226,6 +236,7 @@ fn a_read_only_directory_is_a_clear_error() {
 
 #[test]
 fn a_file_in_the_place_of_the_directory_is_a_clear_error() {
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("dir");
     let path = dir.path().join("log");
     fs::write(&path, b"a file").expect("writes");
