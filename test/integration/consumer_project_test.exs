@@ -153,7 +153,7 @@ defmodule Foundation.ConsumerProjectTest do
 
   # When each file of the build and the library was written.
   defp built(project) do
-    for pattern <- ["_own_build/**/*.{beam,app}", "deps/foundation/priv/native/*"],
+    for pattern <- ["_own_build/lib/*/ebin/*.{beam,app}", "deps/foundation/priv/native/*"],
         file <- project |> Path.join(pattern) |> Path.wildcard(),
         do: {file, File.stat!(file, time: :posix).mtime}
   end
