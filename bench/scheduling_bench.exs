@@ -19,13 +19,21 @@ defmodule Foundation.Bench.Scheduling do
   end
 
   defp row(%{nif: {name, arity}, scheduler: scheduler, bound: bound} = entry) do
-    {median, p99} = if entry[:skip], do: {nil, nil}, else: time(name, entry.args.())
+    {median, p99} = if entry[:skip], do: {nil, nil}, else: time(name, arguments(entry))
     Foundation.Bench.figure("#{name}/#{arity}", "#{scheduler}  p50 #{show(median)}  p99 #{show(p99)}")
     {"#{name}/#{arity}", scheduler, bound, median, p99}
   end
 
+  # How the arguments of the next call are had.
+  defp arguments(%{consumes: true, args: args}), do: args
+
+  defp arguments(%{args: args}) do
+    reused = args.()
+    fn -> reused end
+  end
+
   defp time(name, args) do
-    for _ <- 1..20, do: call(name, args)
+    for _ <- 1..20, do: call(name, args.())
     deadline = System.monotonic_time(:millisecond) + @budget_ms
     samples = sample(name, args, deadline, 0, []) |> Enum.sort()
     count = length(samples)
@@ -35,8 +43,9 @@ defmodule Foundation.Bench.Scheduling do
   defp sample(_name, _args, _deadline, 20_000, samples), do: samples
 
   defp sample(name, args, deadline, n, samples) do
+    ready = args.()
     started = System.monotonic_time(:nanosecond)
-    call(name, args)
+    call(name, ready)
     took = System.monotonic_time(:nanosecond) - started
 
     if n > 100 and System.monotonic_time(:millisecond) > deadline,

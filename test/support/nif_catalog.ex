@@ -10,10 +10,12 @@ defmodule Foundation.NifCatalog do
           required(:scheduler) => :normal | :dirty_cpu | :dirty_io,
           # What bounds the work, in words: "O(1)", "O(dimensions), at most 16", …
           required(:bound) => String.t(),
-          # Fresh, valid arguments. Called before each measurement series; the arguments are then reused.
+          # Fresh, valid arguments. Called before each measurement series; the arguments are then reused, unless `consumes`.
           required(:args) => (() -> [term]),
           # Called from 8 processes at once by the soak test.
           optional(:hot) => boolean,
+          # A call uses its arguments up (settles a reservation, say): each measured call gets fresh ones.
+          optional(:consumes) => boolean,
           # Left out of the hostile-input test and of the measurement (a function whose purpose is to raise, say).
           optional(:skip) => boolean
         }

@@ -63,7 +63,8 @@ defmodule Foundation.Infrastructure.Limits do
   served.
 
   **Scheduling**: every function here makes one call on a normal scheduler, O(dimensions of the key and its ancestors),
-  below 2 µs; `set_limits/3` runs on a dirty CPU scheduler. No process is on the way; waiters are woken by a native thread
+  of about 1 µs (a reservation, which is a resource with a monitor, up to some 15 µs at p99); `set_limits/3` runs on a
+  dirty CPU scheduler. No process is on the way; waiters are woken by a native thread
   at the time the first of them can be served, without polling.
   """
 

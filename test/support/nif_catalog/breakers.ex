@@ -54,7 +54,7 @@ defmodule Foundation.NifCatalog.Breakers do
       entry({:adaptive_new, 0}, fn -> [] end),
       entry({:adaptive_put, 4}, fn -> [handle(:adaptive), {:catalog, 1}, @adaptive, true] end, "O(key)"),
       hot({:adaptive_acquire, 2}, fn -> [handle(:adaptive), limiter()] end, "O(key)"),
-      entry({:adaptive_release, 3}, fn -> [slot(), :success, 10] end),
+      Map.put(entry({:adaptive_release, 3}, fn -> [slot(), :success, 10] end), :consumes, true),
       entry({:adaptive_view, 2}, fn -> [handle(:adaptive), limiter()] end, "O(key)"),
       entry({:adaptive_remove, 2}, fn -> [handle(:adaptive), {:catalog, :no_such_limiter}] end, "O(key)")
     ]
@@ -72,7 +72,11 @@ defmodule Foundation.NifCatalog.Breakers do
       ),
       entry({:pool_retry, 1}, fn -> [lease()] end, "O(log waiting)"),
       entry({:pool_cancel, 1}, fn -> [lease()] end, "O(log waiting)"),
-      entry({:pool_checkin, 1}, fn -> [lease()] end, "O(log waiting), sends at most two messages"),
+      Map.put(
+        entry({:pool_checkin, 1}, fn -> [lease()] end, "O(log waiting), sends at most two messages"),
+        :consumes,
+        true
+      ),
       entry({:pool_view, 2}, fn -> [handle(:pools), {:catalog, :no_such_pool}] end, "O(name)")
     ]
   end

@@ -27,15 +27,33 @@ defmodule Foundation.NifCatalog.Limits do
         bound: @chain <> "; O(log reservations)",
         args: fn -> demand() ++ [50, self()] end
       },
-      %{nif: {:limits_commit, 2}, scheduler: :normal, bound: @chain, args: fn -> [reservation(), %{}] end},
-      %{nif: {:limits_refund, 1}, scheduler: :normal, bound: @chain, args: fn -> [reservation()] end},
+      %{
+        nif: {:limits_commit, 2},
+        consumes: true,
+        scheduler: :normal,
+        bound: @chain,
+        args: fn -> [reservation(), %{}] end
+      },
+      %{
+        nif: {:limits_refund, 1},
+        consumes: true,
+        scheduler: :normal,
+        bound: @chain,
+        args: fn -> [reservation()] end
+      },
       %{
         nif: {:limits_wait, 5},
         scheduler: :normal,
         bound: @chain <> "; O(log waiters)",
         args: fn -> demand() ++ [make_ref(), {0, 50, -1}] end
       },
-      %{nif: {:limits_cancel, 1}, scheduler: :normal, bound: "O(log waiters)", args: fn -> [ticket()] end},
+      %{
+        nif: {:limits_cancel, 1},
+        consumes: true,
+        scheduler: :normal,
+        bound: "O(log waiters)",
+        args: fn -> [ticket()] end
+      },
       %{
         nif: {:limits_peek, 2},
         scheduler: :normal,
@@ -46,9 +64,13 @@ defmodule Foundation.NifCatalog.Limits do
       %{nif: {:limits_reset, 2}, scheduler: :normal, bound: "O(dimensions)", args: fn -> keyed() end},
       %{
         nif: {:limits_delete, 2},
+        consumes: true,
         scheduler: :normal,
         bound: "O(1)",
-        args: fn -> [limits(), :catalog_none] end
+        args: fn ->
+          define(:catalog_delete, [{:requests, 0, 60, 60_000, nil}])
+          [limits(), :catalog_delete]
+        end
       },
       %{
         nif: {:limits_learn, 4},
