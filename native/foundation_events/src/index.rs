@@ -1,6 +1,6 @@
 //! The events and everything that finds them, without a lock and without a log.
 
-use crate::arena::Arena;
+use crate::arena::{Arena, prefix_len};
 use crate::links;
 use crate::record::{Correlation, Names, View, unpack};
 use crate::slots::{Chain, Meta, NONE, Slot, Slots};
@@ -108,6 +108,18 @@ impl Index {
             + self.correlations.held()
             + self.parents.held()
             + self.time.held()
+    }
+
+    /// How many chunks and blocks are missing for so many records and bytes more.
+    pub(crate) fn missing(&self, records: usize, bytes: usize) -> (usize, usize) {
+        let prefixes = records * prefix_len(bytes / records.max(1));
+        (self.arena.missing(bytes + prefixes), self.slots.missing(records))
+    }
+
+    /// Takes memory for later.
+    pub(crate) fn supply(&mut self, chunks: Vec<Vec<u8>>, blocks: Vec<Box<[Meta]>>) {
+        chunks.into_iter().for_each(|chunk| self.arena.supply(chunk));
+        blocks.into_iter().for_each(|block| self.slots.supply(block));
     }
 
     /// Stores a packed record, whose view it is. An event of the same id and an earlier sequence goes; one of a later

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::codec::{Reader, put_bytes, put_i64, put_u64};
+use crate::pid::{Pid, PidParts};
 use crate::symbols::{self, Symbol};
 
 /// A calendar time.
@@ -31,8 +32,8 @@ pub struct Event<'a> {
     pub node: Option<Symbol>,
     /// The calendar time.
     pub wall: Option<Wall<'a>>,
-    /// The process, as external term.
-    pub pid: Option<&'a [u8]>,
+    /// The process.
+    pub pid: Option<Pid<'a>>,
     /// The correlation id.
     pub correlation: Option<&'a [u8]>,
     /// The id of the event this one followed from.
@@ -48,9 +49,15 @@ const WALL_UTC: u8 = 8;
 const WALL_TERM: u8 = 16;
 const PID: u8 = 32;
 const NODE: u8 = 64;
+/// With `PID`: a process of the event's node, without the node's name.
+const PID_HERE: u8 = 128;
+/// A UTC time of six digits, as what it is later than the arrival.
+const WALL_NEAR: u8 = WALL_UTC | WALL_TERM;
+/// Microseconds that count as near; beyond, the difference takes as many bytes as the time.
+const NEAR: i64 = 1 << 40;
 
 /// Where names go: as symbols in memory, as text on disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
     Interned,
     Written,
@@ -95,7 +102,7 @@ pub(crate) struct View<'a> {
     pub(crate) kind: Symbol,
     pub(crate) node: Option<Symbol>,
     pub(crate) wall: Option<Wall<'a>>,
-    pub(crate) pid: Option<&'a [u8]>,
+    pub(crate) pid: Option<Pid<'a>>,
     pub(crate) correlation: Option<Correlation<'a>>,
     pub(crate) parent: Option<u64>,
     pub(crate) data: &'a [u8],
@@ -138,7 +145,7 @@ pub(crate) fn pack_with(
         put_name(buf, node, names);
     }
     let named = buf.len() - start;
-    pack_rest(event, uuid, buf);
+    pack_rest(event, uuid, arrival, buf);
     named
 }
 
@@ -154,10 +161,15 @@ pub(crate) fn pack_head(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64,
     flags |= if event.parent.is_some() { PARENT } else { 0 };
     flags |= match event.wall {
         None => 0,
+        Some(Wall::Utc { micros, precision }) if near(micros, precision, arrival).is_some() => WALL_NEAR,
         Some(Wall::Utc { .. }) => WALL_UTC,
         Some(Wall::Term(_)) => WALL_TERM,
     };
-    flags |= if event.pid.is_some() { PID } else { 0 };
+    flags |= match event.pid {
+        None => 0,
+        Some(pid) if here(pid, event.node).is_some() => PID | PID_HERE,
+        Some(_) => PID,
+    };
     flags |= if event.node.is_some() { NODE } else { 0 };
     buf.push(flags);
     put_u64(buf, event.id);
@@ -165,18 +177,35 @@ pub(crate) fn pack_head(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64,
     put_u64(buf, arrival);
 }
 
-fn pack_rest(event: &Event<'_>, uuid: Option<[u8; 16]>, buf: &mut Vec<u8>) {
+/// What the time is later than the arrival, if that says it all.
+fn near(micros: i64, precision: u8, arrival: u64) -> Option<i64> {
+    let arrived = i64::try_from(arrival).ok()?.checked_mul(1000)?;
+    let later = micros.checked_sub(arrived)?;
+    (precision == 6 && (-NEAR..NEAR).contains(&later)).then_some(later)
+}
+
+/// The parts of a process that runs on the event's node, as most do.
+fn here(pid: Pid<'_>, node: Option<Symbol>) -> Option<PidParts> {
+    match pid {
+        Pid::Parts(parts) if node == Some(parts.node) => Some(parts),
+        _ => None,
+    }
+}
+
+fn pack_rest(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64, buf: &mut Vec<u8>) {
     match event.wall {
         None => {}
-        Some(Wall::Utc { micros, precision }) => {
-            put_i64(buf, micros);
-            buf.push(precision);
-        }
+        Some(Wall::Utc { micros, precision }) => match near(micros, precision, arrival) {
+            Some(later) => put_i64(buf, later),
+            None => {
+                put_i64(buf, micros);
+                buf.push(precision);
+            }
+        },
         Some(Wall::Term(term)) => put_bytes(buf, term),
     }
-    // A process is kept as the external term it came as: at about thirty bytes it is the node's name that weighs.
     if let Some(pid) = event.pid {
-        put_bytes(buf, pid);
+        pack_pid(pid, event.node, buf);
     }
     match (uuid, event.correlation) {
         (Some(uuid), _) => buf.extend_from_slice(&uuid),
@@ -187,6 +216,46 @@ fn pack_rest(event: &Event<'_>, uuid: Option<[u8; 16]>, buf: &mut Vec<u8>) {
         put_u64(buf, parent);
     }
     buf.extend_from_slice(event.data);
+}
+
+fn pack_pid(pid: Pid<'_>, node: Option<Symbol>, buf: &mut Vec<u8>) {
+    match (here(pid, node), pid) {
+        (Some(parts), _) => {
+            buf.push(parts.form);
+            put_u64(buf, u64::from(parts.id));
+            put_u64(buf, u64::from(parts.serial));
+            put_u64(buf, u64::from(parts.creation));
+        }
+        (None, Pid::Parts(parts)) => put_bytes(buf, &parts.term()),
+        (None, Pid::Term(term)) => put_bytes(buf, term),
+    }
+}
+
+fn read_pid<'a>(r: &mut Reader<'a>, node: Option<Symbol>) -> Result<Pid<'a>, Error> {
+    let form = r.byte()?;
+    let mut number = || u32::try_from(r.u64()?).map_err(|_| Error::Corrupt);
+    Ok(Pid::Parts(PidParts {
+        node: node.ok_or(Error::Corrupt)?,
+        form,
+        id: number()?,
+        serial: number()?,
+        creation: number()?,
+    }))
+}
+
+fn read_wall<'a>(r: &mut Reader<'a>, flags: u8, arrival: u64) -> Result<Option<Wall<'a>>, Error> {
+    Ok(match flags & WALL_NEAR {
+        0 => None,
+        WALL_UTC => Some(Wall::Utc {
+            micros: r.i64()?,
+            precision: r.byte()?.min(6),
+        }),
+        WALL_TERM => Some(Wall::Term(r.bytes()?)),
+        _ => Some(Wall::Utc {
+            micros: (arrival as i64).saturating_mul(1000).saturating_add(r.i64()?),
+            precision: 6,
+        }),
+    })
 }
 
 /// Reads a record.
@@ -202,17 +271,12 @@ pub(crate) fn unpack(bytes: &[u8], names: Names) -> Result<View<'_>, Error> {
     } else {
         None
     };
-    let wall = if flags & WALL_UTC != 0 {
-        Some(Wall::Utc {
-            micros: r.i64()?,
-            precision: r.byte()?.min(6),
-        })
-    } else if flags & WALL_TERM != 0 {
-        Some(Wall::Term(r.bytes()?))
-    } else {
-        None
+    let wall = read_wall(&mut r, flags, arrival)?;
+    let pid = match flags & (PID | PID_HERE) {
+        0 => None,
+        PID => Some(Pid::Term(r.bytes()?)),
+        _ => Some(read_pid(&mut r, node)?),
     };
-    let pid = if flags & PID != 0 { Some(r.bytes()?) } else { None };
     let correlation = if flags & UUID != 0 {
         let bytes = r.take(16)?;
         Some(Correlation::Uuid(bytes.try_into().map_err(|_| Error::Corrupt)?))
@@ -302,5 +366,90 @@ fn format_uuid(bytes: &[u8; 16], text: &mut [u8; 36]) {
         text[at] = HEX[usize::from(byte >> 4)];
         text[at + 1] = HEX[usize::from(byte & 15)];
         at += 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn walls() -> impl Strategy<Value = Option<Wall<'static>>> {
+        let arrival = ARRIVAL as i64 * 1000;
+        let micros = prop_oneof![
+            arrival - 5_000_000..arrival + 5_000_000,
+            arrival - 2 * NEAR..arrival + 2 * NEAR,
+            any::<i64>(),
+        ];
+        prop_oneof![
+            Just(None),
+            Just(Some(Wall::Term(b"\x83w\x01x"))),
+            (micros, 0_u8..=6).prop_map(|(micros, precision)| Some(Wall::Utc { micros, precision })),
+        ]
+    }
+
+    fn pids() -> impl Strategy<Value = Option<Pid<'static>>> {
+        let parts = (any::<bool>(), any::<[u32; 3]>()).prop_map(|(here, [id, serial, creation])| {
+            let node = symbols::intern(if here { "here@h" } else { "there@h" });
+            Pid::Parts(PidParts {
+                node,
+                form: 119,
+                id,
+                serial,
+                creation,
+            })
+        });
+        prop_oneof![
+            Just(None),
+            Just(Some(Pid::Term(b"\x83X anything"))),
+            parts.prop_map(Some)
+        ]
+    }
+
+    const ARRIVAL: u64 = 1_700_000_000_000;
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_read_again(
+            (id, timestamp, arrival) in (any::<u64>(), any::<i64>(), prop_oneof![Just(ARRIVAL), any::<u64>()]),
+            (wall, pid) in (walls(), pids()),
+            node in any::<bool>(),
+            correlation in prop_oneof![
+                Just(None),
+                Just(Some("00000000-0000-4000-8000-0123456789ab")),
+                Just(Some("0000000A-0000-4000-8000-0123456789ab")),
+                Just(Some("")),
+            ],
+            parent in any::<Option<u64>>(),
+            names in prop_oneof![Just(Names::Interned), Just(Names::Written)],
+        ) {
+            let node = node.then(|| symbols::intern("here@h"));
+            let event = Event {
+                id,
+                timestamp,
+                kind: symbols::intern("kind"),
+                node,
+                wall,
+                pid,
+                correlation: correlation.map(str::as_bytes),
+                parent,
+                data: b"\x83j",
+            };
+            let mut record = Vec::new();
+            pack(&event, arrival, names, &mut record);
+            let view = unpack(&record, names).unwrap();
+            prop_assert_eq!(view.arrival, arrival);
+            let whole = |pid: Option<Pid<'_>>| pid.map(|pid| match pid {
+                Pid::Term(term) => term.to_vec(),
+                Pid::Parts(parts) => parts.term().to_vec(),
+            });
+            let mut buffer = [0; 36];
+            let read = view.event(&mut buffer);
+            prop_assert_eq!(whole(read.pid), whole(pid));
+            prop_assert_eq!(Event { pid: None, ..read }, Event { pid: None, ..event });
+            for cut in 0..record.len() - event.data.len() {
+                prop_assert!(unpack(&record[..cut], names).is_err());
+            }
+        }
     }
 }

@@ -6,10 +6,11 @@ pub(crate) mod scan;
 pub use durable::{Durability, Opened, Syncing};
 
 use crate::Error;
+use crate::arena::{self, prefix_len};
 use crate::hub::{Full, Hub};
 use crate::index::Index;
 use crate::record::{Event, Names, pack, unpack};
-use crate::slots::NONE;
+use crate::slots::{self, NONE};
 use foundation_storage::Log;
 use parking_lot::RwLock;
 use std::cell::RefCell;
@@ -170,6 +171,14 @@ impl Store {
         self.stored.fetch_add(done, Ordering::Relaxed);
     }
 
+    /// Has memory ready for so many records of so many bytes together, got without the lock.
+    fn prepare(&self, records: usize, bytes: usize) {
+        let (chunks, blocks) = self.state.read().index.missing(records, bytes);
+        let chunks = (0..chunks).map(|_| arena::touched()).collect();
+        let blocks = (0..blocks).map(|_| slots::touched()).collect();
+        self.state.write().index.supply(chunks, blocks);
+    }
+
     /// The record of an id, unpacked; None when there is none. O(1).
     pub fn get<R>(&self, id: u64, f: impl FnOnce(&Event<'_>) -> R) -> Option<R> {
         SCRATCH.with_borrow_mut(|scratch| {
@@ -274,7 +283,7 @@ impl Store {
             }
             victims += 1;
             events -= 1;
-            bytes = bytes.saturating_sub(record.len() as u64 + 4);
+            bytes = bytes.saturating_sub((prefix_len(record.len()) + record.len()) as u64);
         }
         victims
     }

@@ -65,6 +65,8 @@ const NEXT_ID: u8 = 5;
 
 /// Compaction pays when this many records in the log are dead, and they are more than the live ones.
 const DEAD: u64 = 4096;
+/// From so many events on, the thread of the log writes while the caller's makes room for them.
+const MANY: usize = 256;
 
 /// Events on their way to the log and to the index; kept by each thread, so that a batch finds its memory warm.
 #[derive(Default)]
@@ -188,7 +190,12 @@ impl Store {
             let records: Vec<&[u8]> = cuts.iter().map(|cut| &written[cut.clone()]).collect();
             let _gate = self.gate.read();
             let tickets = self.hub.admit(packed, ends, force).map_err(Refused::Full)?;
-            let stored = match self.append(&records) {
+            let appended = if records.len() < MANY {
+                self.append(&records)
+            } else {
+                self.append_while(&records, || self.prepare(ends.len(), packed.len()))
+            };
+            let stored = match appended {
                 Ok(first) => {
                     self.insert(packed, ends, Some(first));
                     Ok(self.hub.publish(tickets, packed, ends))
@@ -207,6 +214,12 @@ impl Store {
         let log = self.log.read();
         let log = log.as_ref().ok_or(Error::Closed)?;
         Ok(log.append(records)?.start)
+    }
+
+    fn append_while(&self, records: &[&[u8]], meanwhile: impl FnOnce()) -> Result<u64, Error> {
+        let log = self.log.read();
+        let log = log.as_ref().ok_or(Error::Closed)?;
+        Ok(log.append_while(records, meanwhile)?.start)
     }
 
     // A marker carries the next id too: the event that had the highest one may be gone when the log is read again.
