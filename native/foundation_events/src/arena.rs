@@ -13,6 +13,7 @@ pub(crate) struct Place {
     offset: u32,
 }
 
+#[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
     live: usize,
@@ -20,7 +21,10 @@ struct Chunk {
 
 #[derive(Default)]
 pub(crate) struct Arena {
+    /// The full ones.
     chunks: HashMap<u32, Chunk, ahash::RandomState>,
+    /// The one that records go to, and its number.
+    open: Chunk,
     current: u32,
     next: u32,
     live: usize,
@@ -51,28 +55,41 @@ impl Arena {
 
     pub(crate) fn put(&mut self, record: &[u8]) -> Place {
         let need = prefix_len(record.len()) + record.len();
-        let full = self
-            .chunks
-            .get(&self.current)
-            .is_none_or(|c| c.bytes.capacity() - c.bytes.len() < need);
-        if full {
+        if self.open.bytes.capacity() - self.open.bytes.len() < need {
+            let next = Chunk {
+                bytes: self.fresh(need),
+                live: 0,
+            };
+            let full = std::mem::replace(&mut self.open, next);
+            self.shut(full);
             self.current = self.next;
             self.next = self.next.wrapping_add(1);
-            let bytes = self.fresh(need);
-            self.chunks.insert(self.current, Chunk { bytes, live: 0 });
         }
-        let current = self.current;
-        let Some(chunk) = self.chunks.get_mut(&current) else {
-            return Place::default();
-        };
-        let offset = chunk.bytes.len() as u32;
-        put_u64(&mut chunk.bytes, record.len() as u64);
-        chunk.bytes.extend_from_slice(record);
-        chunk.live += need;
+        let offset = self.open.bytes.len() as u32;
+        put_u64(&mut self.open.bytes, record.len() as u64);
+        self.open.bytes.extend_from_slice(record);
+        self.open.live += need;
         self.live += need;
         Place {
-            chunk: current,
+            chunk: self.current,
             offset,
+        }
+    }
+
+    // What died while the chunk was open was not answered then.
+    fn shut(&mut self, full: Chunk) {
+        if full.live > 0 {
+            self.chunks.insert(self.current, full);
+        } else {
+            self.held -= full.bytes.capacity();
+        }
+    }
+
+    fn chunk(&self, number: u32) -> Option<&Chunk> {
+        if number == self.current {
+            Some(&self.open)
+        } else {
+            self.chunks.get(&number)
         }
     }
 
@@ -89,8 +106,7 @@ impl Arena {
 
     /// How many chunks are missing for so many bytes more.
     pub(crate) fn missing(&self, bytes: usize) -> usize {
-        let current = self.chunks.get(&self.current);
-        let room = current.map_or(0, |c| c.bytes.capacity() - c.bytes.len());
+        let room = self.open.bytes.capacity() - self.open.bytes.len();
         let more = bytes.saturating_sub(room).div_ceil(CHUNK);
         more.saturating_sub(self.spare.len())
     }
@@ -107,15 +123,17 @@ impl Arena {
             return false;
         }
         let start = place.offset as usize + prefix_len(record.len());
-        let old = self
-            .chunks
-            .get_mut(&place.chunk)
-            .and_then(|chunk| chunk.bytes.get_mut(start..start + record.len()));
+        let chunk = if place.chunk == self.current {
+            Some(&mut self.open)
+        } else {
+            self.chunks.get_mut(&place.chunk)
+        };
+        let old = chunk.and_then(|chunk| chunk.bytes.get_mut(start..start + record.len()));
         old.map(|old| old.copy_from_slice(record)).is_some()
     }
 
     pub(crate) fn get(&self, place: Place) -> &[u8] {
-        let Some(chunk) = self.chunks.get(&place.chunk) else {
+        let Some(chunk) = self.chunk(place.chunk) else {
             return &[];
         };
         let from = chunk.bytes.get(place.offset as usize..).unwrap_or(&[]);
@@ -126,12 +144,13 @@ impl Arena {
     pub(crate) fn free(&mut self, place: Place) -> Option<u32> {
         let len = self.get(place).len();
         let need = prefix_len(len) + len;
-        let chunk = self.chunks.get_mut(&place.chunk)?;
-        chunk.live = chunk.live.saturating_sub(need);
         self.live = self.live.saturating_sub(need);
         if place.chunk == self.current {
+            self.open.live = self.open.live.saturating_sub(need);
             return None;
         }
+        let chunk = self.chunks.get_mut(&place.chunk)?;
+        chunk.live = chunk.live.saturating_sub(need);
         if chunk.live == 0 {
             self.held -= chunk.bytes.capacity();
             self.chunks.remove(&place.chunk);

@@ -4,6 +4,7 @@ use crate::Error;
 use crate::codec::{Reader, put_bytes, put_i64, put_u64};
 use crate::pid::{Pid, PidParts};
 use crate::symbols::{self, Symbol};
+use std::ops::Range;
 
 /// A calendar time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,43 @@ pub(crate) struct View<'a> {
     pub(crate) data: &'a [u8],
 }
 
+/// What an event is found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keys<'a> {
+    pub(crate) id: u64,
+    pub(crate) timestamp: i64,
+    pub(crate) kind: Symbol,
+    pub(crate) node: Option<Symbol>,
+    pub(crate) correlation: Option<Correlation<'a>>,
+    pub(crate) parent: Option<u64>,
+}
+
+impl<'a> Keys<'a> {
+    pub(crate) fn of(view: &View<'a>) -> Keys<'a> {
+        Keys {
+            id: view.id,
+            timestamp: view.timestamp,
+            kind: view.kind,
+            node: view.node,
+            correlation: view.correlation,
+            parent: view.parent,
+        }
+    }
+
+    /// Those of an event whose UUID is known.
+    pub(crate) fn of_event(event: &Event<'a>, uuid: Option<[u8; 16]>) -> Keys<'a> {
+        let text = || event.correlation.map(Correlation::Text);
+        Keys {
+            id: event.id,
+            timestamp: event.timestamp,
+            kind: event.kind,
+            node: event.node,
+            correlation: uuid.map(Correlation::Uuid).or_else(text),
+            parent: event.parent,
+        }
+    }
+}
+
 impl<'a> View<'a> {
     /// The event; a UUID's text is written into `buffer`.
     pub(crate) fn event(&'a self, buffer: &'a mut [u8; 36]) -> Event<'a> {
@@ -130,27 +168,28 @@ pub(crate) fn pack(event: &Event<'_>, arrival: u64, names: Names, buf: &mut Vec<
     pack_with(event, event.correlation.and_then(parse_uuid), arrival, names, buf);
 }
 
-/// As `pack`, when the UUID is known already. Answers where, in the record, its names end.
+/// As `pack`, when the UUID is known already. Answers where, in the record, its names stand.
 pub(crate) fn pack_with(
     event: &Event<'_>,
     uuid: Option<[u8; 16]>,
     arrival: u64,
     names: Names,
     buf: &mut Vec<u8>,
-) -> usize {
+) -> Range<usize> {
     let start = buf.len();
     pack_head(event, uuid, arrival, buf);
+    let head = buf.len() - start;
     put_name(buf, event.kind, names);
     if let Some(node) = event.node {
         put_name(buf, node, names);
     }
     let named = buf.len() - start;
     pack_rest(event, uuid, arrival, buf);
-    named
+    head..named
 }
 
 /// What stands before the names.
-pub(crate) fn pack_head(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64, buf: &mut Vec<u8>) {
+fn pack_head(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64, buf: &mut Vec<u8>) {
     let mut flags = 0;
     flags |= if event.correlation.is_some() {
         CORRELATION
@@ -328,32 +367,34 @@ pub(crate) fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
     if text[8] != b'-' || text[13] != b'-' || text[18] != b'-' || text[23] != b'-' {
         return None;
     }
-    const STARTS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let words = [[0, 4], [9, 14], [19, 24], [28, 32]];
     let mut bytes = [0u8; 16];
-    let mut seen = 0;
-    for (byte, start) in bytes.iter_mut().zip(STARTS) {
-        let (high, low) = (
-            DIGITS[usize::from(text[start])],
-            DIGITS[usize::from(text[start + 1])],
-        );
-        seen |= high | low;
-        *byte = high << 4 | low & 15;
+    for (bytes, [a, b]) in bytes.chunks_exact_mut(4).zip(words) {
+        let mut digits = [0; 8];
+        digits[..4].copy_from_slice(&text[a..a + 4]);
+        digits[4..].copy_from_slice(&text[b..b + 4]);
+        bytes.copy_from_slice(&parse_hex(digits)?);
     }
-    // A digit has no bit above the fourth; what is none has them all.
-    (seen < 16).then_some(bytes)
+    Some(bytes)
 }
 
-const NO_DIGIT: u8 = 0xff;
-
-static DIGITS: [u8; 256] = {
-    let mut digits = [NO_DIGIT; 256];
-    let mut i = 0;
-    while i < 16 {
-        digits[b"0123456789abcdef"[i] as usize] = i as u8;
-        i += 1;
+/// Eight lower-case digits at once, a byte of the word each; None when one of them is something else.
+fn parse_hex(digits: [u8; 8]) -> Option<[u8; 4]> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let text = u64::from_le_bytes(digits);
+    // A letter has its seventh bit set and counts from ten.
+    let values = (text & (0x0f * EACH)) + 9 * (text >> 6 & EACH);
+    let letters = (values + 6 * EACH) >> 4 & EACH;
+    let again = values + 0x30 * EACH + 39 * letters;
+    if values & (0xf0 * EACH) != 0 || again != text {
+        return None;
     }
-    digits
-};
+    // The first digit of two is the upper half of its byte, and the lower byte of its pair.
+    let pairs = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
+    let joined = pairs | pairs >> 8;
+    let [a, b, _, _, c, d, _, _] = joined.to_le_bytes();
+    Some([a, b, c, d])
+}
 
 fn format_uuid(bytes: &[u8; 16], text: &mut [u8; 36]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -408,7 +449,32 @@ mod tests {
 
     const ARRIVAL: u64 = 1_700_000_000_000;
 
+    fn parse_uuid_digit_by_digit(text: &str) -> Option<[u8; 16]> {
+        let dashes = |i: usize| matches!(i, 8 | 13 | 18 | 23);
+        let shaped = text.len() == 36
+            && text.bytes().enumerate().all(|(i, b)| match dashes(i) {
+                true => b == b'-',
+                false => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
+            });
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let number = shaped.then(|| u128::from_str_radix(&digits, 16).ok());
+        number.flatten().map(u128::to_be_bytes)
+    }
+
     proptest! {
+        #[test]
+        fn uuids_are_read_and_nothing_else(
+            bytes in any::<[u8; 16]>(),
+            (at, other) in (0..36_usize, 0..128_u8),
+        ) {
+            let mut text = [0; 36];
+            format_uuid(&bytes, &mut text);
+            prop_assert_eq!(parse_uuid(&text), Some(bytes));
+            text[at] = other;
+            let spoilt = std::str::from_utf8(&text).unwrap();
+            prop_assert_eq!(parse_uuid(&text), parse_uuid_digit_by_digit(spoilt));
+        }
+
         #[test]
         fn what_is_packed_is_read_again(
             (id, timestamp, arrival) in (any::<u64>(), any::<i64>(), prop_oneof![Just(ARRIVAL), any::<u64>()]),
@@ -439,6 +505,7 @@ mod tests {
             pack(&event, arrival, names, &mut record);
             let view = unpack(&record, names).unwrap();
             prop_assert_eq!(view.arrival, arrival);
+            prop_assert_eq!(Keys::of(&view), Keys::of_event(&event, event.correlation.and_then(parse_uuid)));
             let whole = |pid: Option<Pid<'_>>| pid.map(|pid| match pid {
                 Pid::Term(term) => term.to_vec(),
                 Pid::Parts(parts) => parts.term().to_vec(),

@@ -3,7 +3,7 @@
 use super::{Refused, State, Store};
 use crate::Error;
 use crate::codec::{Reader, put_i64, put_u64};
-use crate::record::{Event, Names, pack, pack_head, pack_with, parse_uuid, put_name, unpack};
+use crate::record::{Event, Keys, Names, pack, pack_with, parse_uuid, put_name, unpack};
 use crate::symbols::Symbol;
 use foundation_storage::{Log, Options, Recovery, Sync};
 use std::cell::RefCell;
@@ -107,27 +107,31 @@ thread_local! {
 }
 
 impl Batch {
-    fn fill(&mut self, events: &[Event<'_>], now_ms: u64) {
+    fn fill<'a>(&mut self, events: &[Event<'a>], now_ms: u64) -> Vec<Keys<'a>> {
         self.packed.clear();
         self.ends.clear();
         self.written.clear();
         self.cuts.clear();
+        let mut keys = Vec::with_capacity(events.len());
         for event in events {
             let uuid = event.correlation.and_then(parse_uuid);
-            let packed = self.packed.len();
-            let named = pack_with(event, uuid, now_ms, Names::Interned, &mut self.packed);
+            let from = self.packed.len();
+            let names = pack_with(event, uuid, now_ms, Names::Interned, &mut self.packed);
             self.ends.push(self.packed.len());
+            keys.push(Keys::of_event(event, uuid));
+            // But for the names, a record is the same in memory and on disk.
+            let record = &self.packed[from..];
             let start = self.written.len();
             self.written.push(EVENT);
-            pack_head(event, uuid, now_ms, &mut self.written);
+            self.written.extend_from_slice(&record[..names.start]);
             self.names.put(event.kind, &mut self.written);
             if let Some(node) = event.node {
                 self.names.put(node, &mut self.written);
             }
-            // What follows the names is the same in memory and on disk.
-            self.written.extend_from_slice(&self.packed[packed + named..]);
+            self.written.extend_from_slice(&record[names.end..]);
             self.cuts.push(start..self.written.len());
         }
+        keys
     }
 
     fn trim(&mut self) {
@@ -179,7 +183,7 @@ impl Store {
         force: bool,
     ) -> Result<Vec<u64>, Refused> {
         BATCH.with_borrow_mut(|batch| {
-            batch.fill(events, now_ms);
+            let keys = batch.fill(events, now_ms);
             let Batch {
                 packed,
                 ends,
@@ -197,7 +201,7 @@ impl Store {
             };
             let stored = match appended {
                 Ok(first) => {
-                    self.insert(packed, ends, Some(first));
+                    self.insert(&keys, packed, ends, Some(first));
                     Ok(self.hub.publish(tickets, packed, ends))
                 }
                 Err(error) => {
@@ -383,7 +387,7 @@ impl State {
                 Names::Interned,
                 &mut packed,
             );
-            self.put(&packed, seq);
+            self.put(&Keys::of(&view), &packed, seq);
             return Ok(());
         }
         let mut r = Reader::new(rest);
