@@ -1,0 +1,3 @@
+//! Drives the overlay with thousands of nodes, faults and one seed.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
