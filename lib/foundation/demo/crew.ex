@@ -40,7 +40,7 @@ defmodule Foundation.Demo.Crew do
     state = %{began: System.monotonic_time(:microsecond), peers: [], labels: %{}, moments: []}
     options = [cookie: secret()]
 
-    with :ok <- form(true, options),
+    with :ok <- Cluster.start(true, options),
          :ok <- Cluster.subscribe(),
          {:ok, peers} <- others(count - 1, options),
          state = note(label(%{state | peers: peers}), node(), :ready, "#{count} nodes started"),
@@ -55,11 +55,6 @@ defmodule Foundation.Demo.Crew do
   end
 
   defp secret, do: :"demo_#{Base.encode16(:crypto.strong_rand_bytes(16))}"
-
-  defp form(spec, options) do
-    Application.put_env(:foundation, :cluster_options, options)
-    with {:ok, _} <- Cluster.start(spec), do: :ok
-  end
 
   # -- other nodes -------------------------------------------------------------------------------------------------
 
@@ -134,7 +129,6 @@ defmodule Foundation.Demo.Crew do
   def terminate(_reason, state) do
     for %{peer: peer} <- state.peers, Process.alive?(peer), do: end_peer(peer)
     Cluster.stop()
-    Application.delete_env(:foundation, :cluster_options)
   end
 
   defp end_peer(peer) do
