@@ -136,9 +136,9 @@ defmodule Foundation.Demo do
     remarks =
       for {true, what, says} <- [
             {work.stolen > 0, :stolen,
-             "#{Format.count(work.stolen)} files moved to nodes that had nothing left"},
+             "#{Format.count(work.stolen)} files in all moved to nodes that had nothing left"},
             {work.reassigned > 0, :reassigned,
-             "#{Format.count(work.reassigned)} files of a lost node given to others"},
+             "#{Format.count(work.reassigned)} files in all of lost nodes given to others"},
             {true, :finished, "every file done, each counted once"}
           ],
           do: {what, says}

@@ -71,7 +71,7 @@ defmodule Foundation.Demo.Crew do
   end
 
   defp other(options) do
-    with {:ok, peer} <- :peer.start(%{connection: :standard_io}) do
+    with {:ok, peer} <- start_peer() do
       run = fn module, function, arguments -> :peer.call(peer, module, function, arguments, @boot_ms) end
       :ok = run.(:code, :add_pathsa, [:code.get_path()])
 
@@ -82,6 +82,14 @@ defmodule Foundation.Demo.Crew do
 
       with {:ok, _} <- run.(:application, :ensure_all_started, [:foundation]),
            do: {:ok, %{peer: peer, node: run.(:erlang, :node, []), os_pid: run.(System, :pid, [])}}
+    end
+  end
+
+  # A node without a name: it has none before its cluster gives it one.
+  defp start_peer do
+    case :peer.start(%{connection: :standard_io}) do
+      {:ok, peer, _no_node} -> {:ok, peer}
+      other -> other
     end
   end
 
