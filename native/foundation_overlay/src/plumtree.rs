@@ -154,9 +154,10 @@ pub struct Plumtree {
 }
 
 impl Plumtree {
-    /// A tree without neighbours.
+    /// A tree without neighbours. Its broadcasts are numbered from `first_seq` on: a tree that is made again within
+    /// one boot of its node needs greater numbers than it had.
     #[must_use]
-    pub fn new(config: Config, me: NodeId, seed: [u8; 32]) -> Self {
+    pub fn new(config: Config, me: NodeId, seed: [u8; 32], first_seq: u64) -> Self {
         Self {
             rng: ChaCha8Rng::from_seed(seed),
             neighbours: Neighbours::default(),
@@ -164,7 +165,7 @@ impl Plumtree {
             seen: Seen::new(config.seen),
             retained: Retained::new(config.retain),
             missing: Missing::new(config.waits),
-            next_seq: 0,
+            next_seq: first_seq,
             started: None,
             flush_at: None,
             wake: None,

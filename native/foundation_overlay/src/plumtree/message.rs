@@ -10,7 +10,7 @@ use crate::types::NodeId;
 pub struct MessageId {
     /// The node that broadcast it.
     pub origin: NodeId,
-    /// Counts up from 0 in each tree and boot of the origin.
+    /// Counts up within one boot of the origin.
     pub seq: u64,
 }
 

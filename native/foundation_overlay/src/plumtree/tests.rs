@@ -47,7 +47,7 @@ impl Net {
             .map(|index| {
                 let mut key = [0; 32];
                 key[..8].copy_from_slice(&(seed ^ (index as u64) << 20).to_le_bytes());
-                Plumtree::new(config.clone(), nth(index), key)
+                Plumtree::new(config.clone(), nth(index), key, 0)
             })
             .collect();
         Self {
@@ -127,7 +127,7 @@ impl Net {
                         // A latency for each link, so that what is sent over it stays in order.
                         let latency = Duration::from_micros(500 + ((a * 7919 + b * 104_729) % 5000) as u64);
                         self.payloads += u64::from(matches!(message, Message::Gossip(_)));
-                        let message = message.clone();
+                        let message = over_the_wire(&message);
                         self.at(
                             self.now + latency,
                             Event::Message {
@@ -375,7 +375,7 @@ fn a_much_shorter_link_takes_over() {
 
 #[test]
 fn what_breaks_the_protocol_is_counted_and_dropped() {
-    let mut tree = Plumtree::new(Config::default(), nth(0), [0; 32]);
+    let mut tree = Plumtree::new(Config::default(), nth(0), [0; 32], 0);
     let mut out = Vec::new();
     tree.neighbor_up(Duration::ZERO, &nth(1), &mut out);
     let ids = vec![
@@ -432,6 +432,7 @@ fn what_is_kept_is_bounded_by_bytes_count_and_age() {
         },
         nth(0),
         [0; 32],
+        0,
     );
     let mut out = Vec::new();
     for _ in 0..20 {
@@ -525,5 +526,25 @@ impl Net {
             }
         }
         found.len()
+    }
+}
+
+/// What the other side decodes of what this side encodes.
+pub(crate) fn over_the_wire<T: serde::Serialize + serde::de::DeserializeOwned>(message: &T) -> T {
+    let bytes = postcard::to_allocvec(message).expect("plain data");
+    postcard::from_bytes(&bytes).expect("what was encoded")
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_refused_or_taken_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        if let Ok(message) = postcard::from_bytes::<Message>(&bytes) {
+            let mut tree = Plumtree::new(Config::default(), nth(0), [0; 32], 0);
+            let mut out = Vec::new();
+            tree.neighbor_up(Duration::ZERO, &nth(1), &mut out);
+            tree.member_up(&nth(2));
+            tree.receive(Duration::ZERO, &nth(1), message, &mut out);
+            tree.timer(Duration::from_secs(1), &mut out);
+        }
     }
 }
