@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod admission;
 pub mod hello;
 pub mod identity;
 pub mod secret;
+pub mod tls;
 pub mod transport;
 
 pub use hello::Hello;
