@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod admission;
+pub mod datagram;
 pub mod hello;
 pub mod identity;
 pub mod secret;
