@@ -27,7 +27,12 @@ defmodule Foundation.Application do
     core() ++
       test_support() ++
       tidewave() ++
-      [Foundation.Infrastructure.Breaker.Subscribers, Foundation.Engine.Log, Foundation.ErrorContext.Store]
+      [
+        Foundation.Infrastructure.Breaker.Subscribers,
+        Foundation.Engine.Log,
+        Foundation.ErrorContext.Store,
+        Foundation.Distributed.Context.Hops
+      ]
   end
 
   defp core do
