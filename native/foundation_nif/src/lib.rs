@@ -4,8 +4,10 @@
 //! core crate of the same name.
 #![deny(clippy::unwrap_used)]
 
+mod adaptive;
 mod atoms;
 mod breaker;
+mod clock;
 mod discovery;
 mod engine;
 mod events;
