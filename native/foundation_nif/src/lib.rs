@@ -18,6 +18,7 @@ mod logging;
 mod metrics;
 mod pool;
 mod term;
+mod word;
 
 // Small nodes of one size lie side by side: an acquire over 100,000 keys of three levels went from 749 to 589 ns.
 #[global_allocator]
