@@ -33,6 +33,7 @@ defmodule Foundation.Cluster.Connector do
         :ignored
 
       connected?(node) ->
+        if Table.get({:given_up, node}), do: Membership.wanted(node)
         true
 
       waiting?(node) ->
