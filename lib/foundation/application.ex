@@ -37,6 +37,7 @@ defmodule Foundation.Application do
         Foundation.Infrastructure.Breaker.Subscribers,
         Foundation.Engine.Log,
         Foundation.ErrorContext.Store,
+        Foundation.Distributed.Context.Hops,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor}
       ]
   end
