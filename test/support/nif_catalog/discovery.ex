@@ -14,7 +14,12 @@ defmodule Foundation.NifCatalog.Discovery do
         bound: "two threads and their sockets; at most 64 at once, then `:busy`",
         args: &start/0
       },
-      %{nif: {:discovery_announce, 2}, scheduler: :dirty_io, bound: "O(1)", args: fn -> [session(), false] end},
+      %{
+        nif: {:discovery_announce, 2},
+        scheduler: :dirty_io,
+        bound: "O(1)",
+        args: fn -> [session(), false] end
+      },
       %{
         nif: {:discovery_stop, 1},
         scheduler: :dirty_io,
