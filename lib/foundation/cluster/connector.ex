@@ -25,10 +25,14 @@ defmodule Foundation.Cluster.Connector do
   @spec connect(atom, node) :: true | false | :ignored
   def connect(topology, node) do
     cond do
-      node == node() or not Node.alive?() or Membership.refused?(node) ->
+      node == node() or not Node.alive?() ->
         :ignored
 
-      Table.claim(node, topology) and connected?(node) ->
+      # The claim outlives the refusal.
+      Table.claim(node, topology) and Membership.refused?(node) ->
+        :ignored
+
+      connected?(node) ->
         true
 
       waiting?(node) ->
@@ -55,6 +59,10 @@ defmodule Foundation.Cluster.Connector do
   @spec retry(node) :: :ok
   def retry(node), do: GenServer.cast(__MODULE__, {:retry, node})
 
+  @doc "Sees to it that all claimed nodes are tried again."
+  @spec retry_all() :: :ok
+  def retry_all, do: Enum.each(Table.claimed(), &retry/1)
+
   @doc "Forgets how often the node failed."
   @spec connected(node) :: :ok
   def connected(node), do: GenServer.cast(__MODULE__, {:connected, node})
@@ -62,7 +70,7 @@ defmodule Foundation.Cluster.Connector do
   @impl true
   def init(_opts) do
     # After a restart the claims still stand.
-    for node <- Table.claimed(), do: retry(node)
+    retry_all()
     {:ok, %{failures: %{}, timers: %{}, running: %{}}}
   end
 

@@ -73,7 +73,7 @@ defmodule Foundation.Cluster.Membership do
   @impl true
   def init(options) do
     Process.flag(:trap_exit, true)
-    :ok = :net_kernel.monitor_nodes(true, node_type: :visible, nodedown_reason: true)
+    :ok = :net_kernel.monitor_nodes(true, [:nodedown_reason, {:node_type, :visible}])
     for {pid, _} <- Table.all(:subscriber), do: Process.monitor(pid)
     boot = Table.get(:boot) || System.os_time(:microsecond)
     Table.put(:boot, boot)

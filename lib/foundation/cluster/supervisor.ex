@@ -4,7 +4,7 @@ defmodule Foundation.Cluster.Supervisor do
 
   use Supervisor
 
-  alias Foundation.Cluster.{Config, Connector, Keeper, Membership, Table}
+  alias Foundation.Cluster.{Config, Connector, Keeper, Membership, Signal, Table}
 
   @spec child_spec(Config.t()) :: Supervisor.child_spec()
   def child_spec(config),
@@ -18,7 +18,9 @@ defmodule Foundation.Cluster.Supervisor do
     Table.create()
     Table.put(:config, config)
 
-    children = [{Membership, config.options}, {Connector, []}] ++ Enum.map(config.topologies, &{Keeper, &1})
+    children =
+      [{Membership, config.options}, Connector, {Signal, config.options}] ++
+        Enum.map(config.topologies, &{Keeper, &1})
 
     Supervisor.init(children, strategy: :one_for_one, max_restarts: 10, max_seconds: 10)
   end

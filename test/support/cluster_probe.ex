@@ -1,0 +1,38 @@
+defmodule Foundation.ClusterProbe do
+  @moduledoc false
+  # Runs on a node under test: collects the cluster's events, to be asked for.
+
+  def start(events \\ :all) do
+    parent = self()
+
+    pid =
+      spawn(fn ->
+        Process.register(self(), __MODULE__)
+        :ok = Foundation.Cluster.subscribe(events)
+        send(parent, :subscribed)
+        loop([])
+      end)
+
+    receive do: (:subscribed -> {:ok, pid})
+  end
+
+  @doc "The events so far, oldest first, as `{event, node, reason}`."
+  def events, do: Enum.map(raw(), &{&1.event, &1.node, &1.reason})
+
+  @doc "The same, whole."
+  def raw do
+    send(__MODULE__, {:events, self()})
+    receive do: ({:events, events} -> events)
+  end
+
+  defp loop(events) do
+    receive do
+      {:foundation_cluster, event} ->
+        loop([event | events])
+
+      {:events, from} ->
+        send(from, {:events, Enum.reverse(events)})
+        loop(events)
+    end
+  end
+end
