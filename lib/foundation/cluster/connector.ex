@@ -52,6 +52,16 @@ defmodule Foundation.Cluster.Connector do
     true
   end
 
+  @doc "Tries the node until `give_up_trying/2`, for someone who is no strategy."
+  @spec keep_trying(atom, node) :: :ok
+  def keep_trying(topology, node) do
+    Table.claim(node, topology)
+    retry(node)
+  end
+
+  @spec give_up_trying(atom, node) :: boolean
+  def give_up_trying(topology, node), do: Table.release(node, topology)
+
   @doc "The connected nodes that the strategy has asked for."
   @spec list(atom) :: [node]
   def list(topology), do: for(node <- :erlang.nodes(:connected), topology in Table.claims(node), do: node)

@@ -39,6 +39,11 @@ defmodule Foundation.Cluster.Membership do
   @spec left?() :: boolean
   def left?, do: match?(%{phase: :left}, Table.get({:draining, node()}))
 
+  @doc "When the node started, in us since the epoch, as far as it has said so."
+  @spec boot(node) :: integer | nil
+  def boot(node) when node == node(), do: Table.get(:boot)
+  def boot(node), do: Table.get({:member, node}, %{boot: nil}).boot
+
   @doc "Looks again whether those who wait for the cluster can go on."
   @spec look() :: :ok
   def look, do: GenServer.cast(__MODULE__, :look)
