@@ -12,7 +12,11 @@ defmodule Foundation.Application do
         Foundation.Engine.start()
         Foundation.ProcessRegistry.create_backup_table()
         Logger.info("Starting Foundation")
-        Supervisor.start_link(children() ++ cluster, strategy: :one_for_one, name: Foundation.Supervisor)
+
+        Supervisor.start_link(children() ++ cluster ++ partitions(),
+          strategy: :one_for_one,
+          name: Foundation.Supervisor
+        )
 
       {:error, problem} ->
         Logger.error("Foundation does not start: #{Foundation.Cluster.describe(problem)}")
@@ -40,6 +44,13 @@ defmodule Foundation.Application do
         Foundation.Distributed.Context.Hops,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor}
       ]
+  end
+
+  defp partitions do
+    case Application.get_env(:foundation, :partitions) do
+      nil -> []
+      opts -> [{Foundation.Distributed.Partitions, opts}]
+    end
   end
 
   defp core do

@@ -85,17 +85,20 @@ defmodule Foundation.ClusterNodes do
   end
 
   defp peer_options(group, opts) do
-    named = if opts[:name], do: %{name: opts[:name], host: opts[:host] || ~c"127.0.0.1"}, else: %{}
+    named =
+      if opts[:name], do: %{name: opts[:name], host: opts[:host] || ~c"127.0.0.1", longnames: true}, else: %{}
 
     Map.merge(named, %{
       connection: :standard_io,
       wait_boot: 30_000,
-      shutdown: 5_000,
+      # The other ways would stop this node in place of one without a name.
+      shutdown: :close,
       env:
         env([
           {"ERL_EPMD_PORT", "#{group.epmd}"},
           {"HOME", group.directory},
-          {"RELEASE_NAME", ""} | opts[:os_env] || []
+          {"RELEASE_NAME", ""},
+          {"ERL_CRASH_DUMP_BYTES", "0"} | opts[:os_env] || []
         ]),
       args: args(group, opts)
     })
