@@ -39,6 +39,9 @@ defmodule Foundation.Cluster.Doctor do
     unless is_list(nodes) and Enum.all?(nodes, &is_atom/1),
       do: raise(ArgumentError, "nodes is #{inspect(nodes)}, and a list of node names was expected")
 
+    # For the strategies that ask over HTTP, when the application itself is not started.
+    {:ok, _} = Application.ensure_all_started(:inets)
+    {:ok, _} = Application.ensure_all_started(:ssl)
     {configured, topologies} = configuration(opts)
     sources = Sources.ask(topologies)
 

@@ -101,9 +101,9 @@ defmodule Foundation.Cluster.Doctor.Net do
 
   # -- multicast ---------------------------------------------------------------------------------------------------
 
-  @doc "Sends a datagram to a multicast group and waits for it to come back."
-  @spec multicast(timeout :: pos_integer) :: :ok | {:error, :nothing_heard | atom}
-  def multicast(timeout) do
+  @doc "Sends a datagram to a multicast group by the interface of that address, and waits for it to come back."
+  @spec multicast(:inet.ip4_address(), timeout :: pos_integer) :: :ok | {:error, :nothing_heard | atom}
+  def multicast(interface, timeout) do
     group = {224, 0, 0, 251}
 
     options = [
@@ -112,7 +112,8 @@ defmodule Foundation.Cluster.Doctor.Net do
       reuseaddr: true,
       multicast_loop: true,
       multicast_ttl: 1,
-      add_membership: {group, {0, 0, 0, 0}}
+      multicast_if: interface,
+      add_membership: {group, interface}
     ]
 
     with {:ok, socket} <- :gen_udp.open(0, options) do

@@ -9,7 +9,7 @@ defmodule Foundation.Cluster.Doctor.Own do
 
   @multicast_ms 1_000
   @least_files 1_024
-  @short_cookie 12
+  @short_cookie 10
 
   @spec findings(map) :: [Foundation.Cluster.Doctor.Finding.t()]
   def findings(context) do
@@ -320,14 +320,17 @@ defmodule Foundation.Cluster.Doctor.Own do
 
   defp multicast do
     able =
-      for {name, flags, [_ | _]} <- Net.interfaces(),
-          :up in flags,
-          :multicast in flags,
-          :loopback not in flags,
-          do: name
+      for {name, flags, addresses} <- Net.interfaces(),
+          :up in flags and :multicast in flags and :loopback not in flags,
+          address <- addresses,
+          tuple_size(address) == 4,
+          do: {name, address}
 
-    case {able, Net.multicast(@multicast_ms)} do
-      {[], _} ->
+    tried = for {name, address} <- able, do: {name, Net.multicast(address, @multicast_ms)}
+    heard = for {name, :ok} <- tried, do: name
+
+    cond do
+      able == [] ->
         error(
           :multicast,
           :no_multicast_interface,
@@ -335,14 +338,16 @@ defmodule Foundation.Cluster.Doctor.Own do
           "ip link set dev eth0 multicast on; or use a strategy without multicast: :epmd, :dns, :kubernetes, :consul"
         )
 
-      {_, :ok} ->
-        ok(:multicast, "multicast comes back, on #{Enum.join(able, ", ")}")
+      heard != [] ->
+        ok(:multicast, "multicast comes back, on #{Enum.join(heard, ", ")}")
 
-      {_, {:error, reason}} ->
+      true ->
+        reasons = Enum.map_join(tried, ", ", fn {name, {:error, reason}} -> "#{name}: #{reason}" end)
+
         error(
           :multicast,
           :multicast_blocked,
-          "a multicast datagram that was sent did not come back (#{reason}), though #{Enum.join(able, ", ")} could",
+          "multicast that is sent does not come back (#{reasons})",
           "let UDP to 224.0.0.251, port 5353, and to the gossip group pass the firewall of this host; most clouds never " <>
             "pass multicast on: use :dns, :kubernetes, :consul or :epmd there"
         )
