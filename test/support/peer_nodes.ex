@@ -19,6 +19,15 @@ defmodule Foundation.PeerNodes do
     |> Task.await_many(60_000)
   end
 
+  @doc "Ends the nodes, and the distribution of this one."
+  @spec leave([peer]) :: :ok
+  def leave(peers) do
+    stop(peers)
+    _ = Node.stop()
+    :ok
+  end
+
+  @doc "Ends the nodes."
   @spec stop([peer]) :: :ok
   def stop(peers) do
     for %{peer: peer} <- peers, Process.alive?(peer), do: catch_exit(fn -> :peer.stop(peer) end)

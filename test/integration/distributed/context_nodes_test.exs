@@ -8,7 +8,7 @@ defmodule Foundation.Distributed.ContextNodesTest do
   @tag timeout: 120_000
   test "a trace over three nodes is gathered from all of them, and a dead one is named" do
     nodes = PeerNodes.start(2)
-    on_exit(fn -> PeerNodes.stop(nodes) end)
+    on_exit(fn -> PeerNodes.leave(nodes) end)
     [first, second] = Enum.map(nodes, & &1.node)
 
     trace =

@@ -11,7 +11,7 @@ defmodule Foundation.Distributed.WorkNodesTest do
 
   setup do
     peers = PeerNodes.start(2, app: false)
-    on_exit(fn -> PeerNodes.stop(peers) end)
+    on_exit(fn -> PeerNodes.leave(peers) end)
     {:ok, peers: peers, nodes: [node() | Enum.map(peers, & &1.node)]}
   end
 

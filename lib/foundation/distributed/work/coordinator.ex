@@ -3,6 +3,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
   # One run: starts a runner on each node, gives them their shares, moves shares to those that have nothing left, and
   # collects each result once.
 
+  alias Foundation.Cluster
   alias Foundation.Distributed.Work.{Book, Runner}
 
   @start_ms 15_000
@@ -47,7 +48,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
     end
   end
 
-  defp nodes(:all), do: [node() | Node.list()]
+  defp nodes(:all), do: Enum.reject([node() | Node.list()], &Cluster.draining?/1)
   defp nodes(nodes), do: Enum.uniq(nodes)
 
   # -- runners -----------------------------------------------------------------------------------------------------
@@ -134,7 +135,8 @@ defmodule Foundation.Distributed.Work.Coordinator do
         end
 
       {:nodeup, node} ->
-        state |> join(node) |> loop(caller)
+        state = if Cluster.draining?(node), do: state, else: join(state, node)
+        loop(state, caller)
 
       {:nodedown, _node} ->
         loop(state, caller)
