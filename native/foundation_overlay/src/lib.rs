@@ -6,15 +6,20 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod broadcast;
 mod config;
 mod context;
 mod error;
 mod full_mesh;
 mod health;
+mod hyparview;
 mod join;
 mod links;
 mod measure;
 mod overlay;
+pub mod plumtree;
+pub mod pub_sub;
+pub mod seen;
 mod shape;
 mod swim;
 mod swim_id;

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use foca::Member as Claim;
 
+use crate::broadcast::Broadcasts;
 use crate::context::{Context, Counters, News, Wake};
 use crate::join::Seeds;
 use crate::swim::Swim;
@@ -26,6 +27,7 @@ pub struct Overlay {
     swim: Option<Swim>,
     seeds: Seeds,
     shapes: Shapes,
+    broadcasts: Broadcasts,
     left: bool,
 }
 
@@ -67,12 +69,15 @@ impl Overlay {
         let swim_config = config.swim.clone();
         let mut ctx = Context::new(config.clone(), me, seed);
         let swim = swim_config.map(|swim| Swim::new(&mut ctx, &swim, &config));
+        let mut broadcasts = Broadcasts::new(&mut ctx);
+        broadcasts.set_topology(&mut ctx, config.topology);
         let shapes = Shapes::new(&mut ctx);
         Ok(Self {
             ctx,
             swim,
             seeds: Seeds::default(),
             shapes,
+            broadcasts,
             left: false,
         })
     }
@@ -113,11 +118,7 @@ impl Overlay {
             }
             Input::LinkUp(id) => self.link_up(&id),
             Input::LinkDown(id) => self.link_down(&id),
-            Input::Rtt { peer, micros } => {
-                if let Some(swim) = &mut self.swim {
-                    swim.rtt(peer, micros);
-                }
-            }
+            Input::Rtt { peer, micros } => ctx.round_trip(peer, f64::from(micros)),
             Input::Join(addrs) => self.seeds.add(ctx, addrs),
             Input::Leave => self.leave(),
             Input::Switch(topology) => self.shapes.decide(ctx, topology),
@@ -126,8 +127,16 @@ impl Overlay {
                     swim.health.set_slow(slow);
                 }
             }
-            Input::Traffic { .. } | Input::Broadcast { .. } | Input::Subscribe(_) | Input::Unsubscribe(_) => {
+            Input::Broadcast {
+                topic,
+                payload,
+                urgency,
+            } => {
+                return self.broadcasts.broadcast(ctx, topic, payload, urgency);
             }
+            Input::Subscribe(topic) => return self.broadcasts.subscribe(ctx, topic),
+            Input::Unsubscribe(topic) => self.broadcasts.unsubscribe(ctx, topic),
+            Input::Traffic { .. } => {}
         }
         Ok(())
     }
@@ -153,7 +162,8 @@ impl Overlay {
                 (Wake::Idle(id), _) => ctx.link_idle(&id),
                 (Wake::Topology(what), _) => self.shapes.each().for_each(|shape| shape.wake(ctx, what)),
                 (Wake::Settle, _) => self.shapes.look(ctx),
-                (Wake::Swim(_) | Wake::Challenge(..) | Wake::Tree(_), _) => {}
+                (Wake::Tree, _) => self.broadcasts.timer(ctx),
+                (Wake::Swim(_) | Wake::Challenge(..), None) => {}
             }
             self.drain();
         }
@@ -222,7 +232,7 @@ impl Overlay {
                 Ok(())
             }
             kind::VIEWS => self.shapes.current.frame(&mut self.ctx, from, body),
-            kind::TREE => Ok(()),
+            kind::TREE => self.broadcasts.receive(&mut self.ctx, from, body),
             _ => Err(Error::Malformed("frame kind")),
         }
     }
@@ -235,6 +245,7 @@ impl Overlay {
                 if peer.id != *from {
                     return Err(Error::Malformed("greeting"));
                 }
+                ctx.links.greeted(&peer);
                 if let Some(swim) = swim {
                     swim.claim(ctx, Claim::alive(id.clone()), true);
                     swim.describe(ctx, &id, &peer);
@@ -335,15 +346,25 @@ impl Overlay {
                     }
                     ctx.out.push(Effect::Member(event, peer.clone()));
                     match event {
-                        MemberEvent::Up => self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer)),
+                        MemberEvent::Up => {
+                            self.broadcasts.member_up(&peer);
+                            self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer));
+                        }
                         MemberEvent::Down { .. } | MemberEvent::Left => {
                             ctx.close_link(&peer.id);
+                            ctx.round_trips.remove(&peer.id);
+                            self.broadcasts.member_down(ctx, &peer);
                             self.shapes.each().for_each(|shape| shape.member_down(ctx, &peer));
                         }
                         MemberEvent::Suspect | MemberEvent::Alive | MemberEvent::Meta => {}
                     }
                 }
-                News::Unlinked(id) => self.shapes.each().for_each(|shape| shape.link_down(ctx, &id)),
+                News::Unlinked(id) => {
+                    self.broadcasts.link(ctx, &id);
+                    self.shapes.each().for_each(|shape| shape.link_down(ctx, &id));
+                }
+                News::Link(id) => self.broadcasts.link(ctx, &id),
+                News::Switched(topology) => self.broadcasts.set_topology(ctx, topology),
             }
         }
     }
@@ -385,6 +406,11 @@ impl Overlay {
     /// The topology in force.
     pub fn topology(&self) -> Topology {
         self.shapes.decision.topology
+    }
+
+    /// What the shared broadcast tree counted.
+    pub fn tree_stats(&self) -> crate::plumtree::Stats {
+        self.broadcasts.trees().shared_stats()
     }
 
     /// The state in numbers. O(members).
