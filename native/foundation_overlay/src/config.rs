@@ -1,7 +1,7 @@
 //! What can be tuned, with defaults for a local network and for a wide one.
 use std::time::Duration;
 
-use crate::{Error, Topology};
+use crate::{Error, Topology, pub_sub};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -23,6 +23,8 @@ pub struct Config {
     pub links: LinkConfig,
     /// Finding other ways when a node cannot be dialled.
     pub relay: RelayConfig,
+    /// Broadcasts and topics.
+    pub broadcast: pub_sub::Config,
     /// How long the links of the former topology outlive a switch once the new ones stand.
     pub switch_linger: Duration,
     /// When a switch counts as settled even if some links could not be opened.
@@ -212,6 +214,7 @@ impl Config {
             client_server: ClientServerConfig::default(),
             links: LinkConfig::default(),
             relay: RelayConfig::default(),
+            broadcast: pub_sub::Config::default(),
             switch_linger: ms(1_000),
             switch_timeout: Duration::from_secs(20),
             max_datagram: 1_200,

@@ -33,7 +33,7 @@ pub(crate) enum Wake {
     /// Look whether a switch has settled.
     Settle,
     /// A broadcast tree's own business.
-    Tree(u64),
+    Tree,
 }
 
 /// Something one part found out that the others must hear of.

@@ -15,12 +15,16 @@ mod join;
 mod links;
 mod measure;
 mod overlay;
+pub mod plumtree;
+pub mod pub_sub;
+pub mod seen;
 mod shape;
 mod swim;
 mod swim_id;
 mod swim_tap;
 mod switch;
 mod timers;
+mod trees;
 mod types;
 mod wire;
 

@@ -15,6 +15,8 @@ impl Want {
     /// The topology in force, and the one before it while a switch settles: they alternate.
     pub(crate) const EVEN: Self = Self(1);
     pub(crate) const ODD: Self = Self(2);
+    /// The trees of topics.
+    pub(crate) const TOPICS: Self = Self(4);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,11 @@ use foca::Member as Claim;
 
 use crate::context::{Context, Counters, News, Wake};
 use crate::join::Seeds;
+use crate::plumtree;
+use crate::pub_sub::PubSub;
 use crate::swim::Swim;
 use crate::switch::Shapes;
+use crate::trees::Trees;
 use crate::wire::{self, Control, Probe, kind};
 use crate::{Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Route, Topology};
 
@@ -26,6 +29,7 @@ pub struct Overlay {
     swim: Option<Swim>,
     seeds: Seeds,
     shapes: Shapes,
+    trees: Trees,
     left: bool,
 }
 
@@ -52,6 +56,8 @@ pub struct Stats {
     pub backlog: usize,
     /// Counters since the start.
     pub counters: Counters,
+    /// Counters of the broadcast tree that everyone shares.
+    pub tree: plumtree::Stats,
 }
 
 impl Overlay {
@@ -68,11 +74,13 @@ impl Overlay {
         let mut ctx = Context::new(config.clone(), me, seed);
         let swim = swim_config.map(|swim| Swim::new(&mut ctx, &swim, &config));
         let shapes = Shapes::new(&mut ctx);
+        let trees = Trees::new(&mut ctx);
         Ok(Self {
             ctx,
             swim,
             seeds: Seeds::default(),
             shapes,
+            trees,
             left: false,
         })
     }
@@ -126,8 +134,14 @@ impl Overlay {
                     swim.health.set_slow(slow);
                 }
             }
-            Input::Traffic { .. } | Input::Broadcast { .. } | Input::Subscribe(_) | Input::Unsubscribe(_) => {
-            }
+            Input::Broadcast {
+                topic,
+                payload,
+                urgency,
+            } => return self.trees.broadcast(ctx, topic, payload, urgency),
+            Input::Subscribe(topic) => return self.trees.subscribe(ctx, topic),
+            Input::Unsubscribe(topic) => self.trees.unsubscribe(ctx, topic),
+            Input::Traffic { .. } => {}
         }
         Ok(())
     }
@@ -153,7 +167,8 @@ impl Overlay {
                 (Wake::Idle(id), _) => ctx.link_idle(&id),
                 (Wake::Topology(what), _) => self.shapes.each().for_each(|shape| shape.wake(ctx, what)),
                 (Wake::Settle, _) => self.shapes.look(ctx),
-                (Wake::Swim(_) | Wake::Challenge(..) | Wake::Tree(_), _) => {}
+                (Wake::Tree, _) => self.trees.wake(ctx),
+                (Wake::Swim(_) | Wake::Challenge(..), _) => {}
             }
             self.drain();
         }
@@ -222,7 +237,7 @@ impl Overlay {
                 Ok(())
             }
             kind::VIEWS => self.shapes.current.frame(&mut self.ctx, from, body),
-            kind::TREE => Ok(()),
+            kind::TREE => self.trees.frame(&mut self.ctx, from, body),
             _ => Err(Error::Malformed("frame kind")),
         }
     }
@@ -288,12 +303,14 @@ impl Overlay {
             }
         }
         self.shapes.each().for_each(|shape| shape.link_up(ctx, id));
+        self.trees.link_up(ctx, id);
     }
 
     fn link_down(&mut self, id: &NodeId) {
         let ctx = &mut self.ctx;
         ctx.link_down(id);
         self.shapes.each().for_each(|shape| shape.link_down(ctx, id));
+        self.trees.link_down(id);
     }
 
     /// Tells neighbours what was news in what other neighbours said.
@@ -326,6 +343,7 @@ impl Overlay {
 
     /// Passes on what one part found out, until nothing new comes of it.
     fn drain(&mut self) {
+        self.trees.follow(&mut self.ctx, self.shapes.decision.topology);
         while let Some(news) = self.ctx.news.pop_front() {
             let ctx = &mut self.ctx;
             match news {
@@ -335,15 +353,22 @@ impl Overlay {
                     }
                     ctx.out.push(Effect::Member(event, peer.clone()));
                     match event {
-                        MemberEvent::Up => self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer)),
+                        MemberEvent::Up => {
+                            self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer));
+                            self.trees.member_up(ctx, &peer);
+                        }
                         MemberEvent::Down { .. } | MemberEvent::Left => {
                             ctx.close_link(&peer.id);
                             self.shapes.each().for_each(|shape| shape.member_down(ctx, &peer));
+                            self.trees.member_down(ctx, &peer.id);
                         }
                         MemberEvent::Suspect | MemberEvent::Alive | MemberEvent::Meta => {}
                     }
                 }
-                News::Unlinked(id) => self.shapes.each().for_each(|shape| shape.link_down(ctx, &id)),
+                News::Unlinked(id) => {
+                    self.shapes.each().for_each(|shape| shape.link_down(ctx, &id));
+                    self.trees.link_down(&id);
+                }
             }
         }
     }
@@ -387,6 +412,11 @@ impl Overlay {
         self.shapes.decision.topology
     }
 
+    /// Broadcasts and topics, to look at.
+    pub fn pub_sub(&self) -> &PubSub {
+        self.trees.pub_sub()
+    }
+
     /// The state in numbers. O(members).
     pub fn stats(&self) -> Stats {
         let swim = self.swim.as_ref();
@@ -401,6 +431,7 @@ impl Overlay {
             health: swim.map_or(0, |swim| swim.health.score()),
             backlog: swim.map_or(0, Swim::backlog),
             counters: self.ctx.counters,
+            tree: self.trees.shared(),
         }
     }
 }

@@ -162,6 +162,8 @@ pub enum Urgency {
     Urgent,
     /// Over the tree, or directly in a small mesh.
     Normal,
+    /// To random neighbours, who pass it on; a few nodes may miss it.
+    Background,
 }
 
 /// A point in time the overlay asked to be woken at. Opaque to who drives it.
