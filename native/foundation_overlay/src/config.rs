@@ -17,14 +17,14 @@ pub struct Config {
     pub swim: Option<SwimConfig>,
     /// Sizes and walks of the partial views.
     pub hyparview: HyParViewConfig,
+    /// Broadcast trees.
+    pub pub_sub: pub_sub::Config,
     /// Client-server links.
     pub client_server: ClientServerConfig,
     /// Opening and re-opening links.
     pub links: LinkConfig,
     /// Finding other ways when a node cannot be dialled.
     pub relay: RelayConfig,
-    /// Broadcasts and topics.
-    pub broadcast: pub_sub::Config,
     /// How long the links of the former topology outlive a switch once the new ones stand.
     pub switch_linger: Duration,
     /// When a switch counts as settled even if some links could not be opened.
@@ -211,14 +211,14 @@ impl Config {
             topology: Topology::FullMesh,
             swim: Some(SwimConfig::lan()),
             hyparview: HyParViewConfig::default(),
+            pub_sub: pub_sub::Config::default(),
             client_server: ClientServerConfig::default(),
             links: LinkConfig::default(),
             relay: RelayConfig::default(),
-            broadcast: pub_sub::Config::default(),
             switch_linger: ms(1_000),
             switch_timeout: Duration::from_secs(20),
             max_datagram: 1_200,
-            max_frame: 64 * 1024,
+            max_frame: 256 * 1024,
         }
     }
 

@@ -27,7 +27,7 @@ pub enum Error {
         max: usize,
     },
     /// The node subscribes to as many topics as it may. Nothing changed.
-    #[error("a node may subscribe to {0} topics")]
+    #[error("more than {0} topics")]
     TooManyTopics(usize),
     /// The node has left the cluster. Nothing changed.
     #[error("this node has left")]

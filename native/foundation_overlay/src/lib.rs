@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod broadcast;
 mod config;
 mod context;
 mod error;
 mod full_mesh;
 mod health;
+mod hyparview;
 mod join;
 mod links;
 mod measure;
@@ -24,7 +26,6 @@ mod swim_id;
 mod swim_tap;
 mod switch;
 mod timers;
-mod trees;
 mod types;
 mod wire;
 

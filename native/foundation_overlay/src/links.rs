@@ -15,6 +15,8 @@ impl Want {
     /// The topology in force, and the one before it while a switch settles: they alternate.
     pub(crate) const EVEN: Self = Self(1);
     pub(crate) const ODD: Self = Self(2);
+    /// Either.
+    pub(crate) const SHAPES: Self = Self(3);
     /// The trees of topics.
     pub(crate) const TOPICS: Self = Self(4);
 }
@@ -50,8 +52,20 @@ impl Links {
         self.links.get(id).is_some_and(|link| link.state == State::Up)
     }
 
-    pub(crate) fn is_wanted(&self, id: &NodeId) -> bool {
-        self.links.get(id).is_some_and(|link| link.wants != 0)
+    pub(crate) fn is_wanted_by(&self, want: Want, id: &NodeId) -> bool {
+        self.links.get(id).is_some_and(|link| link.wants & want.0 != 0)
+    }
+
+    /// Who is at the other end, as it was said when the link was first wanted or as it greeted us.
+    pub(crate) fn peer(&self, id: &NodeId) -> Option<&Peer> {
+        self.links.get(id)?.peer.as_ref()
+    }
+
+    /// The node at the other end said who it is.
+    pub(crate) fn greeted(&mut self, peer: &Peer) {
+        if let Some(link) = self.links.get_mut(&peer.id) {
+            link.peer = Some(peer.clone());
+        }
     }
 
     pub(crate) fn count_up(&self) -> usize {
@@ -119,6 +133,7 @@ impl Context {
         let fresh = link.wants == 0;
         link.wants |= want.0;
         link.peer = Some(peer.clone());
+        self.news.push_back(News::Link(peer.id.clone()));
         if !fresh || link.state != State::Waiting {
             return;
         }
@@ -137,6 +152,8 @@ impl Context {
         link.wants &= !want.0;
         if link.wants == 0 {
             self.close_link(id);
+        } else {
+            self.news.push_back(News::Link(id.clone()));
         }
     }
 
@@ -197,6 +214,7 @@ impl Context {
         }
         self.links.up += 1;
         self.counters.links_up += 1;
+        self.news.push_back(News::Link(id.clone()));
         true
     }
 
@@ -211,6 +229,7 @@ impl Context {
         link.since = now;
         if was == State::Up {
             self.links.up -= 1;
+            self.news.push_back(News::Link(id.clone()));
         }
         self.counters.links_down += 1;
         if link.wants == 0 {

@@ -3,13 +3,11 @@ use std::time::Duration;
 
 use foca::Member as Claim;
 
+use crate::broadcast::Broadcasts;
 use crate::context::{Context, Counters, News, Wake};
 use crate::join::Seeds;
-use crate::plumtree;
-use crate::pub_sub::PubSub;
 use crate::swim::Swim;
 use crate::switch::Shapes;
-use crate::trees::Trees;
 use crate::wire::{self, Control, Probe, kind};
 use crate::{Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Route, Topology};
 
@@ -29,7 +27,7 @@ pub struct Overlay {
     swim: Option<Swim>,
     seeds: Seeds,
     shapes: Shapes,
-    trees: Trees,
+    broadcasts: Broadcasts,
     left: bool,
 }
 
@@ -56,8 +54,6 @@ pub struct Stats {
     pub backlog: usize,
     /// Counters since the start.
     pub counters: Counters,
-    /// Counters of the broadcast tree that everyone shares.
-    pub tree: plumtree::Stats,
 }
 
 impl Overlay {
@@ -73,14 +69,15 @@ impl Overlay {
         let swim_config = config.swim.clone();
         let mut ctx = Context::new(config.clone(), me, seed);
         let swim = swim_config.map(|swim| Swim::new(&mut ctx, &swim, &config));
+        let mut broadcasts = Broadcasts::new(&mut ctx);
+        broadcasts.set_topology(&mut ctx, config.topology);
         let shapes = Shapes::new(&mut ctx);
-        let trees = Trees::new(&mut ctx);
         Ok(Self {
             ctx,
             swim,
             seeds: Seeds::default(),
             shapes,
-            trees,
+            broadcasts,
             left: false,
         })
     }
@@ -121,11 +118,7 @@ impl Overlay {
             }
             Input::LinkUp(id) => self.link_up(&id),
             Input::LinkDown(id) => self.link_down(&id),
-            Input::Rtt { peer, micros } => {
-                if let Some(swim) = &mut self.swim {
-                    swim.rtt(peer, micros);
-                }
-            }
+            Input::Rtt { peer, micros } => ctx.round_trip(peer, f64::from(micros)),
             Input::Join(addrs) => self.seeds.add(ctx, addrs),
             Input::Leave => self.leave(),
             Input::Switch(topology) => self.shapes.decide(ctx, topology),
@@ -138,9 +131,11 @@ impl Overlay {
                 topic,
                 payload,
                 urgency,
-            } => return self.trees.broadcast(ctx, topic, payload, urgency),
-            Input::Subscribe(topic) => return self.trees.subscribe(ctx, topic),
-            Input::Unsubscribe(topic) => self.trees.unsubscribe(ctx, topic),
+            } => {
+                return self.broadcasts.broadcast(ctx, topic, payload, urgency);
+            }
+            Input::Subscribe(topic) => return self.broadcasts.subscribe(ctx, topic),
+            Input::Unsubscribe(topic) => self.broadcasts.unsubscribe(ctx, topic),
             Input::Traffic { .. } => {}
         }
         Ok(())
@@ -167,8 +162,8 @@ impl Overlay {
                 (Wake::Idle(id), _) => ctx.link_idle(&id),
                 (Wake::Topology(what), _) => self.shapes.each().for_each(|shape| shape.wake(ctx, what)),
                 (Wake::Settle, _) => self.shapes.look(ctx),
-                (Wake::Tree, _) => self.trees.wake(ctx),
-                (Wake::Swim(_) | Wake::Challenge(..), _) => {}
+                (Wake::Tree, _) => self.broadcasts.timer(ctx),
+                (Wake::Swim(_) | Wake::Challenge(..), None) => {}
             }
             self.drain();
         }
@@ -237,7 +232,7 @@ impl Overlay {
                 Ok(())
             }
             kind::VIEWS => self.shapes.current.frame(&mut self.ctx, from, body),
-            kind::TREE => self.trees.frame(&mut self.ctx, from, body),
+            kind::TREE => self.broadcasts.receive(&mut self.ctx, from, body),
             _ => Err(Error::Malformed("frame kind")),
         }
     }
@@ -250,6 +245,7 @@ impl Overlay {
                 if peer.id != *from {
                     return Err(Error::Malformed("greeting"));
                 }
+                ctx.links.greeted(&peer);
                 if let Some(swim) = swim {
                     swim.claim(ctx, Claim::alive(id.clone()), true);
                     swim.describe(ctx, &id, &peer);
@@ -303,14 +299,12 @@ impl Overlay {
             }
         }
         self.shapes.each().for_each(|shape| shape.link_up(ctx, id));
-        self.trees.link_up(ctx, id);
     }
 
     fn link_down(&mut self, id: &NodeId) {
         let ctx = &mut self.ctx;
         ctx.link_down(id);
         self.shapes.each().for_each(|shape| shape.link_down(ctx, id));
-        self.trees.link_down(id);
     }
 
     /// Tells neighbours what was news in what other neighbours said.
@@ -343,7 +337,6 @@ impl Overlay {
 
     /// Passes on what one part found out, until nothing new comes of it.
     fn drain(&mut self) {
-        self.trees.follow(&mut self.ctx, self.shapes.decision.topology);
         while let Some(news) = self.ctx.news.pop_front() {
             let ctx = &mut self.ctx;
             match news {
@@ -354,21 +347,24 @@ impl Overlay {
                     ctx.out.push(Effect::Member(event, peer.clone()));
                     match event {
                         MemberEvent::Up => {
+                            self.broadcasts.member_up(&peer);
                             self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer));
-                            self.trees.member_up(ctx, &peer);
                         }
                         MemberEvent::Down { .. } | MemberEvent::Left => {
                             ctx.close_link(&peer.id);
+                            ctx.round_trips.remove(&peer.id);
+                            self.broadcasts.member_down(ctx, &peer);
                             self.shapes.each().for_each(|shape| shape.member_down(ctx, &peer));
-                            self.trees.member_down(ctx, &peer.id);
                         }
                         MemberEvent::Suspect | MemberEvent::Alive | MemberEvent::Meta => {}
                     }
                 }
                 News::Unlinked(id) => {
+                    self.broadcasts.link(ctx, &id);
                     self.shapes.each().for_each(|shape| shape.link_down(ctx, &id));
-                    self.trees.link_down(&id);
                 }
+                News::Link(id) => self.broadcasts.link(ctx, &id),
+                News::Switched(topology) => self.broadcasts.set_topology(ctx, topology),
             }
         }
     }
@@ -412,9 +408,9 @@ impl Overlay {
         self.shapes.decision.topology
     }
 
-    /// Broadcasts and topics, to look at.
-    pub fn pub_sub(&self) -> &PubSub {
-        self.trees.pub_sub()
+    /// What the shared broadcast tree counted.
+    pub fn tree_stats(&self) -> crate::plumtree::Stats {
+        self.broadcasts.trees().shared_stats()
     }
 
     /// The state in numbers. O(members).
@@ -431,7 +427,6 @@ impl Overlay {
             health: swim.map_or(0, |swim| swim.health.score()),
             backlog: swim.map_or(0, Swim::backlog),
             counters: self.ctx.counters,
-            tree: self.trees.shared(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Changing the topology of the whole cluster.
 use std::time::Duration;
 
-use crate::context::{Context, Wake};
+use crate::context::{Context, News, Wake};
 use crate::full_mesh::FullMesh;
+use crate::hyparview::HyParView;
 use crate::links::Want;
 use crate::shape::Shape;
 use crate::wire::{Control, Decision, encode, kind};
@@ -24,7 +25,8 @@ fn make(topology: Topology, epoch: u64, _ctx: &Context) -> Box<dyn Shape> {
     let want = if epoch % 2 == 0 { Want::EVEN } else { Want::ODD };
     match topology {
         Topology::FullMesh => Box::new(FullMesh::new(want)),
-        _ => Box::new(FullMesh::new(want)),
+        Topology::HyParView | Topology::PubSub => Box::new(HyParView::new(want)),
+        Topology::ClientServer => Box::new(FullMesh::new(want)),
     }
 }
 
@@ -113,6 +115,7 @@ impl Shapes {
         self.former = Some(std::mem::replace(&mut self.current, next));
         (self.since, self.ready_at) = (ctx.now, None);
         ctx.wake(LOOK, Wake::Settle);
+        ctx.news.push_back(News::Switched(topology));
         ctx.out.push(Effect::Topology {
             current: topology,
             epoch,

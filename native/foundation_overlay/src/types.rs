@@ -162,7 +162,7 @@ pub enum Urgency {
     Urgent,
     /// Over the tree, or directly in a small mesh.
     Normal,
-    /// To random neighbours, who pass it on; a few nodes may miss it.
+    /// To a few random neighbours at each hop: nothing is kept or repaired.
     Background,
 }
 

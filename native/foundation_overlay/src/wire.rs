@@ -1,9 +1,11 @@
 //! What overlay nodes say to each other: a version byte, a kind byte, and the rest by kind.
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::swim_id::SwimId;
-use crate::{Error, NodeId, Peer, Topology};
+use crate::{Error, NodeId, Peer, Role, Topology};
 
 /// Both sides must say this.
 pub(crate) const VERSION: u8 = 1;
@@ -40,6 +42,33 @@ impl WirePeer {
             meta: Bytes::from(self.meta),
         };
         Ok((self.id, peer))
+    }
+}
+
+/// How to reach a node, without what its owner says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Contact {
+    pub(crate) id: NodeId,
+    pub(crate) addr: SocketAddr,
+    pub(crate) role: Role,
+}
+
+impl Contact {
+    pub(crate) fn of(peer: &Peer) -> Self {
+        Self {
+            id: peer.id.clone(),
+            addr: peer.addr,
+            role: peer.role,
+        }
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        Peer {
+            id: self.id.clone(),
+            addr: self.addr,
+            role: self.role,
+            meta: Bytes::new(),
+        }
     }
 }
 
