@@ -6,6 +6,7 @@ pub mod admission;
 pub mod datagram;
 pub mod hello;
 pub mod identity;
+pub mod links;
 pub mod quic;
 pub mod secret;
 pub mod tls;
