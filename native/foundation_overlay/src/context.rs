@@ -33,6 +33,8 @@ pub(crate) enum Wake {
     Topology(u8),
     /// Look whether a switch has settled.
     Settle,
+    /// Look for ways again.
+    Search,
     /// Something about broadcasts is due.
     Tree,
 }

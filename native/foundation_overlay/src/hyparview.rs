@@ -221,10 +221,14 @@ impl HyParView {
             let Some(contact) = self.candidate(ctx) else {
                 return;
             };
-            let asking = match (self.active.is_empty(), self.joined) {
-                (true, false) => Asking::Join,
-                (true, true) => Asking::Neighbour { high: true },
-                (false, _) => Asking::Neighbour { high: false },
+            // The paper asks with priority when it has no neighbour at all; with few of them the network
+            // could be full around us just as well.
+            let asking = if self.active.is_empty() && !self.joined {
+                Asking::Join
+            } else {
+                Asking::Neighbour {
+                    high: self.active.len() * 2 < self.size(ctx),
+                }
             };
             let only = asking == Asking::Join;
             self.ask(ctx, contact, asking);
@@ -410,6 +414,10 @@ impl Shape for HyParView {
             Message::Trade { old } => self.asked_to_trade(ctx, from, old),
         }
         Ok(())
+    }
+
+    fn kind(&self) -> u8 {
+        kind::VIEWS
     }
 
     fn datagram(&mut self, ctx: &mut Context, body: &[u8]) -> Result<(), Error> {

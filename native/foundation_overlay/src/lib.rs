@@ -7,6 +7,7 @@
 #![deny(missing_docs)]
 
 mod broadcast;
+mod client_server;
 mod config;
 mod context;
 mod error;
@@ -19,6 +20,7 @@ mod measure;
 mod overlay;
 pub mod plumtree;
 pub mod pub_sub;
+mod routing;
 pub mod seen;
 mod shape;
 mod swim;
@@ -42,3 +44,5 @@ pub use types::{
 mod swim_tests;
 #[cfg(test)]
 mod testnet;
+#[cfg(test)]
+mod topology_tests;

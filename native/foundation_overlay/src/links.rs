@@ -15,10 +15,15 @@ impl Want {
     /// The topology in force, and the one before it while a switch settles: they alternate.
     pub(crate) const EVEN: Self = Self(1);
     pub(crate) const ODD: Self = Self(2);
-    /// Either.
+    /// Either of these two.
     pub(crate) const SHAPES: Self = Self(3);
     /// The trees of topics.
     pub(crate) const TOPICS: Self = Self(4);
+
+    /// The other of the two for topologies.
+    pub(crate) fn other(self) -> Self {
+        if self == Self::EVEN { Self::ODD } else { Self::EVEN }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,19 +90,6 @@ impl Links {
         let mut up: Vec<_> = self.iter_up().cloned().collect();
         up.sort_unstable();
         up
-    }
-
-    /// How long the link has been open.
-    pub(crate) fn up_since(&self, id: &NodeId) -> Option<Duration> {
-        self.links
-            .get(id)
-            .filter(|link| link.state == State::Up)
-            .map(|link| link.since)
-    }
-
-    /// Failed attempts since the link was last open.
-    pub(crate) fn failures(&self, id: &NodeId) -> u32 {
-        self.links.get(id).map_or(0, |link| link.failures)
     }
 
     /// Links that should be there, whether they are or not.
@@ -219,12 +211,10 @@ impl Context {
     }
 
     /// The driver says the link is closed or could not be opened. A wanted one is tried again after a
-    /// pause. True when it had been open.
-    pub(crate) fn link_down(&mut self, id: &NodeId) -> bool {
+    /// pause. Says whether it had been open, if there was one at all.
+    pub(crate) fn link_down(&mut self, id: &NodeId) -> Option<bool> {
         let now = self.now;
-        let Some(link) = self.links.links.get_mut(id) else {
-            return false;
-        };
+        let link = self.links.links.get_mut(id)?;
         let was = std::mem::replace(&mut link.state, State::Waiting);
         link.since = now;
         if was == State::Up {
@@ -241,7 +231,7 @@ impl Context {
             let jitter = self.rng.random_range(0.5..1.5);
             self.wake(pause.mul_f64(jitter), Wake::Link(id.clone()));
         }
-        was == State::Up
+        Some(was == State::Up)
     }
 
     /// Closes a link that nobody wanted for a while.

@@ -6,6 +6,7 @@ use foca::Member as Claim;
 use crate::broadcast::Broadcasts;
 use crate::context::{Context, Counters, News, Wake};
 use crate::join::Seeds;
+use crate::routing::Router;
 use crate::swim::Swim;
 use crate::switch::Shapes;
 use crate::wire::{self, Control, Probe, kind};
@@ -28,6 +29,7 @@ pub struct Overlay {
     seeds: Seeds,
     shapes: Shapes,
     broadcasts: Broadcasts,
+    router: Router,
     left: bool,
 }
 
@@ -78,6 +80,7 @@ impl Overlay {
             seeds: Seeds::default(),
             shapes,
             broadcasts,
+            router: Router::default(),
             left: false,
         })
     }
@@ -162,6 +165,7 @@ impl Overlay {
                 (Wake::Idle(id), _) => ctx.link_idle(&id),
                 (Wake::Topology(what), _) => self.shapes.each().for_each(|shape| shape.wake(ctx, what)),
                 (Wake::Settle, _) => self.shapes.look(ctx),
+                (Wake::Search, _) => self.router.search(ctx),
                 (Wake::Tree, _) => self.broadcasts.timer(ctx),
                 (Wake::Swim(_) | Wake::Challenge(..), None) => {}
             }
@@ -182,7 +186,10 @@ impl Overlay {
                 }
                 Ok(())
             }
-            (kind::SHUFFLE_REPLY, _) => self.shapes.current.datagram(ctx, body),
+            (kind::SHUFFLE_REPLY, _) => {
+                let views = self.shapes.each().find(|shape| shape.kind() == kind::VIEWS);
+                views.map_or(Ok(()), |views| views.datagram(ctx, body))
+            }
             _ => Err(Error::Malformed("datagram kind")),
         }
     }
@@ -216,6 +223,10 @@ impl Overlay {
                 }
                 Ok(None)
             }
+            Probe::Decided(decision) => {
+                self.shapes.hear(ctx, decision, None);
+                Ok(None)
+            }
             other => Ok(self.swim.as_mut().and_then(|swim| swim.probe(ctx, other))),
         }
     }
@@ -231,7 +242,12 @@ impl Overlay {
                 }
                 Ok(())
             }
-            kind::VIEWS => self.shapes.current.frame(&mut self.ctx, from, body),
+            kind::ROUTE => self.router.frame(&mut self.ctx, from, body),
+            kind::VIEWS | kind::SERVERS => {
+                let shape = self.shapes.each().find(|shape| shape.kind() == which);
+                // A topology that this node has not heard of yet, or has left already.
+                shape.map_or(Ok(()), |shape| shape.frame(&mut self.ctx, from, body))
+            }
             kind::TREE => self.broadcasts.receive(&mut self.ctx, from, body),
             _ => Err(Error::Malformed("frame kind")),
         }
@@ -298,12 +314,18 @@ impl Overlay {
                 ctx.frame(id, wire::encode(kind::CONTROL, &Control::Members(part.to_vec())));
             }
         }
+        self.router.link_up(id);
         self.shapes.each().for_each(|shape| shape.link_up(ctx, id));
     }
 
     fn link_down(&mut self, id: &NodeId) {
         let ctx = &mut self.ctx;
-        ctx.link_down(id);
+        let was_up = ctx.link_down(id);
+        if was_up == Some(true) {
+            self.router.link_down(id);
+        } else {
+            self.router.dial_failed(ctx, id);
+        }
         self.shapes.each().for_each(|shape| shape.link_down(ctx, id));
     }
 
@@ -354,6 +376,7 @@ impl Overlay {
                             ctx.close_link(&peer.id);
                             ctx.round_trips.remove(&peer.id);
                             self.broadcasts.member_down(ctx, &peer);
+                            self.router.member_down(&peer.id);
                             self.shapes.each().for_each(|shape| shape.member_down(ctx, &peer));
                         }
                         MemberEvent::Suspect | MemberEvent::Alive | MemberEvent::Meta => {}
@@ -361,6 +384,7 @@ impl Overlay {
                 }
                 News::Unlinked(id) => {
                     self.broadcasts.link(ctx, &id);
+                    self.router.link_down(&id);
                     self.shapes.each().for_each(|shape| shape.link_down(ctx, &id));
                 }
                 News::Link(id) => self.broadcasts.link(ctx, &id),
@@ -389,13 +413,16 @@ impl Overlay {
         self.ctx.links.wanted()
     }
 
-    /// How to reach a node now.
+    /// How to reach a node now. A relayed message needs a bound on its hops: ways change while it travels.
     pub fn route(&self, to: &NodeId) -> Route {
         if self.ctx.links.is_up(to) {
             return Route::Direct;
         }
         if let Some(route) = self.shapes.current.via(&self.ctx, to) {
             return route;
+        }
+        if let Some(next) = self.router.via(&self.ctx, to) {
+            return Route::Via(next);
         }
         match self.ctx.peers.get(&to.name) {
             Some(peer) if peer.id == *to => Route::Dial(peer.clone()),

@@ -20,6 +20,10 @@ pub(crate) mod kind {
     pub(crate) const VIEWS: u8 = 16;
     pub(crate) const TREE: u8 = 17;
     pub(crate) const CONTROL: u8 = 18;
+    pub(crate) const SERVERS: u8 = 19;
+    pub(crate) const ROUTE: u8 = 20;
+    /// Said by nobody.
+    pub(crate) const NONE: u8 = 255;
 }
 
 /// A peer as it is on the wire.
@@ -95,6 +99,8 @@ pub(crate) enum Probe {
     Refute { me: SwimId, incarnation: u16 },
     /// I leave.
     Leave { me: SwimId },
+    /// The topology shall be this.
+    Decided(Decision),
 }
 
 /// A member and what is thought of it.
