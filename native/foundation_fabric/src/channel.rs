@@ -72,10 +72,7 @@ impl Settings {
             ),
             ("max_messages", (1..=100_000_000).contains(&self.max_messages)),
             ("max_bytes", self.max_bytes >= 64 << 10),
-            (
-                "max_message",
-                (1 << 10..=16u64 << 30).contains(&self.max_message),
-            ),
+            ("max_message", (1 << 10..=16u64 << 30).contains(&self.max_message)),
             ("window_bytes", self.window_bytes >= 256 << 10),
             ("window_messages", self.window_messages >= 16),
             ("compress_above", self.compress_above.is_none_or(|n| n >= 64)),

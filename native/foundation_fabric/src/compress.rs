@@ -45,9 +45,7 @@ pub fn unpack(packed: &[u8], out: &mut [u8]) -> Result<(), Error> {
         if slot.is_none() {
             *slot = Decompressor::new().ok();
         }
-        slot.as_mut()?
-            .decompress_to_buffer(packed.get(4..)?, out)
-            .ok()
+        slot.as_mut()?.decompress_to_buffer(packed.get(4..)?, out).ok()
     });
     if written == Some(out.len()) {
         Ok(())

@@ -213,7 +213,11 @@ impl<R: Receiver> Inbox<R> {
             return Err(Error::Malformed);
         }
         if header.has(FIRST) {
-            let total = if header.has(LAST) { raw as u64 } else { header.number };
+            let total = if header.has(LAST) {
+                raw as u64
+            } else {
+                header.number
+            };
             return self.begin(session, header, total);
         }
         if let Some(at) = self.refused.iter().position(|id| *id == header.count) {
@@ -223,9 +227,11 @@ impl<R: Receiver> Inbox<R> {
             }
             return Ok(Next::Skip);
         }
-        match self.assemblies.get_mut(&header.count) {
-            Some(assembly) if assembly.filled + raw <= assembly.buffer.as_mut().len() => Ok(Next::Place),
-            _ => Err(Error::Malformed),
+        let assembly = self.assemblies.get_mut(&header.count).ok_or(Error::Malformed)?;
+        if assembly.filled + raw <= assembly.buffer.as_mut().len() {
+            Ok(Next::Place)
+        } else {
+            Err(Error::Malformed)
         }
     }
 

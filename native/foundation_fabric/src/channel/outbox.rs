@@ -289,7 +289,9 @@ impl Outbox {
         if !self.keeps {
             settled.lost = self.unacked.drain(..).map(|sent| sent.messages).sum();
             self.counts.lost += settled.lost;
-            settled.failed.extend(self.waiting_acks.drain(..).map(|(_, token)| token));
+            settled
+                .failed
+                .extend(self.waiting_acks.drain(..).map(|(_, token)| token));
         }
         settled
     }
@@ -299,10 +301,18 @@ impl Outbox {
         let mut settled = Settled::default();
         self.granted.bytes = self.granted.bytes.max(grant.bytes);
         self.granted.messages = self.granted.messages.max(grant.messages);
-        while self.unacked.front().is_some_and(|sent| sent.last <= grant.delivered) {
+        while self
+            .unacked
+            .front()
+            .is_some_and(|sent| sent.last <= grant.delivered)
+        {
             // The front was just seen.
-            let Some(sent) = self.unacked.pop_front() else { break };
-            settled.latencies.extend(sent.probe.map(|since| now.saturating_sub(since)));
+            let Some(sent) = self.unacked.pop_front() else {
+                break;
+            };
+            settled
+                .latencies
+                .extend(sent.probe.map(|since| now.saturating_sub(since)));
             if self.replay > 0 {
                 self.replay -= 1;
                 self.replaying = None;
@@ -312,11 +322,25 @@ impl Outbox {
                 self.counts.held_bytes -= sent.bytes;
             }
         }
-        while self.waiting_acks.front().is_some_and(|(seq, _)| *seq <= grant.delivered) {
-            settled.delivered.extend(self.waiting_acks.pop_front().map(|(_, token)| token));
+        while self
+            .waiting_acks
+            .front()
+            .is_some_and(|(seq, _)| *seq <= grant.delivered)
+        {
+            settled
+                .delivered
+                .extend(self.waiting_acks.pop_front().map(|(_, token)| token));
         }
         self.free(&mut settled);
         settled
+    }
+
+    /// Lets go everyone who waits for room.
+    pub fn release_room(&mut self) -> Settled {
+        Settled {
+            room: self.waiting_room.drain(..).collect(),
+            ..Settled::default()
+        }
     }
 
     fn free(&mut self, settled: &mut Settled) {
@@ -354,7 +378,9 @@ impl Outbox {
             self.counts.lost += 1;
             settled.lost = 1;
             if let Some(at) = self.waiting_acks.iter().position(|(seq, _)| *seq == sent.last) {
-                settled.too_large.extend(self.waiting_acks.remove(at).map(|(_, token)| token));
+                settled
+                    .too_large
+                    .extend(self.waiting_acks.remove(at).map(|(_, token)| token));
             }
         }
         settled
@@ -421,7 +447,9 @@ impl Outbox {
         if self.sealed.is_empty() {
             self.seal();
         }
-        let Some(batch) = self.sealed.pop_front() else { return };
+        let Some(batch) = self.sealed.pop_front() else {
+            return;
+        };
         self.written += 1;
         let first = self.last + 1;
         self.last += u64::from(batch.count);
@@ -439,7 +467,9 @@ impl Outbox {
     }
 
     fn take_chunk(&mut self, now: u64, out: &mut Vec<Frame>) {
-        let Some(large) = self.turns.turn(self.written) else { return };
+        let Some(large) = self.turns.turn(self.written) else {
+            return;
+        };
         let ends = large.ends();
         let mut frame = chunk_frame(large, self.last + 1);
         let (since, asked) = (large.since, large.token.is_some());
@@ -528,9 +558,15 @@ impl Outbox {
     /// Gives everything up: nothing waits any more, and who waited is told.
     pub fn clear(&mut self) -> Settled {
         let mut settled = Settled::default();
-        let kept = self.unacked.drain(..).filter(|_| self.keeps).map(|sent| sent.messages);
+        let kept = self
+            .unacked
+            .drain(..)
+            .filter(|_| self.keeps)
+            .map(|sent| sent.messages);
         settled.lost = kept.sum();
-        settled.failed.extend(self.waiting_acks.drain(..).map(|(_, token)| token));
+        settled
+            .failed
+            .extend(self.waiting_acks.drain(..).map(|(_, token)| token));
         let queued = self.turns.drain().chain(
             self.sealed
                 .drain(..)
@@ -541,7 +577,9 @@ impl Outbox {
             match item {
                 Item::Small(batch) => {
                     settled.lost += u64::from(batch.count);
-                    settled.failed.extend(batch.tokens.iter().map(|(_, token)| *token));
+                    settled
+                        .failed
+                        .extend(batch.tokens.iter().map(|(_, token)| *token));
                 }
                 Item::Large(large) => {
                     settled.lost += 1;
