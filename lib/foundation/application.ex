@@ -27,7 +27,15 @@ defmodule Foundation.Application do
     core() ++
       test_support() ++
       tidewave() ++
-      [Foundation.Infrastructure.Breaker.Subscribers, Foundation.Engine.Log, Foundation.ErrorContext.Store]
+      [Foundation.Infrastructure.Breaker.Subscribers, Foundation.Engine.Log, Foundation.ErrorContext.Store] ++
+      fabric()
+  end
+
+  defp fabric do
+    case Application.get_env(:foundation, :fabric, false) do
+      off when off in [false, nil] -> []
+      options -> [{Foundation.Distributed.Supervisor, options}]
+    end
   end
 
   defp core do

@@ -76,7 +76,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
   @spec native_callers() :: [String.t()]
   def native_callers do
     ~w(Foundation.Engine Foundation.Telemetry Foundation.Services.TelemetryService Foundation.Events
-       Foundation.Services.EventStore Foundation.Infrastructure)
+       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Distributed)
   end
 
   @impl Mix.Task

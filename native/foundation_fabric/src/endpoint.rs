@@ -304,7 +304,7 @@ impl<S: Sink> Hub<S> {
             if at.boot < there.boot || *there == at {
                 return false;
             }
-            if there.up && at.boot > there.boot {
+            if there.up && there.boot > 0 && at.boot > there.boot {
                 ended = Some(there.boot);
             }
             *there = at;
