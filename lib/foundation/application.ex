@@ -13,7 +13,7 @@ defmodule Foundation.Application do
         Foundation.ProcessRegistry.create_backup_table()
         Logger.info("Starting Foundation")
 
-        Supervisor.start_link(children() ++ cluster ++ partitions(),
+        Supervisor.start_link(children() ++ cluster ++ fabric() ++ partitions(),
           strategy: :one_for_one,
           name: Foundation.Supervisor
         )
@@ -44,6 +44,13 @@ defmodule Foundation.Application do
         Foundation.Distributed.Context.Hops,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor}
       ]
+  end
+
+  defp fabric do
+    case Application.get_env(:foundation, :fabric, false) do
+      off when off in [false, nil] -> []
+      options -> [{Foundation.Distributed.Supervisor, options}]
+    end
   end
 
   defp partitions do

@@ -11,12 +11,14 @@ mod clock;
 mod discovery;
 mod engine;
 mod events;
+mod fabric;
 mod handle;
 mod key;
 mod limits;
 mod logging;
 mod metrics;
 mod pool;
+mod runtime;
 mod term;
 mod word;
 
