@@ -7,7 +7,11 @@ use rustler::{Atom, Env, Error, LocalPid, NifResult, Term};
 pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
     logging::install();
     crate::word::load(env);
-    crate::metrics::load(env) && crate::limits::load(env) && crate::breaker::load(env)
+    crate::metrics::load(env)
+        && crate::limits::load(env)
+        && crate::breaker::load(env)
+        && crate::discovery::load(env)
+        && crate::fabric::load(env)
 }
 
 /// The version of the library.

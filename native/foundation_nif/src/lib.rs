@@ -4,16 +4,21 @@
 //! core crate of the same name.
 #![deny(clippy::unwrap_used)]
 
+mod adaptive;
 mod atoms;
 mod breaker;
+mod clock;
+mod discovery;
 mod engine;
 mod events;
+mod fabric;
 mod handle;
 mod key;
 mod limits;
 mod logging;
 mod metrics;
 mod pool;
+mod runtime;
 mod term;
 mod word;
 
