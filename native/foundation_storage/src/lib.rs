@@ -15,7 +15,6 @@ mod recovery;
 mod report;
 mod retention;
 mod segment;
-mod truncate;
 mod writer;
 
 pub use error::Error;
