@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) salt: u32,
     pub(crate) sealed: Mutex<Vec<Segment>>,
+    /// Segments that were cut in the log but not yet on the disk, and where.
+    pub(crate) untrimmed: Mutex<Vec<(PathBuf, u64)>>,
     pub(crate) counts: Counts,
 }
 
@@ -53,11 +55,21 @@ pub(crate) struct Writer {
     must_rotate: bool,
     /// A sync in the background failed; the next caller hears of it.
     broken: Option<Error>,
+    /// The file is not of the log any more: another is made at `next_seq` before anything is written.
+    lost: bool,
 }
 
 impl Writer {
     /// Starts a segment at `base`, durable in the directory when this returns.
     pub(crate) fn create(shared: Arc<Shared>, base: u64) -> Result<Writer, Error> {
+        Self::try_create(&shared, base).inspect_err(|_| {
+            // When it stays, or comes back after a power cut, it is a segment without records: the writer adds
+            // none to the one before until a file with this name is whole.
+            let _ = shared.disk.remove(&segment::path(&shared.dir, base));
+        })
+    }
+
+    fn try_create(shared: &Arc<Shared>, base: u64) -> Result<Writer, Error> {
         let (path, created_ms) = (segment::path(&shared.dir, base), segment::now_ms());
         let header = Header {
             version: VERSION,
@@ -70,17 +82,11 @@ impl Writer {
             .disk
             .create(&path)
             .map_err(|error| Error::io("create", &path, error))?;
-        let written = file
-            .write_at(&header.encode(), 0)
+        file.write_at(&header.encode(), 0)
             .and_then(|()| file.sync())
-            .and_then(|()| shared.disk.sync_dir(&shared.dir));
-        if let Err(error) = written {
-            // When it stays, or comes back after a power cut, it is a segment without records: the writer adds
-            // none to the one before until a file with this name is whole.
-            let _ = shared.disk.remove(&path);
-            return Err(Error::io("write the header of", &path, error));
-        }
-        Ok(Self::on(shared, Arc::from(file), path, base, created_ms))
+            .and_then(|()| shared.disk.sync_dir(&shared.dir))
+            .map_err(|error| Error::io("write the header of", &path, error))?;
+        Ok(Self::on(shared.clone(), Arc::from(file), path, base, created_ms))
     }
 
     /// Goes on with the last segment found by recovery.
@@ -119,6 +125,7 @@ impl Writer {
             unsynced: false,
             must_rotate: false,
             broken: None,
+            lost: false,
         }
     }
 
@@ -138,6 +145,41 @@ impl Writer {
         self.base
     }
 
+    /// Sequence the next record gets.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Whether there is no active segment until the next commit makes one.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Gives the active segment up; the next one begins at `base`.
+    pub(crate) fn lose(&mut self, base: u64) {
+        self.lost = true;
+        self.base = base;
+        self.path = segment::path(&self.shared.dir, base);
+        self.next_seq = base;
+        self.records = 0;
+        self.len = HEADER as u64;
+        self.zeroed = self.len;
+        self.dirty_tail = false;
+        self.unsynced = false;
+        self.must_rotate = false;
+    }
+
+    /// Makes the segment that takes the place of one given up, durable when this returns. What a failure leaves stays:
+    /// its name may be all that tells where the log has got to.
+    pub(crate) fn restart(&mut self) -> Result<(), Error> {
+        if self.lost {
+            let broken = self.broken.take();
+            *self = Writer::try_create(&self.shared, self.next_seq)?;
+            self.broken = broken;
+        }
+        Ok(())
+    }
+
     /// Writes unsealed frames and, under `Sync::Always`, waits for the disk. All or none of them are in the
     /// log afterwards. Answers the sequence of the first.
     pub(crate) fn commit(&mut self, frames: &mut [u8], records: u64) -> Result<u64, Error> {
@@ -152,6 +194,7 @@ impl Writer {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
+        self.restart()?;
         let bytes = frames.len() as u64;
         let full = self.records > 0 && self.len + bytes > self.shared.options.segment_bytes;
         if full || self.must_rotate {
@@ -316,6 +359,7 @@ impl Writer {
 
     /// Leaves the file as long as its records.
     pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        self.restart()?;
         self.repair()?;
         if self.zeroed > self.len {
             self.file
