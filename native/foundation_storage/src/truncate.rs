@@ -54,17 +54,17 @@ impl Inner {
     /// deleted, nothing else says that those bytes do not count.
     fn trim(&self) -> Result<(), Error> {
         let mut untrimmed = self.shared.untrimmed.lock();
-        while let Some((path, len)) = untrimmed.last() {
-            let cut = self.shared.disk.open(path).and_then(|file| {
-                file.set_len(*len)?;
-                file.sync()
-            });
-            match cut {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("cut", path, error));
-                }
-                _ => untrimmed.pop(),
-            };
+        while let Some(base) = untrimmed.last() {
+            // It may have been deleted, or rewritten and be as long as it should: its figures are those of now.
+            let sealed = self.shared.sealed.lock();
+            let segment = sealed.iter().find(|segment| segment.base == *base).cloned();
+            drop(sealed);
+            if let Some(Segment { path, bytes, .. }) = segment {
+                let file = self.shared.disk.open(&path);
+                file.and_then(|file| file.set_len(bytes).and_then(|()| file.sync()))
+                    .map_err(|error| Error::io("cut", &path, error))?;
+            }
+            untrimmed.pop();
         }
         Ok(())
     }
@@ -119,8 +119,7 @@ impl Inner {
             if writer.is_lost() {
                 sealed.pop();
             }
-            let untrimmed = (cut.path.clone(), cut.bytes);
-            self.shared.untrimmed.lock().push(untrimmed);
+            self.shared.untrimmed.lock().push(cut.base);
             sealed.push(cut);
         }
         writer.lose(from);

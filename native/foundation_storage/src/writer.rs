@@ -29,8 +29,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) salt: u32,
     pub(crate) sealed: Mutex<Vec<Segment>>,
-    /// Segments that were cut in the log but not yet on the disk, and where.
-    pub(crate) untrimmed: Mutex<Vec<(PathBuf, u64)>>,
+    /// Bases of segments that were cut in the log but not yet on the disk.
+    pub(crate) untrimmed: Mutex<Vec<u64>>,
     pub(crate) counts: Counts,
 }
 
