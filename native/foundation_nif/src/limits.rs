@@ -147,11 +147,18 @@ fn dimension(term: Term<'_>) -> NifResult<Result<Dimension, LimitError>> {
 fast_nif!("limits_acquire", 3, limits_acquire);
 
 fn limits_acquire<'a>(env: Env<'a>, [handle, key, costs]: [Term<'a>; 3]) -> NifResult<Term<'a>> {
-    let handle: &LimitsRef = handle.decode()?;
-    let bytes = key::key(key)?;
-    decode!(env, costs, costs);
-    let core = &handle.core;
-    match core.limits.acquire(&bytes, || pattern(key), &costs, core.now()) {
+    let core = &handle::get::<LimitsRef>(handle)?.core;
+    // Written in place: a buffer that is moved is read before what was written has left the store buffer.
+    let mut bytes = key::KeyBuf::new();
+    key::write_key(key, &mut bytes)?;
+    let result = match costs::only(costs) {
+        Some(cost) => core.limits.acquire(&bytes, || pattern(key), &[cost], core.now()),
+        None => {
+            decode!(env, costs, costs);
+            core.limits.acquire(&bytes, || pattern(key), &costs, core.now())
+        }
+    };
+    match result {
         Ok(()) => Ok(atoms::ok().to_term(env)),
         Err(error) => failure(env, &error),
     }
