@@ -259,8 +259,16 @@ impl Limits {
         }
     }
 
-    /// `None` when there is no such key.
+    /// Takes `cost` of the dimension `name` from `key` when that is a key of its own with this one dimension, named
+    /// briefly, and there is room. False otherwise; nothing was taken then, and [`Self::acquire`] knows more. Lock-free
+    /// but for the lock that readers share. O(1).
     #[inline]
+    pub fn acquire_plain(&self, key: &[u8], name: u64, cost: i128, now: u64) -> bool {
+        let took = |plain: &Plain| matches!(plain.acquire(&[(name, cost)], now), Said::Granted);
+        self.table.with_plain(key, took).unwrap_or(false)
+    }
+
+    /// `None` when there is no such key.
     fn take(&self, key: &[u8], costs: &[(u64, i128)], now: u64) -> Option<Result<(), LimitError>> {
         let said = self.table.with(key, |form| match form {
             Form::Plain(plain) => match plain.acquire(costs, now) {

@@ -117,6 +117,14 @@ impl Table {
         self.read(shard).find(hash, key).map(f)
     }
 
+    /// As [`Self::with`], for a plain key only.
+    #[inline]
+    pub(crate) fn with_plain<R>(&self, key: &[u8], f: impl FnOnce(&Plain) -> R) -> Option<R> {
+        let (hash, shard) = self.place(key);
+        let shard = self.read(shard);
+        shard.plain.find(hash, |plain| plain.key() == key).map(f)
+    }
+
     /// The node of `key`, which is no plain key from then on. The flag says whether it was one.
     pub(crate) fn get(&self, key: &[u8]) -> Option<(Arc<Node>, bool)> {
         let node = |form: Form<'_>| match form {

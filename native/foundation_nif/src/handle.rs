@@ -88,9 +88,10 @@ pub(crate) unsafe fn argument(argv: *const ErlNifTerm, i: usize) -> ErlNifTerm {
     unsafe { ptr::read_volatile(argv.add(i)) }
 }
 
-/// Defines a NIF on a normal scheduler from a function of the environment and an array of its arguments.
+/// Defines a NIF on a normal scheduler from a function of the environment and an array of its arguments. `first` is
+/// asked before, with the bare words; when it says true the answer is `:ok`, and else it must have done nothing.
 macro_rules! fast_nif {
-    ($name:literal, $arity:literal, $function:path) => {
+    ($name:literal, $arity:literal, $function:path $(, first: $first:path)?) => {
         rustler::codegen_runtime::inventory::submit!(rustler::Nif {
             name: concat!($name, "\0")
                 .as_ptr()
@@ -107,6 +108,13 @@ macro_rules! fast_nif {
                     // SAFETY: the VM passes a valid environment and as many arguments as the arity says.
                     unsafe {
                         let env = rustler::Env::new(&lifetime, env);
+                        $(
+                            let words: [rustler::sys::ErlNifTerm; $arity] =
+                                std::array::from_fn(|i| $crate::handle::argument(argv, i));
+                            if let Ok(true) = std::panic::catch_unwind(|| $first(env, words)) {
+                                return rustler::Term::as_c_arg(&rustler::types::atom::ok().to_term(env));
+                            }
+                        )?
                         let args: [rustler::Term<'_>; $arity] = std::array::from_fn(|i| {
                             rustler::Term::new(env, $crate::handle::argument(argv, i))
                         });

@@ -12,6 +12,7 @@ use foundation_limits::{
     WaitError, WaitOptions, Waiting,
 };
 use parking_lot::Mutex;
+use rustler::sys::ErlNifTerm;
 use rustler::types::tuple::{get_tuple, make_tuple};
 use rustler::{
     Atom, Encoder, Env, Error, LocalPid, Monitor, NifResult, OwnedEnv, Resource, ResourceArc, Term,
@@ -144,21 +145,31 @@ fn dimension(term: Term<'_>) -> NifResult<Result<Dimension, LimitError>> {
     ))
 }
 
-fast_nif!("limits_acquire", 3, limits_acquire);
+fast_nif!("limits_acquire", 3, limits_acquire, first: acquire_plain);
+
+/// Takes a whole number of one dimension from a plain key, as most calls do. False when it is anything else or when
+/// there is no room: nothing was taken then, and [`limits_acquire`] finds out what there is to say. It is apart
+/// because a call of this length feels each value of more than a word that is handed on.
+#[inline(always)]
+fn acquire_plain(env: Env<'_>, [handle, key, costs]: [ErlNifTerm; 3]) -> bool {
+    // SAFETY: the VM passed these terms with this environment.
+    let (handle, key, costs) = unsafe { (Term::new(env, handle), Term::new(env, key), Term::new(env, costs)) };
+    let mut bytes = key::KeyBuf::new();
+    match (handle::get::<LimitsRef>(handle), costs::only(costs)) {
+        (Ok(limits), Some((name, cost))) if key::write_key(key, &mut bytes).is_ok() => {
+            let core = &limits.core;
+            core.limits.acquire_plain(&bytes, name, cost, core.now())
+        }
+        _ => false,
+    }
+}
 
 fn limits_acquire<'a>(env: Env<'a>, [handle, key, costs]: [Term<'a>; 3]) -> NifResult<Term<'a>> {
     let core = &handle::get::<LimitsRef>(handle)?.core;
-    // Written in place: a buffer that is moved is read before what was written has left the store buffer.
     let mut bytes = key::KeyBuf::new();
     key::write_key(key, &mut bytes)?;
-    let result = match costs::only(costs) {
-        Some(cost) => core.limits.acquire(&bytes, || pattern(key), &[cost], core.now()),
-        None => {
-            decode!(env, costs, costs);
-            core.limits.acquire(&bytes, || pattern(key), &costs, core.now())
-        }
-    };
-    match result {
+    decode!(env, costs, costs);
+    match core.limits.acquire(&bytes, || pattern(key), &costs, core.now()) {
         Ok(()) => Ok(atoms::ok().to_term(env)),
         Err(error) => failure(env, &error),
     }
