@@ -1,0 +1,48 @@
+//! Membership, topologies and broadcast trees as state machines without I/O.
+//!
+//! [`Overlay`] is one node's part: SWIM membership with suspicion, a topology (full mesh, HyParView's
+//! partial views, client-server) that says which links to keep, routes to those not linked, broadcast.
+//! The driver owns sockets, clock and randomness; see [`Input`] and [`Effect`] for the contract.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod broadcast;
+mod client_server;
+mod config;
+mod context;
+mod error;
+mod full_mesh;
+mod health;
+mod hyparview;
+mod join;
+mod links;
+mod measure;
+mod overlay;
+pub mod plumtree;
+pub mod pub_sub;
+mod routing;
+pub mod seen;
+mod shape;
+mod swim;
+mod swim_id;
+mod swim_tap;
+mod switch;
+mod timers;
+mod types;
+mod wire;
+
+pub use config::{ClientServerConfig, Config, HyParViewConfig, LinkConfig, RelayConfig, SwimConfig};
+pub use context::Counters;
+pub use error::Error;
+pub use overlay::{Overlay, Stats};
+pub use types::{
+    DownReason, Effect, Input, MAX_META, MAX_NAME, MemberEvent, NodeId, Peer, PeerName, Role, Route, Timer,
+    Topology, Urgency,
+};
+
+#[cfg(test)]
+mod swim_tests;
+#[cfg(test)]
+mod testnet;
+#[cfg(test)]
+mod topology_tests;

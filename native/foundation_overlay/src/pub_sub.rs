@@ -1,0 +1,585 @@
+//! Broadcasts by topic: over one tree that everyone shares, or over a tree of its own for each topic, which only
+//! its subscribers build and carry.
+//!
+//! Every node knows who subscribes to what: changes are passed on along the overlay's links, and neighbours compare
+//! digests of their tables to find what they missed. The subscribers of a topic arrange themselves on a few rings,
+//! each ring in another pseudo-random order that all of them compute alike, and link to the nodes beside them: a few
+//! links each, and a graph that stays connected and shallow when nodes fail (the union of random Hamiltonian cycles
+//! is an expander: Law and Siu, "Distributed construction of random expander networks", INFOCOM 2003). On it runs
+//! a [`Plumtree`]. Who publishes without subscribing links to a few subscribers; until a link is open, or when there
+//! is none, the shared tree carries the message. Each message belongs to one tree, so it is delivered once.
+
+mod config;
+mod message;
+mod rings;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::{Rng, RngExt};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use smallvec::SmallVec;
+
+pub use config::{Config, EVERYONE, Mode, Refused};
+pub use message::{Message, Record};
+
+use crate::plumtree::{self, Plumtree, Push, Targets};
+use crate::types::{NodeId, Urgency};
+use subscriptions::Subscriptions;
+
+/// What publishing wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this to each of them, if the link is up.
+    Send {
+        /// To whom.
+        to: Targets,
+        /// What; the same for all, so that it is encoded once.
+        message: Message,
+    },
+    /// Hand this broadcast to the application; never asked twice.
+    Deliver {
+        /// Who broadcast it.
+        origin: NodeId,
+        /// Its topic.
+        topic: u32,
+        /// Its payload.
+        payload: Bytes,
+    },
+    /// Keep a link to this node.
+    Link(NodeId),
+    /// The link is needed for topics no more.
+    Unlink(NodeId),
+    /// Call [`PubSub::timer`] at this time, or earlier.
+    Wake(Duration),
+}
+
+#[derive(Debug)]
+struct Topic {
+    tree: Plumtree,
+    wanted: BTreeSet<NodeId>,
+    published: Duration,
+}
+
+/// One node's part of publishing. See the [module](self).
+#[derive(Debug)]
+pub struct PubSub {
+    me: NodeId,
+    config: Config,
+    mode: Mode,
+    rng: ChaCha8Rng,
+    shared: Plumtree,
+    topics: BTreeMap<u32, Topic>,
+    table: Subscriptions,
+    neighbours: BTreeSet<NodeId>,
+    up: BTreeSet<NodeId>,
+    linked: BTreeSet<NodeId>,
+    unlink: BTreeMap<NodeId, Duration>,
+    compare_at: Option<Duration>,
+    wake: Option<Duration>,
+    inner: Vec<plumtree::Effect>,
+}
+
+impl PubSub {
+    /// Knows nobody and subscribes to nothing.
+    #[must_use]
+    pub fn new(config: Config, me: NodeId, seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let mut key = [0; 32];
+        rng.fill_bytes(&mut key);
+        Self {
+            mode: Mode::Shared,
+            shared: Plumtree::new(config.tree.clone(), me.clone(), key, 0),
+            topics: BTreeMap::new(),
+            table: Subscriptions::new(me.clone()),
+            neighbours: BTreeSet::new(),
+            up: BTreeSet::new(),
+            linked: BTreeSet::new(),
+            unlink: BTreeMap::new(),
+            compare_at: None,
+            wake: None,
+            inner: Vec::new(),
+            rng,
+            me,
+            config,
+        }
+    }
+
+    /// A link of the overlay itself is open: the shared tree and the table of subscriptions use it.
+    pub fn neighbor_up(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
+        if *peer == self.me || !self.neighbours.insert(peer.clone()) {
+            return;
+        }
+        self.link_up(now, peer, out);
+        self.shared.neighbor_up(now, peer, &mut self.inner);
+        self.drain(now, None, out);
+        self.compare_with(peer, false, out);
+        self.compare_at.get_or_insert(now + self.config.compare_every);
+        self.schedule(out);
+    }
+
+    /// Such a link is closed, or no more the overlay's own.
+    pub fn neighbor_down(&mut self, peer: &NodeId) {
+        if self.neighbours.remove(peer) {
+            self.shared.neighbor_down(peer);
+        }
+    }
+
+    /// Any link is open; topics may use it.
+    pub fn link_up(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
+        if !self.up.insert(peer.clone()) {
+            return;
+        }
+        let topics: Vec<u32> = self
+            .topics
+            .iter()
+            .filter(|(_, each)| each.wanted.contains(peer))
+            .map(first)
+            .collect();
+        for topic in topics {
+            if let Some(each) = self.topics.get_mut(&topic) {
+                each.tree.neighbor_up(now, peer, &mut self.inner);
+            }
+            self.drain(now, Some(topic), out);
+        }
+        self.schedule(out);
+    }
+
+    /// A link is closed.
+    pub fn link_down(&mut self, peer: &NodeId) {
+        self.neighbor_down(peer);
+        if self.up.remove(peer) {
+            self.topics
+                .values_mut()
+                .for_each(|each| each.tree.neighbor_down(peer));
+        }
+    }
+
+    /// A node is a member of the cluster.
+    pub fn member_up(&mut self, peer: &NodeId) {
+        self.table.returned(peer);
+        self.shared.member_up(peer);
+    }
+
+    /// A member is gone; its subscriptions with it.
+    pub fn member_down(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
+        self.shared.member_down(peer);
+        let touched = self.table.remove(now, peer);
+        self.rearrange(now, &touched, out);
+        self.schedule(out);
+    }
+
+    /// Delivers broadcasts of this topic from now on. Doing so twice is once.
+    pub fn subscribe(&mut self, now: Duration, topic: u32, out: &mut Vec<Effect>) -> Result<(), Refused> {
+        if topic == EVERYONE || self.table.subscribes(topic) {
+            return Ok(());
+        }
+        let max = self.config.max_topics;
+        if self.table.mine() >= max {
+            return Err(Refused::TooManyTopics { max });
+        }
+        let record = self.table.subscribe(topic);
+        self.tree(now, topic);
+        self.tell(None, vec![record], out);
+        self.rearrange(now, &BTreeSet::from([topic]), out);
+        self.schedule(out);
+        Ok(())
+    }
+
+    /// Delivers broadcasts of this topic no more.
+    pub fn unsubscribe(&mut self, now: Duration, topic: u32, out: &mut Vec<Effect>) {
+        if let Some(record) = self.table.unsubscribe(topic) {
+            self.tell(None, vec![record], out);
+            if let Some(each) = self.topics.remove(&topic) {
+                self.let_go(now, each.wanted);
+            }
+            self.schedule(out);
+        }
+    }
+
+    /// Whether broadcasts of this topic are delivered here.
+    #[must_use]
+    pub fn subscribes(&self, topic: u32) -> bool {
+        topic == EVERYONE || self.table.subscribes(topic)
+    }
+
+    /// Nodes known to subscribe to this topic, this one included.
+    pub fn subscribers(&self, topic: u32) -> impl Iterator<Item = &NodeId> {
+        self.table.subscribers(topic)
+    }
+
+    /// Changes how broadcasts of this node travel from now on. Those under way end as they began.
+    pub fn set_mode(&mut self, now: Duration, mode: Mode, out: &mut Vec<Effect>) {
+        if self.mode != mode {
+            self.mode = mode;
+            let all = self.topics.keys().copied().collect();
+            self.rearrange(now, &all, out);
+            self.schedule(out);
+        }
+    }
+
+    /// Broadcasts a payload to the subscribers of a topic. It is not delivered here.
+    pub fn broadcast(
+        &mut self,
+        now: Duration,
+        topic: u32,
+        payload: Bytes,
+        urgency: Urgency,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        let max = self.config.tree.max_payload;
+        if payload.len() > max {
+            return Err(Refused::TooLarge { max });
+        }
+        let by_topic = self.mode == Mode::Topics && topic != EVERYONE;
+        if by_topic && self.enter(now, topic, out) {
+            let push = if urgency == Urgency::Urgent {
+                Push::Flood
+            } else {
+                Push::Tree
+            };
+            if let Some(each) = self.topics.get_mut(&topic) {
+                each.tree.broadcast(now, topic, payload, push, &mut self.inner);
+            }
+            self.drain(now, Some(topic), out);
+        } else {
+            let push = self.choose(payload.len(), urgency);
+            self.shared.broadcast(now, topic, payload, push, &mut self.inner);
+            self.drain(now, None, out);
+        }
+        self.schedule(out);
+        Ok(())
+    }
+
+    /// How a broadcast to everyone travels: directly or in stages in a mesh, flooded when urgent, else by the tree.
+    fn choose(&self, len: usize, urgency: Urgency) -> Push {
+        let members = self.shared.members();
+        if members > 0 && self.shared.is_linked_to_all() {
+            let direct = members <= self.config.direct_members || members * len <= self.config.direct_bytes;
+            return if direct {
+                Push::Direct
+            } else {
+                Push::Staged {
+                    until: self.me.clone(),
+                }
+            };
+        }
+        match urgency {
+            Urgency::Urgent => Push::Flood,
+            Urgency::Background => Push::Random { ttl: self.hops() },
+            Urgency::Normal => Push::Tree,
+        }
+    }
+
+    /// Hops after which a random push has most likely reached everyone it ever will.
+    fn hops(&self) -> u8 {
+        let members = self.shared.members().max(1024);
+        u8::try_from(members.ilog2() + 2).unwrap_or(u8::MAX)
+    }
+
+    /// Takes a message from another node.
+    pub fn receive(&mut self, now: Duration, from: &NodeId, message: Message, out: &mut Vec<Effect>) {
+        match message {
+            Message::Shared(inner) => {
+                self.shared.receive(now, from, inner, &mut self.inner);
+                self.drain(now, None, out);
+            }
+            Message::Topic(topic, inner) => {
+                // Without a subscription it is a leftover from before; nobody here wants it.
+                if let Some(each) = self.topics.get_mut(&topic) {
+                    each.tree.receive(now, from, inner, &mut self.inner);
+                    self.drain(now, Some(topic), out);
+                }
+            }
+            Message::Records(records) => self.learn(now, from, records, out),
+            Message::Digest { buckets, answer } => self.compare(from, &buckets, answer, out),
+        }
+        self.schedule(out);
+    }
+
+    /// Does what is due.
+    pub fn timer(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        if self.wake.is_some_and(|at| at <= now) {
+            self.wake = None;
+        }
+        self.shared.timer(now, &mut self.inner);
+        self.drain(now, None, out);
+        let topics: Vec<u32> = self.topics.keys().copied().collect();
+        for topic in topics {
+            if let Some(each) = self.topics.get_mut(&topic) {
+                each.tree.timer(now, &mut self.inner);
+            }
+            self.drain(now, Some(topic), out);
+        }
+        self.end_idle_publishing(now);
+        self.close_links(now, out);
+        if self.compare_at.is_some_and(|at| at <= now) {
+            self.table.expire(now);
+            self.compare_at = Some(now + self.config.compare_every);
+            if let Some(peer) = self.random_neighbour() {
+                self.compare_with(&peer, false, out);
+            }
+        }
+        self.schedule(out);
+    }
+
+    /// What the shared tree counted.
+    #[must_use]
+    pub fn shared_stats(&self) -> plumtree::Stats {
+        self.shared.stats()
+    }
+
+    /// What the tree of a topic counted, if this node is part of it.
+    #[must_use]
+    pub fn topic_stats(&self, topic: u32) -> Option<plumtree::Stats> {
+        self.topics.get(&topic).map(|each| each.tree.stats())
+    }
+
+    /// The links asked for because of topics.
+    pub fn links(&self) -> impl Iterator<Item = &NodeId> {
+        self.linked.iter()
+    }
+
+    /// Makes sure this node is part of the topic's tree, or is about to be; whether it can push into it now.
+    fn enter(&mut self, now: Duration, topic: u32, out: &mut Vec<Effect>) -> bool {
+        let others = self.table.subscribers(topic).any(|peer| *peer != self.me);
+        self.tree(now, topic);
+        if others {
+            self.rearrange(now, &BTreeSet::from([topic]), out);
+        }
+        let each = self.topics.get(&topic);
+        !others
+            || each
+                .is_some_and(|each| each.tree.eager().next().is_some() || each.tree.lazy().next().is_some())
+    }
+
+    /// The tree of a topic, made when it is not there, and the time it was last published to.
+    fn tree(&mut self, now: Duration, topic: u32) {
+        let (config, me) = (&self.config.tree, &self.me);
+        let rng = &mut self.rng;
+        let each = self.topics.entry(topic).or_insert_with(|| {
+            let mut key = [0; 32];
+            rng.fill_bytes(&mut key);
+            // A tree that is made again must not repeat its numbers: it never sent one each microsecond.
+            let first = u64::try_from(now.as_micros()).unwrap_or(u64::MAX / 2);
+            let tree = Plumtree::new(config.clone(), me.clone(), key, first);
+            Topic {
+                tree,
+                wanted: BTreeSet::new(),
+                published: now,
+            }
+        });
+        each.published = now;
+    }
+
+    /// Wants the links that these topics need now, and lets go of those they do not.
+    fn rearrange(&mut self, now: Duration, topics: &BTreeSet<u32>, out: &mut Vec<Effect>) {
+        for topic in topics {
+            let wanted = self.wanted(*topic);
+            let Some(each) = self.topics.get_mut(topic) else {
+                continue;
+            };
+            let dropped: BTreeSet<NodeId> = each.wanted.difference(&wanted).cloned().collect();
+            let added: Vec<NodeId> = wanted.difference(&each.wanted).cloned().collect();
+            if self.mode == Mode::Topics {
+                dropped.iter().for_each(|peer| each.tree.neighbor_down(peer));
+            }
+            for peer in &added {
+                if self.up.contains(peer) {
+                    each.tree.neighbor_up(now, peer, &mut self.inner);
+                }
+            }
+            each.wanted = wanted;
+            self.drain(now, Some(*topic), out);
+            self.let_go(now, dropped);
+            for peer in added {
+                self.unlink.remove(&peer);
+                if self.linked.insert(peer.clone()) {
+                    out.push(Effect::Link(peer));
+                }
+            }
+        }
+    }
+
+    fn wanted(&self, topic: u32) -> BTreeSet<NodeId> {
+        if self.mode == Mode::Shared {
+            return BTreeSet::new();
+        }
+        let others = || self.table.subscribers(topic).filter(|peer| **peer != self.me);
+        if self.table.subscribes(topic) {
+            rings::beside(topic, self.config.rings, &self.me, others())
+        } else {
+            rings::nearest(topic, self.config.entries, &self.me, others())
+        }
+    }
+
+    /// Closes links after a while unless a topic wants them again.
+    fn let_go(&mut self, now: Duration, peers: BTreeSet<NodeId>) {
+        for peer in peers {
+            if !self.topics.values().any(|each| each.wanted.contains(&peer)) {
+                self.unlink.entry(peer).or_insert(now + self.config.linger);
+            }
+        }
+    }
+
+    fn close_links(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        let due: Vec<NodeId> = self
+            .unlink
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(peer, _)| peer.clone())
+            .collect();
+        for peer in due {
+            self.unlink.remove(&peer);
+            self.topics.values_mut().for_each(|each| {
+                if !each.wanted.contains(&peer) {
+                    each.tree.neighbor_down(&peer);
+                }
+            });
+            if self.linked.remove(&peer) {
+                out.push(Effect::Unlink(peer));
+            }
+        }
+    }
+
+    /// Leaves the trees of topics that this node neither subscribes to nor publishes to any more.
+    fn end_idle_publishing(&mut self, now: Duration) {
+        let idle = self.config.tree.retain.age.max(self.config.linger);
+        let ended: Vec<u32> = self
+            .topics
+            .iter()
+            .filter(|(topic, each)| !self.table.subscribes(**topic) && each.published + idle <= now)
+            .map(first)
+            .collect();
+        for topic in ended {
+            if let Some(each) = self.topics.remove(&topic) {
+                self.let_go(now, each.wanted);
+            }
+        }
+    }
+
+    fn learn(&mut self, now: Duration, from: &NodeId, records: Vec<Record>, out: &mut Vec<Effect>) {
+        let mut touched = BTreeSet::new();
+        let mut news = Vec::new();
+        for record in records {
+            if record.topics.len() <= self.config.max_topics && self.table.learn(&record, &mut touched) {
+                news.push(record);
+            }
+        }
+        if !news.is_empty() {
+            self.tell(Some(from), news, out);
+            self.rearrange(now, &touched, out);
+        }
+    }
+
+    /// Passes records on to the overlay's neighbours.
+    fn tell(&self, except: Option<&NodeId>, records: Vec<Record>, out: &mut Vec<Effect>) {
+        let to: Targets = self
+            .neighbours
+            .iter()
+            .filter(|peer| Some(*peer) != except)
+            .cloned()
+            .collect();
+        if !to.is_empty() {
+            for part in message::parts(records) {
+                out.push(Effect::Send {
+                    to: to.clone(),
+                    message: Message::Records(part),
+                });
+            }
+        }
+    }
+
+    fn compare_with(&self, peer: &NodeId, answer: bool, out: &mut Vec<Effect>) {
+        let message = Message::Digest {
+            buckets: self.table.digest(),
+            answer,
+        };
+        out.push(Effect::Send {
+            to: SmallVec::from_iter([peer.clone()]),
+            message,
+        });
+    }
+
+    /// Sends what differs, and asks for the same unless this is the answer already.
+    fn compare(&mut self, from: &NodeId, buckets: &[u64], answer: bool, out: &mut Vec<Effect>) {
+        let Some(records) = self.table.differing(buckets) else {
+            return;
+        };
+        if !answer {
+            self.compare_with(from, true, out);
+        }
+        for part in message::parts(records) {
+            let to = SmallVec::from_iter([from.clone()]);
+            out.push(Effect::Send {
+                to,
+                message: Message::Records(part),
+            });
+        }
+    }
+
+    fn random_neighbour(&mut self) -> Option<NodeId> {
+        let count = self.neighbours.len();
+        (count > 0)
+            .then(|| self.rng.random_range(0..count))
+            .and_then(|at| self.neighbours.iter().nth(at).cloned())
+    }
+
+    /// Turns the effects of one tree into ours. Deliveries of the shared tree are for subscribers only.
+    fn drain(&mut self, now: Duration, topic: Option<u32>, out: &mut Vec<Effect>) {
+        for effect in std::mem::take(&mut self.inner) {
+            match effect {
+                plumtree::Effect::Send { to, message } => {
+                    let message = match topic {
+                        None => Message::Shared(message),
+                        Some(topic) => Message::Topic(topic, message),
+                    };
+                    out.push(Effect::Send { to, message });
+                }
+                plumtree::Effect::Deliver {
+                    origin,
+                    topic,
+                    payload,
+                } => {
+                    if topic == EVERYONE || self.table.subscribes(topic) {
+                        out.push(Effect::Deliver {
+                            origin,
+                            topic,
+                            payload,
+                        });
+                    }
+                }
+                plumtree::Effect::Wake(at) => self.wake_at(at.max(now), out),
+            }
+        }
+    }
+
+    fn schedule(&mut self, out: &mut Vec<Effect>) {
+        let idle = self.config.tree.retain.age.max(self.config.linger);
+        let publishing = self
+            .topics
+            .iter()
+            .filter(|(topic, _)| !self.table.subscribes(**topic));
+        let ends = publishing.map(|(_, each)| each.published + idle).min();
+        let due = [self.compare_at, self.unlink.values().copied().min(), ends];
+        if let Some(at) = due.into_iter().flatten().min() {
+            self.wake_at(at, out);
+        }
+    }
+
+    fn wake_at(&mut self, at: Duration, out: &mut Vec<Effect>) {
+        if self.wake.is_none_or(|wake| at < wake) {
+            self.wake = Some(at);
+            out.push(Effect::Wake(at));
+        }
+    }
+}
+
+fn first<T>((topic, _): (&u32, T)) -> u32 {
+    *topic
+}

@@ -1,0 +1,455 @@
+//! Membership: SWIM by foca, with what a busy machine and a lossy network need around it.
+//!
+//! Foca's: probes direct and indirect, suspicion and incarnations, dissemination, renewal of an identity
+//! that was wrongly declared gone, announcing to members that are gone so that partitions heal.
+//! Ours: joining through several seeds until one answers, timeouts stretched by local health, asking a
+//! suspect directly until it answers (Lifeguard's buddy system, taken further), patience with a member
+//! that is heard of while suspected, telling leaving from dying, round trips.
+use std::num::{NonZeroU8, NonZeroUsize};
+use std::time::Duration;
+
+use foca::{Foca, Member as Claim, PeriodicParams, State as FocaState};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+
+use crate::context::{Context, Wake};
+use crate::health::Health;
+use crate::swim_id::SwimId;
+use crate::swim_tap::{Collect, Ear, Goodbyes, Note, TapCodec};
+use crate::wire::{self, Control, HEADER, Probe, Standing, State, kind};
+use crate::{Config, Error, MemberEvent, NodeId, Peer, PeerName, SwimConfig};
+
+/// How often the end of a suspicion is put off because the suspect is heard of.
+const MAX_PATIENCE: u8 = 4;
+/// Suspicions are stretched by local health at most this much.
+const MAX_STRETCH: u32 = 3;
+
+/// A member that is part of the cluster.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) id: SwimId,
+    pub(crate) peer: Peer,
+    incarnation: u16,
+    pub(crate) suspect: bool,
+    /// When this node itself began to suspect it, and how often it has been patient since.
+    accused: Option<(Duration, u8)>,
+    /// When anything was last heard from it directly.
+    heard: Duration,
+    pinged: Option<Duration>,
+}
+
+type Engine = Foca<SwimId, TapCodec, ChaCha8Rng, Goodbyes>;
+
+pub(crate) struct Swim {
+    foca: Engine,
+    foca_config: foca::Config,
+    config: SwimConfig,
+    ear: Ear,
+    collect: Collect,
+    me: SwimId,
+    incarnation: u16,
+    members: BTreeMap<PeerName, Member>,
+    /// Lives that said good-bye, until the name comes back.
+    left: BTreeMap<PeerName, SwimId>,
+    pub(crate) health: Health,
+    last_heard: Duration,
+    asked_at: Option<Duration>,
+    put_off: Duration,
+    /// Members that told us we are gone.
+    accusers: Vec<SwimId>,
+    pub(crate) gone: bool,
+    /// Changes heard over links, to be told on.
+    pub(crate) fresh: Vec<Standing>,
+}
+
+fn foca_config(config: &SwimConfig, max_packet: usize) -> foca::Config {
+    let every = |frequency, members| {
+        NonZeroUsize::new(members).map(|num_members| PeriodicParams {
+            frequency,
+            num_members,
+        })
+    };
+    foca::Config {
+        probe_period: config.probe_period,
+        probe_rtt: config.probe_rtt,
+        num_indirect_probes: NonZeroUsize::new(config.indirect_probes).unwrap_or(NonZeroUsize::MIN),
+        max_transmissions: NonZeroU8::new(config.transmissions).unwrap_or(NonZeroU8::MIN),
+        suspect_to_down_after: config.suspicion,
+        remove_down_after: Some(config.forget_down),
+        max_packet_size: NonZeroUsize::new(max_packet).unwrap_or(NonZeroUsize::MIN),
+        notify_down_members: true,
+        periodic_announce: every(config.retry_down * 20, 1),
+        periodic_announce_to_down_members: every(config.retry_down, 3),
+        periodic_gossip: every(config.gossip_period, config.gossip_fanout),
+    }
+}
+
+impl Swim {
+    pub(crate) fn new(ctx: &mut Context, config: &SwimConfig, whole: &Config) -> Self {
+        let (ear, me) = (Ear::default(), ctx.swim_id());
+        let foca_config = foca_config(config, whole.max_datagram - HEADER);
+        let codec = TapCodec { ear: ear.clone() };
+        let goodbyes = Goodbyes::new(ear.clone());
+        let rng = ctx.fork();
+        Self {
+            foca: Foca::with_custom_broadcast(me.clone(), foca_config.clone(), rng, codec, goodbyes),
+            foca_config,
+            config: config.clone(),
+            ear,
+            collect: Collect::default(),
+            me,
+            incarnation: 0,
+            members: BTreeMap::new(),
+            left: BTreeMap::new(),
+            health: Health::default(),
+            last_heard: Duration::ZERO,
+            asked_at: None,
+            put_off: Duration::ZERO,
+            accusers: Vec::new(),
+            gone: false,
+            fresh: Vec::new(),
+        }
+    }
+
+    pub(crate) fn me(&self) -> &SwimId {
+        &self.me
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    pub(crate) fn get(&self, id: &NodeId) -> Option<&Member> {
+        self.members.get(&id.name).filter(|member| member.peer.id == *id)
+    }
+
+    pub(crate) fn backlog(&self) -> usize {
+        self.foca.updates_backlog()
+    }
+
+    /// A SWIM datagram arrived.
+    pub(crate) fn datagram(&mut self, ctx: &mut Context, body: &[u8]) -> Result<(), Error> {
+        let result = self.foca.handle_data(body, &mut self.collect);
+        let result = match result {
+            Ok(()) | Err(foca::Error::IndirectForOurselves) => Ok(()),
+            Err(foca::Error::DataFromOurselves) => {
+                ctx.counters.name_conflicts += 1;
+                Ok(())
+            }
+            Err(_) => Err(Error::Malformed("swim datagram")),
+        };
+        if result.is_ok() {
+            self.last_heard = ctx.now;
+        }
+        self.settle(ctx);
+        result
+    }
+
+    /// One of foca's timers is due, this late.
+    pub(crate) fn timer(&mut self, ctx: &mut Context, late: Duration, timer: foca::Timer<SwimId>) {
+        let period = self.config.probe_period;
+        if late > period {
+            // We were away: whatever is due now would accuse others of our own absence.
+            self.health.worse(
+                u32::try_from(late.as_micros() / period.as_micros())
+                    .unwrap_or(8)
+                    .clamp(1, 8),
+            );
+            if ctx.now >= self.put_off {
+                self.put_off = ctx.now + self.config.suspicion;
+            }
+        }
+        if ctx.now < self.put_off && late > period {
+            return ctx.wake(self.config.probe_rtt * 2, Wake::Swim(timer));
+        }
+        if let foca::Timer::ChangeSuspectToDown {
+            member_id,
+            incarnation,
+            ..
+        } = &timer
+            && let Some(pause) = self.patience(ctx, member_id, *incarnation)
+        {
+            return ctx.wake(pause, Wake::Swim(timer));
+        }
+        // Errors here say that a probe was cut short by a change of identity; foca recovers by itself.
+        let _ = self.foca.handle_timer(timer, &mut self.collect);
+        self.settle(ctx);
+    }
+
+    /// A suspect that is heard of, if only through the other direction of a bad link, gets more time.
+    fn patience(&mut self, ctx: &Context, id: &SwimId, incarnation: u16) -> Option<Duration> {
+        let member = self.members.get_mut(id.name())?;
+        if member.id != *id || member.incarnation != incarnation {
+            return None;
+        }
+        let (since, patience) = member.accused.as_mut()?;
+        if member.heard <= *since || *patience >= MAX_PATIENCE {
+            return None;
+        }
+        *patience += 1;
+        *since = ctx.now;
+        Some(self.config.suspicion / 2)
+    }
+
+    /// Something arrived from this node over a link or by datagram.
+    pub(crate) fn heard(&mut self, ctx: &Context, from: &NodeId) {
+        if let Some(member) = self.members.get_mut(&from.name)
+            && member.peer.id == *from
+        {
+            member.heard = ctx.now;
+        }
+    }
+
+    /// A question or answer beside foca's own protocol.
+    pub(crate) fn probe(&mut self, ctx: &mut Context, probe: Probe) -> Option<Probe> {
+        match probe {
+            Probe::Challenge { suspect, incarnation } if suspect == self.me => {
+                if incarnation >= self.incarnation {
+                    self.claim(ctx, Claim::new(suspect, incarnation, FocaState::Suspect), true);
+                    self.incarnation = self.incarnation.max(incarnation.saturating_add(1));
+                    self.health.worse(1);
+                    ctx.counters.refutations += 1;
+                }
+                Some(Probe::Refute {
+                    me: self.me.clone(),
+                    incarnation: self.incarnation,
+                })
+            }
+            // An earlier self of ours is suspected: say who we are now.
+            Probe::Challenge { suspect, .. } if suspect.name() == self.me.name() => Some(Probe::Refute {
+                me: self.me.clone(),
+                incarnation: self.incarnation,
+            }),
+            Probe::Refute { me, incarnation } if me.name() != self.me.name() => {
+                self.heard(ctx, me.id());
+                self.claim(ctx, Claim::new(me.clone(), incarnation, FocaState::Alive), true);
+                self.update(ctx, &me, incarnation, FocaState::Alive);
+                None
+            }
+            Probe::Leave { me } if me.name() != self.me.name() => {
+                self.left.insert(me.name().clone(), me.clone());
+                self.claim(ctx, Claim::down(me), true);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Feeds foca a claim that came by another way than its own datagrams.
+    pub(crate) fn claim(&mut self, ctx: &mut Context, claim: Claim<SwimId>, tell_on: bool) {
+        // Only encoding can fail here, and what was decoded or built by us encodes.
+        let _ = self
+            .foca
+            .apply_many(std::iter::once(claim), tell_on, &mut self.collect);
+        self.settle(ctx);
+    }
+
+    /// Asks a member to tell us of the cluster.
+    pub(crate) fn announce(&mut self, ctx: &mut Context, to: SwimId) {
+        if to.name() != self.me.name() {
+            let _ = self.foca.announce(to, &mut self.collect);
+            self.settle(ctx);
+        }
+    }
+
+    /// Speaks to a few members thought gone, when there is nobody else to speak to.
+    pub(crate) fn announce_to_gone(&mut self, ctx: &mut Context) {
+        let gone = self
+            .foca
+            .iter_membership_state()
+            .filter(|claim| claim.state() == FocaState::Down);
+        let some = ctx.sample(gone.map(|claim| claim.id().clone()), 3);
+        some.into_iter().for_each(|id| self.announce(ctx, id));
+    }
+
+    /// Says good-bye: to a few members, who tell the others, and to every neighbour.
+    pub(crate) fn leave(&mut self, ctx: &mut Context) {
+        self.gone = true;
+        let goodbye = postcard::to_stdvec(&self.me).unwrap_or_default();
+        let _ = self.foca.add_broadcast(&goodbye);
+        let some = ctx.sample(self.members.values().map(|member| member.peer.addr), 8);
+        let leave = wire::encode(kind::PROBE, &Probe::Leave { me: self.me.clone() });
+        some.into_iter()
+            .for_each(|addr| ctx.datagram(addr, leave.clone()));
+        let _ = self.foca.leave_cluster(&mut self.collect);
+        self.settle(ctx);
+        let frame = wire::encode(kind::CONTROL, &Control::Leave);
+        for id in ctx.links.sorted_up() {
+            ctx.frame(&id, frame.clone());
+        }
+    }
+
+    /// Now and then: asks members for their metadata, and looks for company when there is none.
+    pub(crate) fn look_around(&mut self, ctx: &mut Context) {
+        if self.members.is_empty() {
+            self.announce_to_gone(ctx);
+        }
+        let bare = |member: &&Member| member.id.body().has_meta && member.peer.meta.is_empty();
+        let bare: Vec<_> = self
+            .members
+            .values()
+            .filter(bare)
+            .take(16)
+            .map(|member| member.peer.addr)
+            .collect();
+        let knock = wire::encode(kind::PROBE, &Probe::Knock);
+        bare.into_iter()
+            .for_each(|addr| ctx.datagram(addr, knock.clone()));
+    }
+
+    /// What this node thinks of everyone, itself included.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = Standing> {
+        let me = Standing {
+            id: self.me.clone(),
+            incarnation: self.incarnation,
+            state: State::Alive,
+        };
+        std::iter::once(me).chain(self.foca.iter_membership_state().map(|claim| {
+            let state = match claim.state() {
+                FocaState::Alive | FocaState::Suspect => State::Alive,
+                FocaState::Down if self.left.get(claim.id().name()) == Some(claim.id()) => State::Left,
+                FocaState::Down => State::Down,
+            };
+            Standing {
+                id: claim.id().clone(),
+                incarnation: claim.incarnation(),
+                state,
+            }
+        }))
+    }
+
+    /// Takes in what a neighbour thinks; what is news to us is kept to be told on.
+    pub(crate) fn learn(&mut self, ctx: &mut Context, standings: Vec<Standing>) {
+        for standing in standings {
+            let before = ctx.news.len();
+            let state = match standing.state {
+                State::Alive => FocaState::Alive,
+                State::Suspect => FocaState::Suspect,
+                State::Down => FocaState::Down,
+                State::Left => {
+                    self.left.insert(standing.id.name().clone(), standing.id.clone());
+                    FocaState::Down
+                }
+            };
+            let claim = Claim::new(standing.id.clone(), standing.incarnation, state);
+            self.claim(ctx, claim, false);
+            self.update(ctx, &standing.id, standing.incarnation, state);
+            if ctx.news.len() > before && self.fresh.len() < 4096 {
+                self.fresh.push(standing);
+            }
+        }
+    }
+
+    /// A suspect has not answered yet: ask again, if it is still suspected.
+    pub(crate) fn challenge(&mut self, ctx: &mut Context, id: SwimId, incarnation: u16) {
+        let Some(member) = self.members.get(id.name()) else {
+            return;
+        };
+        if member.id != id || member.incarnation != incarnation || member.accused.is_none() {
+            return;
+        }
+        let (addr, to) = (member.peer.addr, member.peer.id.clone());
+        let question = wire::encode(
+            kind::PROBE,
+            &Probe::Challenge {
+                suspect: id.clone(),
+                incarnation,
+            },
+        );
+        ctx.datagram(addr, question.clone());
+        // The link, if there is one, does not lose what is sent over it.
+        ctx.frame(&to, question);
+        ctx.wake(self.config.challenge, Wake::Challenge(id, incarnation));
+    }
+
+    /// Learns a member's metadata from what it says of itself.
+    pub(crate) fn describe(&mut self, ctx: &mut Context, id: &SwimId, peer: &Peer) {
+        if let Some(member) = self.members.get_mut(id.name())
+            && member.peer.id == peer.id
+            && member.peer.meta != peer.meta
+        {
+            member.peer.meta = peer.meta.clone();
+            let peer = member.peer.clone();
+            ctx.tell(MemberEvent::Meta, peer);
+        }
+    }
+
+    /// Does what foca wanted done.
+    fn settle(&mut self, ctx: &mut Context) {
+        for (to, bytes) in std::mem::take(&mut self.collect.sends) {
+            ctx.datagram(to.body().addr, bytes);
+        }
+        for goodbye in self.ear.with(|heard| std::mem::take(&mut heard.goodbyes)) {
+            if goodbye.name() != self.me.name() {
+                self.left.insert(goodbye.name().clone(), goodbye);
+            }
+        }
+        let mut notes = std::mem::take(&mut self.collect.notes).into_iter().peekable();
+        let mut rejoined = false;
+        while let Some(note) = notes.next() {
+            match note {
+                Note::Up(id) => self.up(ctx, id),
+                Note::Down(id) => self.down(ctx, &id),
+                Note::Rename(old, new) => {
+                    let gone = matches!(notes.peek(), Some(Note::Down(id)) if *id == new);
+                    self.rename(ctx, &old, new, gone);
+                }
+                Note::Rejoin(id) => {
+                    (self.me, self.incarnation, rejoined) = (id, 0, true);
+                    ctx.counters.renewals += 1;
+                }
+                Note::ProbeFailed(id) => self.probe_failed(ctx, &id),
+                Note::Pinged(id) => {
+                    self.asked_at = None;
+                    if let Some(member) = self.members.get_mut(id.name()) {
+                        member.pinged = Some(ctx.now);
+                    }
+                }
+                Note::Asked => self.asked_at = Some(ctx.now),
+                Note::Received {
+                    from,
+                    incarnation,
+                    ack,
+                    undead,
+                } => {
+                    self.received(ctx, &from, incarnation, ack);
+                    if undead {
+                        self.undead_by(&from);
+                    }
+                }
+                Note::Incarnation(incarnation) => self.incarnation = incarnation,
+            }
+        }
+        let updates = self.ear.with(|heard| std::mem::take(&mut heard.updates));
+        for update in &updates {
+            self.update(ctx, update.id(), update.incarnation(), update.state());
+        }
+        for (after, timer) in std::mem::take(&mut self.collect.timers) {
+            self.schedule(ctx, after, timer);
+        }
+        if rejoined {
+            self.announce_to_accusers(ctx);
+        }
+    }
+
+    fn schedule(&mut self, ctx: &mut Context, after: Duration, timer: foca::Timer<SwimId>) {
+        let after = match &timer {
+            foca::Timer::ChangeSuspectToDown {
+                member_id,
+                incarnation,
+                ..
+            } => {
+                self.accuse(ctx, member_id, *incarnation);
+                after * (1 + self.health.score()).min(MAX_STRETCH)
+            }
+            foca::Timer::ProbeRandomMember(_) | foca::Timer::SendIndirectProbe { .. } => {
+                self.health.stretch(after)
+            }
+            _ => after,
+        };
+        ctx.wake(after, Wake::Swim(timer));
+    }
+}
+
+#[path = "swim_members.rs"]
+mod members;

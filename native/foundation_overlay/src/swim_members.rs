@@ -1,0 +1,190 @@
+//! What SWIM's notifications mean for the table of members.
+use super::{Context, Duration, FocaState, Member, Swim, SwimId};
+use crate::{DownReason, MemberEvent, Peer};
+
+impl Member {
+    fn new(id: SwimId, now: Duration) -> Self {
+        let body = id.body();
+        let peer = Peer {
+            id: body.id.clone(),
+            addr: body.addr,
+            role: body.role,
+            meta: bytes::Bytes::new(),
+        };
+        Self {
+            peer,
+            id,
+            incarnation: 0,
+            suspect: false,
+            accused: None,
+            heard: now,
+            pinged: None,
+        }
+    }
+}
+
+impl Swim {
+    pub(super) fn up(&mut self, ctx: &mut Context, id: SwimId) {
+        self.left.remove(id.name());
+        let member = Member::new(id.clone(), ctx.now);
+        let peer = member.peer.clone();
+        if let Some(old) = self.members.insert(id.name().clone(), member)
+            && old.peer.id != peer.id
+        {
+            ctx.tell(
+                MemberEvent::Down {
+                    reason: DownReason::Replaced,
+                },
+                old.peer,
+            );
+        }
+        ctx.counters.members_up += 1;
+        ctx.tell(MemberEvent::Up, peer);
+        self.adapt();
+    }
+
+    pub(super) fn down(&mut self, ctx: &mut Context, id: &SwimId) {
+        let Some(member) = self.members.remove(id.name()) else {
+            return;
+        };
+        let left = self.left.get(id.name()) == Some(id);
+        let event = if left {
+            MemberEvent::Left
+        } else {
+            MemberEvent::Down {
+                reason: DownReason::Silent,
+            }
+        };
+        ctx.counters.members_down += 1;
+        ctx.tell(event, member.peer);
+        self.adapt();
+    }
+
+    /// The same name is claimed by a later identity. When `gone`, that one is already known to be gone.
+    pub(super) fn rename(&mut self, ctx: &mut Context, old: &SwimId, new: SwimId, gone: bool) {
+        let Some(member) = self.members.get_mut(old.name()) else {
+            return;
+        };
+        let same_life = member.peer.id == *new.id();
+        if same_life {
+            // Believed gone for a while, or with another address: the same node all the same.
+            let (meta, now) = (member.peer.meta.clone(), ctx.now);
+            let mut renewed = Member::new(new, now);
+            renewed.peer.meta = meta;
+            let was_suspect = std::mem::replace(member, renewed).suspect;
+            let peer = member.peer.clone();
+            if was_suspect && !gone {
+                ctx.tell(MemberEvent::Alive, peer);
+            }
+        } else if gone {
+            let id = member.id.clone();
+            self.members.remove(old.name());
+            let peer = Member::new(id, ctx.now).peer;
+            ctx.counters.members_down += 1;
+            ctx.tell(
+                MemberEvent::Down {
+                    reason: DownReason::Replaced,
+                },
+                peer,
+            );
+        } else {
+            self.up(ctx, new);
+        }
+    }
+
+    /// Foca's order of claims, followed for what foca does not tell: who is suspected.
+    pub(super) fn update(&mut self, ctx: &mut Context, id: &SwimId, incarnation: u16, state: FocaState) {
+        let Some(member) = self.members.get_mut(id.name()) else {
+            return;
+        };
+        if member.id != *id {
+            return;
+        }
+        match state {
+            FocaState::Suspect
+                if incarnation > member.incarnation
+                    || (incarnation == member.incarnation && !member.suspect) =>
+            {
+                member.incarnation = incarnation;
+                if !std::mem::replace(&mut member.suspect, true) {
+                    let peer = member.peer.clone();
+                    ctx.tell(MemberEvent::Suspect, peer);
+                }
+            }
+            FocaState::Alive if incarnation > member.incarnation => {
+                member.incarnation = incarnation;
+                member.accused = None;
+                if std::mem::replace(&mut member.suspect, false) {
+                    let peer = member.peer.clone();
+                    ctx.tell(MemberEvent::Alive, peer);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// This node itself suspects a member: from now on it asks until it is answered or time is up.
+    pub(super) fn accuse(&mut self, ctx: &mut Context, id: &SwimId, incarnation: u16) {
+        self.update(ctx, id, incarnation, FocaState::Suspect);
+        let Some(member) = self.members.get_mut(id.name()) else {
+            return;
+        };
+        if member.id != *id || member.incarnation != incarnation || member.accused.is_some() {
+            return;
+        }
+        member.accused = Some((ctx.now, 0));
+        ctx.counters.suspicions += 1;
+        self.challenge(ctx, id.clone(), incarnation);
+    }
+
+    pub(super) fn received(&mut self, ctx: &mut Context, from: &SwimId, incarnation: u16, ack: bool) {
+        let now = ctx.now;
+        if let Some(member) = self.members.get_mut(from.name())
+            && member.id == *from
+        {
+            member.heard = now;
+            if ack && let Some(at) = member.pinged.take() {
+                self.health.better();
+                ctx.round_trip(from.id(), (now - at).as_micros() as f64);
+            }
+        }
+        self.update(ctx, from, incarnation, FocaState::Alive);
+    }
+
+    /// When those who were asked to help were silent too, the fault may be ours.
+    pub(super) fn probe_failed(&mut self, ctx: &mut Context, id: &SwimId) {
+        ctx.counters.probes_failed += 1;
+        if self.asked_at.take().is_some_and(|asked| self.last_heard < asked) {
+            self.health.worse(1);
+        }
+        if let Some(member) = self.members.get_mut(id.name()) {
+            member.pinged = None;
+        }
+    }
+
+    pub(super) fn undead_by(&mut self, from: &SwimId) {
+        if self.accusers.len() < 8 && !self.accusers.contains(from) {
+            self.accusers.push(from.clone());
+        }
+    }
+
+    /// Those who thought us gone learn at once that we are not.
+    pub(super) fn announce_to_accusers(&mut self, ctx: &mut Context) {
+        for id in std::mem::take(&mut self.accusers) {
+            self.announce(ctx, id);
+        }
+    }
+
+    /// News go round more often in a larger cluster.
+    fn adapt(&mut self) {
+        let log = (self.members.len() + 1).ilog10() as u8 + 1;
+        let wanted = self.config.transmissions.max((4 * log).min(16));
+        if let Some(wanted) = std::num::NonZeroU8::new(wanted)
+            && wanted != self.foca_config.max_transmissions
+        {
+            self.foca_config.max_transmissions = wanted;
+            // Only periods must not change, and they do not.
+            let _ = self.foca.set_config(self.foca_config.clone());
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Membership between simulated nodes.
+use crate::testnet::{Net, ms};
+use crate::{Config, DownReason, Input, MemberEvent, Role};
+
+fn lan() -> Config {
+    Config::lan()
+}
+
+fn is_down(event: &MemberEvent) -> bool {
+    matches!(event, MemberEvent::Down { .. })
+}
+
+#[test]
+fn two_nodes_find_each_other() {
+    let mut net = Net::cluster(1, 2, &lan());
+    assert!(net.run_to(ms(1_000), Net::agreed).is_some());
+}
+
+#[test]
+fn thirty_nodes_agree_although_datagrams_are_lost() {
+    for seed in 0..5 {
+        let mut net = Net::cluster(seed, 30, &lan());
+        net.loss = 0.3;
+        let took = net.run_to(ms(10_000), Net::agreed);
+        assert!(took.is_some(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_dead_node_is_noticed_in_under_two_seconds() {
+    let mut slowest = ms(0);
+    for seed in 0..20 {
+        for count in [2, 3, 5, 20] {
+            let mut net = Net::cluster(seed, count, &lan());
+            net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+            net.run_for(ms(500 + seed * 37));
+            net.freeze(count - 1, ms(1_000_000));
+            let dead = net.id(count - 1);
+            let took = net.run_to(ms(10_000), |net| {
+                (0..count - 1).all(|at| net.nodes[at].overlay.members().all(|peer| peer.id != dead))
+            });
+            let took = took.expect("noticed");
+            slowest = slowest.max(took);
+            let others = net.count(is_down);
+            assert_eq!(others, count - 1, "only the dead one, seed {seed}, {count} nodes");
+        }
+    }
+    println!("slowest {slowest:?}");
+    assert!(slowest < ms(2_500), "{slowest:?}");
+}
+
+#[test]
+fn heavy_loss_does_not_make_the_living_dead() {
+    let mut accused = 0;
+    for seed in 0..3 {
+        let mut net = Net::cluster(seed, 20, &lan());
+        net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+        net.loss = 0.3;
+        net.run_for(ms(60_000));
+        accused += net.count(|event| *event == MemberEvent::Suspect);
+        assert_eq!(net.count(is_down), 0, "seed {seed}");
+    }
+    println!("suspicions {accused}");
+    assert!(accused > 0, "the loss was felt");
+}
+
+#[test]
+fn leaving_is_told_from_dying() {
+    let mut net = Net::cluster(3, 10, &lan());
+    net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+    net.input(4, Input::Leave);
+    net.run_for(ms(20));
+    net.kill(4);
+    assert!(net.run_to(ms(2_000), Net::agreed).is_some());
+    assert_eq!(net.count(|event| *event == MemberEvent::Left), 9);
+    assert_eq!(net.count(is_down), 0);
+}
+
+#[test]
+fn a_restarted_node_replaces_its_former_life() {
+    let mut net = Net::cluster(4, 5, &lan());
+    net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+    net.kill(2);
+    net.restart(2, 2, &lan());
+    net.join(2, &[0]);
+    assert!(net.run_to(ms(3_000), Net::agreed).is_some());
+    let replaced = MemberEvent::Down {
+        reason: DownReason::Replaced,
+    };
+    assert_eq!(net.count(|event| *event == replaced), 4);
+}
+
+#[test]
+fn a_healed_partition_becomes_one_cluster_in_under_two_seconds() {
+    for seed in 0..5 {
+        let mut net = Net::cluster(seed, 12, &lan());
+        net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+        net.partition(|at| at < 5);
+        let split = |net: &Net| {
+            (0..12).all(|at| net.nodes[at].overlay.members().count() == if at < 5 { 4 } else { 6 })
+        };
+        net.run_to(ms(20_000), split).expect("two clusters");
+        net.run_for(ms(3_000));
+        net.cut.clear();
+        let took = net.run_to(ms(20_000), Net::agreed).expect("one cluster");
+        assert!(took < ms(2_000), "{took:?}, seed {seed}");
+    }
+}
+
+#[test]
+fn a_node_that_was_stopped_accuses_nobody_when_it_wakes() {
+    for seed in 0..10 {
+        let mut net = Net::cluster(seed, 8, &lan());
+        net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+        let until = net.now + ms(900);
+        net.freeze(3, until);
+        net.run_until(until + ms(5_000));
+        assert_eq!(
+            net.nodes[3]
+                .events
+                .iter()
+                .filter(|(_, event, _)| is_down(event))
+                .count(),
+            0
+        );
+        assert!(net.agreed(), "seed {seed}");
+    }
+}
+
+#[test]
+fn metadata_and_role_reach_everyone() {
+    let mut net = Net::new(6);
+    for at in 0..6 {
+        net.add_as(
+            &lan(),
+            if at == 0 { Role::Server } else { Role::Client },
+            &format!("meta-{at}"),
+        );
+    }
+    (0..6).for_each(|at| net.join(at, &[0]));
+    let done = |net: &Net| {
+        net.agreed()
+            && net
+                .nodes
+                .iter()
+                .all(|node| node.overlay.members().all(|peer| peer.meta.starts_with(b"meta-")))
+    };
+    assert!(net.run_to(ms(3_000), done).is_some());
+    let roles = net.nodes[3]
+        .overlay
+        .members()
+        .filter(|peer| peer.role == Role::Server)
+        .count();
+    assert_eq!(roles, 1);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = |seed| {
+        let mut net = Net::cluster(seed, 15, &lan());
+        net.loss = 0.1;
+        net.run_for(ms(3_000));
+        (
+            net.datagrams,
+            net.datagram_bytes,
+            net.frames,
+            net.nodes[7].events.clone(),
+        )
+    };
+    assert_eq!(run(5), run(5));
+    assert_ne!(run(5), run(6));
+}
