@@ -120,7 +120,7 @@ impl Pair {
         match *step {
             Step::Pass(us) => self.now += us,
             Step::Acquire { name, cost, plain } => self.both(|limits, key| {
-                if plain && limits.acquire_plain(key, name, cost, now) {
+                if plain && limits.acquire_plain(key, |_| Some((name, cost, now))) {
                     return Ok(());
                 }
                 limits.acquire(key, none, &[(name, cost)], now)
@@ -221,7 +221,7 @@ fn no_token_is_lost_or_made_when_the_form_changes_under_way() {
             let limits = limits.clone();
             std::thread::spawn(move || {
                 let take = || {
-                    (n != 0 && limits.acquire_plain(SHORT, BUCKET, UNIT, 0))
+                    (n != 0 && limits.acquire_plain(SHORT, |_| Some((BUCKET, UNIT, 0))))
                         || limits.acquire(SHORT, none, &[(BUCKET, UNIT)], 0).is_ok()
                 };
                 (0..60_000).filter(|_| take()).count() as i128
@@ -252,7 +252,7 @@ fn threads_share_exactly_the_capacity() {
     let taken: usize = std::thread::scope(|scope| {
         let take = || {
             (0..30_000)
-                .filter(|_| limits.acquire_plain(SHORT, BUCKET, UNIT, 7))
+                .filter(|_| limits.acquire_plain(SHORT, |_| Some((BUCKET, UNIT, 7))))
                 .count()
         };
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();

@@ -88,6 +88,18 @@ pub(crate) unsafe fn argument(argv: *const ErlNifTerm, i: usize) -> ErlNifTerm {
     unsafe { ptr::read_volatile(argv.add(i)) }
 }
 
+/// Has the processor fetch the cache line of that address while it goes on with something else. Any address will do.
+#[inline(always)]
+pub(crate) fn fetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program can see and does not fault.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Defines a NIF on a normal scheduler from a function of the environment and an array of its arguments. `first` is
 /// asked before, with the bare words; when it says true the answer is `:ok`, and else it must have done nothing.
 macro_rules! fast_nif {
