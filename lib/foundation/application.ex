@@ -27,7 +27,7 @@ defmodule Foundation.Application do
   end
 
   defp with_cluster(supervisor, {:ok, children}) do
-    Enum.find_value(children ++ partitions(), :ok, fn child ->
+    Enum.find_value(children ++ fabric() ++ partitions(), :ok, fn child ->
       case Supervisor.start_child(supervisor, child) do
         {:ok, _} -> nil
         {:error, reason} -> {:error, reason}
@@ -69,6 +69,13 @@ defmodule Foundation.Application do
         Foundation.Distributed.Context.Hops,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor}
       ]
+  end
+
+  defp fabric do
+    case Application.get_env(:foundation, :fabric, false) do
+      off when off in [false, nil] -> []
+      options -> [{Foundation.Distributed.Supervisor, options}]
+    end
   end
 
   defp partitions do

@@ -297,6 +297,13 @@ defmodule Foundation.Cluster do
     if done, do: :ok, else: {:error, :not_running}
   end
 
+  @doc """
+  Finds out why nodes do not come together: `{:ok | :problems, findings}`, each finding with what is wrong and what to
+  change, in words. Options, and what is looked at: `Foundation.Cluster.Doctor.run/1`.
+  """
+  @spec doctor(keyword) :: Foundation.Cluster.Doctor.result()
+  defdelegate doctor(opts \\ []), to: Foundation.Cluster.Doctor, as: :run
+
   @doc false
   # The option as configured, or the default without a cluster.
   @spec option(atom, term) :: term
