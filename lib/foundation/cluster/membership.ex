@@ -294,7 +294,7 @@ defmodule Foundation.Cluster.Membership do
   defp heard(state, {:resumed, node}), do: drained(state, node, nil)
 
   defp heard(state, {:goodbye, node, reason, caller}) do
-    if is_pid(caller), do: parted(state, node, caller)
+    if is_pid(caller), do: parted(state, node, reason, caller)
     if Table.get({:member, node}), do: left(state, node, parting(reason)), else: state
   end
 
@@ -311,10 +311,13 @@ defmodule Foundation.Cluster.Membership do
   defp heard(state, {:wanted, node}), do: %{state | votes: MapSet.delete(state.votes, node)}
   defp heard(state, _unknown), do: state
 
-  # It closes the connection, and does not want it made again at once.
-  defp parted(state, node, caller) do
-    Table.put({:parted, node}, true)
-    Process.send_after(self(), {:rejoin_after, node}, state.options.rejoin_after)
+  # It closes the connection, and does not want it made again at once; but who was given up may be found again.
+  defp parted(state, node, reason, caller) do
+    unless match?({:given_up, _}, reason) do
+      Table.put({:parted, node}, true)
+      Process.send_after(self(), {:rejoin_after, node}, state.options.rejoin_after)
+    end
+
     Peering.farewell(caller)
   end
 

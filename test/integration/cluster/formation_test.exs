@@ -144,7 +144,7 @@ defmodule Foundation.Cluster.FormationTest do
 
       told(a, {:ok, []})
       assert_eventually({:left, name, {:given_up, Told}} in events(a))
-      refute name in Nodes.call(a, Node, :list, [])
+      assert_eventually(name not in Nodes.call(a, Node, :list, []))
       told(a, {:ok, [name]})
       assert_eventually(up?(a, name))
     end
