@@ -33,6 +33,11 @@ defmodule Foundation.ClusterProbe do
     end)
   end
 
+  @doc "Keeps the schedulers busy with that many processes."
+  def burn(count), do: {:ok, for(_ <- 1..count, do: spawn(fn -> spin() end))}
+
+  defp spin, do: spin()
+
   @doc "A way to connect that leaves a trace."
   def connect(:extra, node) do
     Application.put_env(:foundation, :test_connected, {:extra, node})
