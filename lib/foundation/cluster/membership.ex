@@ -52,8 +52,11 @@ defmodule Foundation.Cluster.Membership do
   @spec given_up(node, atom) :: :ok
   def given_up(node, topology), do: GenServer.cast(__MODULE__, {:given_up, node, topology})
 
-  @doc "Sets or clears the drain state of this node, and tells the others."
-  @spec drain(map | nil) :: :ok
+  @doc """
+  Sets or clears the drain state of this node, and tells the others. A drain begins once, and one that was taken back does
+  not go on: `{:error, state}` with the state as it is.
+  """
+  @spec drain(map | nil) :: :ok | {:error, map | nil}
   def drain(info), do: GenServer.call(__MODULE__, {:drain, info})
 
   @doc "Some strategy wants a node again that was given up."
@@ -122,12 +125,20 @@ defmodule Foundation.Cluster.Membership do
     {:reply, :ok, state}
   end
 
-  def handle_call({:drain, info}, _from, state) do
-    known? = draining?(node())
-    Table.put({:draining, node()}, info)
-    Peering.tell(members(), {:draining, node(), info})
-    unless known?, do: Bulletin.tell(:draining, node(), info.reason)
-    {:reply, :ok, state}
+  def handle_call({:drain, %{phase: phase} = info}, _from, state) do
+    case {phase, Table.get({:draining, node()})} do
+      {:draining, nil} ->
+        draining(info)
+        Bulletin.tell(:draining, node(), info.reason)
+        {:reply, :ok, state}
+
+      {:left, %{phase: :draining}} ->
+        draining(info)
+        {:reply, :ok, state}
+
+      {_, other} ->
+        {:reply, {:error, other}, state}
+    end
   end
 
   def handle_call({:leave, reason, caller}, _from, state) do
@@ -213,6 +224,11 @@ defmodule Foundation.Cluster.Membership do
 
   def terminate({:shutdown, _}, state), do: terminate(:shutdown, state)
   def terminate(_reason, _state), do: :ok
+
+  defp draining(info) do
+    Table.put({:draining, node()}, info)
+    Peering.tell(members(), {:draining, node(), info})
+  end
 
   # -- what happens to a node --------------------------------------------------------------------------------------
 
