@@ -25,6 +25,20 @@ defmodule Foundation.ClusterProbe do
     receive do: ({:events, events} -> events)
   end
 
+  @doc "Has the node's drain wait for a word to the process of that name, which then writes a file."
+  def hold(name, path) do
+    Foundation.Cluster.on_drain(name, fn ->
+      Process.register(self(), name)
+      receive do: (:done -> File.write!(path, "finished"))
+    end)
+  end
+
+  @doc "A way to connect that leaves a trace."
+  def connect(:extra, node) do
+    Application.put_env(:foundation, :test_connected, {:extra, node})
+    :net_kernel.connect_node(node)
+  end
+
   defp loop(events) do
     receive do
       {:foundation_cluster, event} ->

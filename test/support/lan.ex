@@ -8,7 +8,7 @@ defmodule Foundation.Lan do
   @doc "Whether namespaces can be made here."
   @spec available?() :: boolean
   def available? do
-    name = "fdt#{System.pid()}x"
+    name = "fdt#{System.pid()}x#{System.unique_integer([:positive])}"
 
     with path when is_binary(path) <- System.find_executable("ip"),
          {_, 0} <- System.cmd("ip", ["netns", "add", name], stderr_to_stdout: true) do

@@ -60,11 +60,12 @@ defmodule Foundation.Cluster.Environment do
   defp kubernetes(_env, _read), do: nil
 
   defp headless(env, service),
-    do: [service: service, application_name: base(env)] ++ given(polling_interval: nil)
+    do: [service: service, application_name: base(env)]
 
   defp selected(env) do
     [
       mode: :ip,
+      kubernetes_ip_lookup_mode: :pods,
       kubernetes_node_basename: base(env),
       kubernetes_selector: env["FOUNDATION_KUBERNETES_SELECTOR"] || "app=#{base(env)}"
     ] ++ given(kubernetes_namespace: env["POD_NAMESPACE"])

@@ -7,9 +7,6 @@ pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod verify;
 
-#[cfg(test)]
-mod tls_tests;
-
 pub use verify::Accepts;
 
 use crate::admission::{Admission, AdmissionLimits, Permit, Recent};
@@ -19,7 +16,7 @@ use crate::transport::{BoxFuture, Reason, Refused, RefusedCounters, Stream, Tran
 use foundation_overlay::{NodeId, PeerName};
 use handshake::{Established, HandshakeError};
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
 use std::io;
@@ -114,11 +111,7 @@ impl Local {
     }
 
     /// Who a certificate says the peer is, and whether its hello agrees.
-    fn peer(
-        &self,
-        certificate: &rustls::pki_types::CertificateDer<'_>,
-        hello: &Hello,
-    ) -> Result<NodeId, Reason> {
+    fn peer(&self, certificate: &CertificateDer<'_>, hello: &Hello) -> Result<NodeId, Reason> {
         let subject = subject_of(certificate).ok_or(Reason::WrongName)?;
         if hello.cluster != subject.cluster {
             return Err(Reason::ForeignCluster);
@@ -129,39 +122,35 @@ impl Local {
         })
     }
 
-    /// The accepting side's half of the hellos.
-    pub(crate) async fn welcome<R, W>(
+    /// The accepting side hears the peer's hello and checks it.
+    pub(crate) async fn hear(
         &self,
-        certificate: &rustls::pki_types::CertificateDer<'_>,
-        remote: SocketAddr,
-        mut read: R,
-        mut write: W,
-    ) -> Result<Stream, Reason>
-    where
-        R: AsyncRead + Send + Unpin + 'static,
-        W: AsyncWrite + Send + Unpin + 'static,
-    {
-        let hello = Hello::receive(&mut read)
+        certificate: &CertificateDer<'_>,
+        read: &mut (impl AsyncRead + Unpin),
+    ) -> Result<(NodeId, Hello), Reason> {
+        let hello = Hello::receive(read)
             .await
             .map_err(|error| reason_of_io(&error))??;
         let peer = self.peer(certificate, &hello)?;
-        self.answer(&hello)
-            .send(&mut write)
+        Ok((peer, hello))
+    }
+
+    /// The accepting side answers it.
+    pub(crate) async fn reply(
+        &self,
+        hello: &Hello,
+        write: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<(), Reason> {
+        self.answer(hello)
+            .send(write)
             .await
-            .map_err(|error| reason_of_io(&error))?;
-        Ok(Stream {
-            peer,
-            hello,
-            remote,
-            read: Box::new(read),
-            write: Box::new(write),
-        })
+            .map_err(|error| reason_of_io(&error))
     }
 
     /// The connecting side's half of the hellos.
     pub(crate) async fn introduce<R, W>(
         &self,
-        certificate: &rustls::pki_types::CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         expect: Option<&PeerName>,
         ours: &Hello,
         remote: SocketAddr,
@@ -302,7 +291,7 @@ impl TlsTransport {
 }
 
 type Halves = (
-    rustls::pki_types::CertificateDer<'static>,
+    CertificateDer<'static>,
     stream::Reader<tokio::net::tcp::OwnedReadHalf>,
     stream::Writer<tokio::net::tcp::OwnedWriteHalf>,
 );
@@ -430,8 +419,16 @@ impl Acceptor {
                 HandshakeError::Io(error) => reason_of_io(&error),
                 HandshakeError::Oversized => Reason::Oversized,
             })?;
-        let (certificate, read, write) = split(established, socket).map_err(|_| Reason::Malformed)?;
-        self.local.welcome(&certificate, remote, read, write).await
+        let (certificate, mut read, mut write) = split(established, socket).map_err(|_| Reason::Malformed)?;
+        let (peer, hello) = self.local.hear(&certificate, &mut read).await?;
+        self.local.reply(&hello, &mut write).await?;
+        Ok(Stream {
+            peer,
+            hello,
+            remote,
+            read: Box::new(read),
+            write: Box::new(write),
+        })
     }
 
     /// Reads up to the random value of the client's hello and looks at it, before any cryptography.
