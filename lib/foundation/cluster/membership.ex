@@ -33,7 +33,7 @@ defmodule Foundation.Cluster.Membership do
 
   @doc "Whether no connection to the node may be made now."
   @spec refused?(node) :: boolean
-  def refused?(node), do: draining?(node) or left?()
+  def refused?(node), do: draining?(node) or left?() or Table.get({:parted, node}, false)
 
   @doc "Whether this node has left the cluster to be stopped."
   @spec left?() :: boolean
@@ -176,6 +176,7 @@ defmodule Foundation.Cluster.Membership do
   end
 
   def handle_info({:rejoin_after, node}, state) do
+    Table.delete({:parted, node})
     unless Table.get({:member, node}), do: Table.delete({:draining, node})
     {:noreply, state}
   end
@@ -262,10 +263,6 @@ defmodule Foundation.Cluster.Membership do
 
   defp left(state, node, reason) do
     Table.delete({:member, node})
-
-    if draining?(node),
-      do: Process.send_after(self(), {:rejoin_after, node}, state.options.rejoin_after)
-
     Bulletin.tell(:left, node, reason)
     release_waiting(state)
   end
@@ -286,6 +283,7 @@ defmodule Foundation.Cluster.Membership do
   # -- what a node says --------------------------------------------------------------------------------------------
 
   defp heard(state, {:hello, node, %{boot: boot} = hello}) when is_atom(node) do
+    Table.delete({:parted, node})
     state = state |> drained(node, hello[:draining]) |> booted(node, boot)
     # Whoever has left, and is connected to all the same, closes the connection.
     if left?(), do: Peering.disconnect(node)
@@ -296,7 +294,7 @@ defmodule Foundation.Cluster.Membership do
   defp heard(state, {:resumed, node}), do: drained(state, node, nil)
 
   defp heard(state, {:goodbye, node, reason, caller}) do
-    if is_pid(caller), do: Peering.farewell(caller)
+    if is_pid(caller), do: parted(state, node, caller)
     if Table.get({:member, node}), do: left(state, node, parting(reason)), else: state
   end
 
@@ -312,6 +310,13 @@ defmodule Foundation.Cluster.Membership do
 
   defp heard(state, {:wanted, node}), do: %{state | votes: MapSet.delete(state.votes, node)}
   defp heard(state, _unknown), do: state
+
+  # It closes the connection, and does not want it made again at once.
+  defp parted(state, node, caller) do
+    Table.put({:parted, node}, true)
+    Process.send_after(self(), {:rejoin_after, node}, state.options.rejoin_after)
+    Peering.farewell(caller)
+  end
 
   # A node that leaves because others gave it up says so.
   defp parting({:given_up, _} = reason), do: reason
