@@ -39,7 +39,14 @@ defmodule Foundation.Application do
         Foundation.ErrorContext.Store,
         Foundation.Distributed.Context.Hops,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor}
-      ]
+      ] ++ fabric()
+  end
+
+  defp fabric do
+    case Application.get_env(:foundation, :fabric, false) do
+      off when off in [false, nil] -> []
+      options -> [{Foundation.Distributed.Supervisor, options}]
+    end
   end
 
   defp core do

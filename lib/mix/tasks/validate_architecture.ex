@@ -79,7 +79,8 @@ defmodule Mix.Tasks.ValidateArchitecture do
   @spec native_callers() :: [String.t()]
   def native_callers do
     ~w(Foundation.Engine Foundation.Telemetry Foundation.Services.TelemetryService Foundation.Events
-       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns)
+       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns
+       Foundation.Distributed)
   end
 
   @impl Mix.Task

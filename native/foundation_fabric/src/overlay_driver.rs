@@ -32,7 +32,7 @@ pub const CHANNEL: &str = "foundation/overlay";
 
 /// How long a good-bye may take to get out before [`Driver::leave`] returns.
 const GOODBYE: Duration = Duration::from_millis(300);
-/// The overlay of a node that is told nothing for so long looks for what it can do.
+/// Without a deadline, time is looked at this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Where the overlay's news go. None of these may block: the node's lock is held.
@@ -315,7 +315,7 @@ impl Core {
                 }
             }
             Effect::Timer { timer, after } => {
-                let at = Instant::now() + after.min(LONGEST_SLEEP);
+                let at = Instant::now() + after;
                 state.timers.push(timer);
                 if state.wake.is_none_or(|wake| at < wake) {
                     state.wake = Some(at);
