@@ -14,7 +14,7 @@ defmodule Foundation.Distributed do
   **Scheduling**: as `Foundation.Distributed.Channels`.
   """
 
-  alias Foundation.Distributed.{Call, Channels, Discovery, Fabric, Work}
+  alias Foundation.Distributed.{Call, Channels, Discovery, Fabric, Topology, Work}
 
   @doc "Whether the fabric runs on this node. O(1)."
   @spec available?() :: boolean
@@ -39,6 +39,10 @@ defmodule Foundation.Distributed do
           {:ok, term} | {:error, Channels.reason() | :noproc | {:exit, term}}
   def call(channel, destination, request, options \\ []) when is_atom(channel),
     do: Call.call(channel, destination, request, options)
+
+  @doc "Changes the topology of the whole cluster, as `Foundation.Distributed.Topology.switch_topology/1`."
+  @spec switch_topology(Topology.topology()) :: :ok | {:error, term}
+  defdelegate switch_topology(topology), to: Topology
 
   @doc "As `Foundation.Distributed.Discovery.discover_services/1`."
   @spec discover_services(keyword) :: [Discovery.service()]

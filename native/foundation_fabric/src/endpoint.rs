@@ -24,8 +24,8 @@ use remote::{Lane, Remote};
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -121,6 +121,11 @@ impl<S: Sink> Endpoint<S> {
     /// Where we accept links.
     pub fn local_addr(&self) -> SocketAddr {
         self.hub.transport.local_addr()
+    }
+
+    /// What opens and accepts its links.
+    pub fn transport(&self) -> Arc<dyn Transport> {
+        Arc::clone(&self.hub.transport)
     }
 
     /// Links refused, by reason.

@@ -5,6 +5,9 @@
 //! ends the link, because a link must not lose frames; the overlay opens it again.
 
 mod link;
+mod member;
+
+pub use member::{StartError, advertised, beside};
 
 use crate::datagram::Sealed;
 use crate::hello::Hello;
@@ -12,7 +15,7 @@ use crate::transport::{Stream, Transport};
 use bytes::Bytes;
 use foundation_overlay::{
     DownReason, Effect, Error as OverlayError, Input, MemberEvent, NodeId, Overlay, Peer, PeerName, Route,
-    Stats, Topology, Urgency,
+    Stats, Topology, Urgency, Workload,
 };
 use link::Link;
 use parking_lot::Mutex;
@@ -167,6 +170,11 @@ impl Driver {
     /// Changes the topology of the whole cluster.
     pub fn switch(&self, topology: Topology) -> Result<(), OverlayError> {
         self.core.input(Input::Switch(topology))
+    }
+
+    /// Chooses the topology for a workload by measurement from now on, or does so no more.
+    pub fn automatic(&self, workload: Option<Workload>) -> Result<(), OverlayError> {
+        self.core.input(Input::Automatic(workload))
     }
 
     /// Says that this node is slow, or no more: it then gives others more time.
