@@ -147,6 +147,7 @@ defmodule Foundation.Distributed.Fabric do
   # Those that stand on the endpoint; they start after it, and those that do not run yet ask for nothing.
   defp tell(state, news) do
     for callee <- state.callees, do: send(callee, news)
+
     for name <- [Foundation.Distributed.Discovery, Foundation.Distributed.Overlay],
         pid = Process.whereis(name),
         do: send(pid, news)

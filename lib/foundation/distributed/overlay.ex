@@ -75,8 +75,7 @@ defmodule Foundation.Distributed.Overlay do
   defp join(state) do
     {:ok, %{peers: peers}} = Fabric.info()
 
-    addresses =
-      for {name, _boot, address, true} <- peers, not MapSet.member?(state.nodes, name), do: address
+    addresses = for {name, _boot, address, true} <- peers, not MapSet.member?(state.nodes, name), do: address
 
     for some <- Enum.chunk_every(addresses, 1024), do: :ok = Native.topology_join(state.handle, some)
     state

@@ -61,8 +61,11 @@ defmodule Foundation.Distributed.Routing do
 
   defp queued do
     case Channels.get_channel_metrics() do
-      {:ok, rows} -> Enum.reduce(rows, %{}, fn row, sum -> Map.update(sum, row.node, row.queued, &(&1 + row.queued)) end)
-      {:error, :not_running} -> %{}
+      {:ok, rows} ->
+        Enum.reduce(rows, %{}, fn row, sum -> Map.update(sum, row.node, row.queued, &(&1 + row.queued)) end)
+
+      {:error, :not_running} ->
+        %{}
     end
   end
 end

@@ -15,7 +15,10 @@ defmodule Foundation.Distributed.Supervisor do
     callees = 1..System.schedulers_online()
 
     fabric = %{id: Fabric, start: {__MODULE__, :start_fabric, [options]}}
-    children = [Subscribers | Enum.map(callees, &{Callee, &1})] ++ [Relay, fabric, {Overlay, options}, Discovery]
+
+    children =
+      [Subscribers | Enum.map(callees, &{Callee, &1})] ++ [Relay, fabric, {Overlay, options}, Discovery]
+
     Supervisor.init(children, strategy: :rest_for_one)
   end
 

@@ -103,7 +103,8 @@ defmodule Foundation.Distributed.Topology do
   defp options!(options) do
     for {key, _} <- options,
         key not in [:settled, :timeout],
-        do: raise(ArgumentError, "switch_topology has no option #{inspect(key)}; it has :settled and :timeout")
+        do:
+          raise(ArgumentError, "switch_topology has no option #{inspect(key)}; it has :settled and :timeout")
 
     settled = Keyword.get(options, :settled, false)
     timeout = Keyword.get(options, :timeout, @settle_ms)

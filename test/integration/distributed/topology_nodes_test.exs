@@ -106,7 +106,10 @@ defmodule Foundation.Distributed.TopologyNodesTest do
       :ok = rpc(first, Topology, :switch_topology, [topology])
 
       for n <- 1..100,
-          do: assert(:ok = rpc(first, Channels, :send_message, [:coordination, target, {round, n}, [ack: true]]))
+          do:
+            assert(
+              :ok = rpc(first, Channels, :send_message, [:coordination, target, {round, n}, [ack: true]])
+            )
     end
 
     assert_eventually(fn -> length(messages(second, sink)) >= 300 end, 5_000)
