@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod datagram;
+pub mod federation;
 pub mod hello;
 pub mod identity;
 pub mod links;
