@@ -7,13 +7,18 @@ defmodule Foundation.Application do
 
   @impl true
   def start(_type, _args) do
-    case Foundation.Cluster.children() do
-      {:ok, cluster} ->
-        Foundation.Engine.start()
-        Foundation.ProcessRegistry.create_backup_table()
-        Logger.info("Starting Foundation")
-        Supervisor.start_link(children() ++ cluster, strategy: :one_for_one, name: Foundation.Supervisor)
+    # The federation's secret may be the cookie that the cluster sets.
+    with {:ok, cluster} <- Foundation.Cluster.children(),
+         {:ok, federation} <- Foundation.Cluster.Federation.children() do
+      Foundation.Engine.start()
+      Foundation.ProcessRegistry.create_backup_table()
+      Logger.info("Starting Foundation")
 
+      Supervisor.start_link(children() ++ cluster ++ fabric() ++ partitions() ++ federation,
+        strategy: :one_for_one,
+        name: Foundation.Supervisor
+      )
+    else
       {:error, problem} ->
         Logger.error("Foundation does not start: #{Foundation.Cluster.describe(problem)}")
         {:error, problem}
@@ -40,6 +45,20 @@ defmodule Foundation.Application do
         Foundation.Distributed.Context.Hops,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor}
       ]
+  end
+
+  defp fabric do
+    case Application.get_env(:foundation, :fabric, false) do
+      off when off in [false, nil] -> []
+      options -> [{Foundation.Distributed.Supervisor, options}]
+    end
+  end
+
+  defp partitions do
+    case Application.get_env(:foundation, :partitions) do
+      nil -> []
+      opts -> [{Foundation.Distributed.Partitions, opts}]
+    end
   end
 
   defp core do

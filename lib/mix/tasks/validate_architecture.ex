@@ -41,7 +41,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       beam: ["Foundation.BEAM"],
       integrations: ["Foundation.Integrations", "Foundation.TidewaveEndpoint"]
     ],
-    cluster: [cluster: ["Foundation.Cluster"], distributed: ["Foundation.Distributed"]],
+    cluster: [cluster: ["Foundation.Cluster", "Cluster"], distributed: ["Foundation.Distributed"]],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],
     facade: [facade: ["Foundation", "foundation"]],
@@ -79,7 +79,8 @@ defmodule Mix.Tasks.ValidateArchitecture do
   @spec native_callers() :: [String.t()]
   def native_callers do
     ~w(Foundation.Engine Foundation.Telemetry Foundation.Services.TelemetryService Foundation.Events
-       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns)
+       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns Foundation.Cluster.Federation
+       Foundation.Distributed)
   end
 
   @impl Mix.Task

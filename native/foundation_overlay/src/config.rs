@@ -1,7 +1,7 @@
 //! What can be tuned, with defaults for a local network and for a wide one.
 use std::time::Duration;
 
-use crate::{Error, Topology};
+use crate::{Error, Topology, pub_sub};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -17,6 +17,8 @@ pub struct Config {
     pub swim: Option<SwimConfig>,
     /// Sizes and walks of the partial views.
     pub hyparview: HyParViewConfig,
+    /// Broadcast trees.
+    pub pub_sub: pub_sub::Config,
     /// Client-server links.
     pub client_server: ClientServerConfig,
     /// Opening and re-opening links.
@@ -209,13 +211,14 @@ impl Config {
             topology: Topology::FullMesh,
             swim: Some(SwimConfig::lan()),
             hyparview: HyParViewConfig::default(),
+            pub_sub: pub_sub::Config::default(),
             client_server: ClientServerConfig::default(),
             links: LinkConfig::default(),
             relay: RelayConfig::default(),
             switch_linger: ms(1_000),
             switch_timeout: Duration::from_secs(20),
             max_datagram: 1_200,
-            max_frame: 64 * 1024,
+            max_frame: 256 * 1024,
         }
     }
 

@@ -6,15 +6,22 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod broadcast;
+mod client_server;
 mod config;
 mod context;
 mod error;
 mod full_mesh;
 mod health;
+mod hyparview;
 mod join;
 mod links;
 mod measure;
 mod overlay;
+pub mod plumtree;
+pub mod pub_sub;
+mod routing;
+pub mod seen;
 mod shape;
 mod swim;
 mod swim_id;
@@ -37,3 +44,5 @@ pub use types::{
 mod swim_tests;
 #[cfg(test)]
 mod testnet;
+#[cfg(test)]
+mod topology_tests;

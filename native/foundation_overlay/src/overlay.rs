@@ -3,8 +3,10 @@ use std::time::Duration;
 
 use foca::Member as Claim;
 
+use crate::broadcast::Broadcasts;
 use crate::context::{Context, Counters, News, Wake};
 use crate::join::Seeds;
+use crate::routing::Router;
 use crate::swim::Swim;
 use crate::switch::Shapes;
 use crate::wire::{self, Control, Probe, kind};
@@ -26,6 +28,8 @@ pub struct Overlay {
     swim: Option<Swim>,
     seeds: Seeds,
     shapes: Shapes,
+    broadcasts: Broadcasts,
+    router: Router,
     left: bool,
 }
 
@@ -67,12 +71,16 @@ impl Overlay {
         let swim_config = config.swim.clone();
         let mut ctx = Context::new(config.clone(), me, seed);
         let swim = swim_config.map(|swim| Swim::new(&mut ctx, &swim, &config));
+        let mut broadcasts = Broadcasts::new(&mut ctx);
+        broadcasts.set_topology(&mut ctx, config.topology);
         let shapes = Shapes::new(&mut ctx);
         Ok(Self {
             ctx,
             swim,
             seeds: Seeds::default(),
             shapes,
+            broadcasts,
+            router: Router::default(),
             left: false,
         })
     }
@@ -113,11 +121,7 @@ impl Overlay {
             }
             Input::LinkUp(id) => self.link_up(&id),
             Input::LinkDown(id) => self.link_down(&id),
-            Input::Rtt { peer, micros } => {
-                if let Some(swim) = &mut self.swim {
-                    swim.rtt(peer, micros);
-                }
-            }
+            Input::Rtt { peer, micros } => ctx.round_trip(peer, f64::from(micros)),
             Input::Join(addrs) => self.seeds.add(ctx, addrs),
             Input::Leave => self.leave(),
             Input::Switch(topology) => self.shapes.decide(ctx, topology),
@@ -126,8 +130,16 @@ impl Overlay {
                     swim.health.set_slow(slow);
                 }
             }
-            Input::Traffic { .. } | Input::Broadcast { .. } | Input::Subscribe(_) | Input::Unsubscribe(_) => {
+            Input::Broadcast {
+                topic,
+                payload,
+                urgency,
+            } => {
+                return self.broadcasts.broadcast(ctx, topic, payload, urgency);
             }
+            Input::Subscribe(topic) => return self.broadcasts.subscribe(ctx, topic),
+            Input::Unsubscribe(topic) => self.broadcasts.unsubscribe(ctx, topic),
+            Input::Traffic { .. } => {}
         }
         Ok(())
     }
@@ -153,7 +165,9 @@ impl Overlay {
                 (Wake::Idle(id), _) => ctx.link_idle(&id),
                 (Wake::Topology(what), _) => self.shapes.each().for_each(|shape| shape.wake(ctx, what)),
                 (Wake::Settle, _) => self.shapes.look(ctx),
-                (Wake::Swim(_) | Wake::Challenge(..) | Wake::Tree(_), _) => {}
+                (Wake::Search, _) => self.router.search(ctx),
+                (Wake::Tree, _) => self.broadcasts.timer(ctx),
+                (Wake::Swim(_) | Wake::Challenge(..), None) => {}
             }
             self.drain();
         }
@@ -172,7 +186,10 @@ impl Overlay {
                 }
                 Ok(())
             }
-            (kind::SHUFFLE_REPLY, _) => self.shapes.current.datagram(ctx, body),
+            (kind::SHUFFLE_REPLY, _) => {
+                let views = self.shapes.each().find(|shape| shape.kind() == kind::VIEWS);
+                views.map_or(Ok(()), |views| views.datagram(ctx, body))
+            }
             _ => Err(Error::Malformed("datagram kind")),
         }
     }
@@ -206,6 +223,10 @@ impl Overlay {
                 }
                 Ok(None)
             }
+            Probe::Decided(decision) => {
+                self.shapes.hear(ctx, decision, None);
+                Ok(None)
+            }
             other => Ok(self.swim.as_mut().and_then(|swim| swim.probe(ctx, other))),
         }
     }
@@ -221,8 +242,13 @@ impl Overlay {
                 }
                 Ok(())
             }
-            kind::VIEWS => self.shapes.current.frame(&mut self.ctx, from, body),
-            kind::TREE => Ok(()),
+            kind::ROUTE => self.router.frame(&mut self.ctx, from, body),
+            kind::VIEWS | kind::SERVERS => {
+                let shape = self.shapes.each().find(|shape| shape.kind() == which);
+                // A topology that this node has not heard of yet, or has left already.
+                shape.map_or(Ok(()), |shape| shape.frame(&mut self.ctx, from, body))
+            }
+            kind::TREE => self.broadcasts.receive(&mut self.ctx, from, body),
             _ => Err(Error::Malformed("frame kind")),
         }
     }
@@ -235,6 +261,7 @@ impl Overlay {
                 if peer.id != *from {
                     return Err(Error::Malformed("greeting"));
                 }
+                ctx.links.greeted(&peer);
                 if let Some(swim) = swim {
                     swim.claim(ctx, Claim::alive(id.clone()), true);
                     swim.describe(ctx, &id, &peer);
@@ -287,12 +314,18 @@ impl Overlay {
                 ctx.frame(id, wire::encode(kind::CONTROL, &Control::Members(part.to_vec())));
             }
         }
+        self.router.link_up(id);
         self.shapes.each().for_each(|shape| shape.link_up(ctx, id));
     }
 
     fn link_down(&mut self, id: &NodeId) {
         let ctx = &mut self.ctx;
-        ctx.link_down(id);
+        let was_up = ctx.link_down(id);
+        if was_up == Some(true) {
+            self.router.link_down(id);
+        } else {
+            self.router.dial_failed(ctx, id);
+        }
         self.shapes.each().for_each(|shape| shape.link_down(ctx, id));
     }
 
@@ -335,15 +368,27 @@ impl Overlay {
                     }
                     ctx.out.push(Effect::Member(event, peer.clone()));
                     match event {
-                        MemberEvent::Up => self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer)),
+                        MemberEvent::Up => {
+                            self.broadcasts.member_up(&peer);
+                            self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer));
+                        }
                         MemberEvent::Down { .. } | MemberEvent::Left => {
                             ctx.close_link(&peer.id);
+                            ctx.round_trips.remove(&peer.id);
+                            self.broadcasts.member_down(ctx, &peer);
+                            self.router.member_down(&peer.id);
                             self.shapes.each().for_each(|shape| shape.member_down(ctx, &peer));
                         }
                         MemberEvent::Suspect | MemberEvent::Alive | MemberEvent::Meta => {}
                     }
                 }
-                News::Unlinked(id) => self.shapes.each().for_each(|shape| shape.link_down(ctx, &id)),
+                News::Unlinked(id) => {
+                    self.broadcasts.link(ctx, &id);
+                    self.router.link_down(&id);
+                    self.shapes.each().for_each(|shape| shape.link_down(ctx, &id));
+                }
+                News::Link(id) => self.broadcasts.link(ctx, &id),
+                News::Switched(topology) => self.broadcasts.set_topology(ctx, topology),
             }
         }
     }
@@ -368,13 +413,16 @@ impl Overlay {
         self.ctx.links.wanted()
     }
 
-    /// How to reach a node now.
+    /// How to reach a node now. A relayed message needs a bound on its hops: ways change while it travels.
     pub fn route(&self, to: &NodeId) -> Route {
         if self.ctx.links.is_up(to) {
             return Route::Direct;
         }
         if let Some(route) = self.shapes.current.via(&self.ctx, to) {
             return route;
+        }
+        if let Some(next) = self.router.via(&self.ctx, to) {
+            return Route::Via(next);
         }
         match self.ctx.peers.get(&to.name) {
             Some(peer) if peer.id == *to => Route::Dial(peer.clone()),
@@ -385,6 +433,11 @@ impl Overlay {
     /// The topology in force.
     pub fn topology(&self) -> Topology {
         self.shapes.decision.topology
+    }
+
+    /// What the shared broadcast tree counted.
+    pub fn tree_stats(&self) -> crate::plumtree::Stats {
+        self.broadcasts.trees().shared_stats()
     }
 
     /// The state in numbers. O(members).

@@ -162,6 +162,8 @@ pub enum Urgency {
     Urgent,
     /// Over the tree, or directly in a small mesh.
     Normal,
+    /// To a few random neighbours at each hop: nothing is kept or repaired.
+    Background,
 }
 
 /// A point in time the overlay asked to be woken at. Opaque to who drives it.
