@@ -96,7 +96,10 @@ defmodule Foundation.Cluster.Federation do
   defp started({:ok, _pid}), do: :ok
   defp started({:error, {:already_started, _}}), do: {:error, :already_started}
   defp started({:error, {reason, {:child, _, _, _, _, _, _, _}}}), do: {:error, reason}
-  defp started({:error, {reason, child}}) when is_tuple(child) and elem(child, 0) == :child, do: {:error, reason}
+
+  defp started({:error, {reason, child}}) when is_tuple(child) and elem(child, 0) == :child,
+    do: {:error, reason}
+
   defp started({:error, reason}), do: {:error, reason}
 
   @doc "Stops the federation: gateways close, calls under way are lost. `:ok`, also when none runs."
@@ -201,7 +204,9 @@ defmodule Foundation.Cluster.Federation do
   def info do
     with {:ok, %{handle: handle, clusters: clusters}} <- running() do
       clusters = Map.new(clusters, &{&1, cluster_info(handle, &1)})
-      {:ok, %{clusters: clusters, refused: Map.new(Native.federation_refused(handle)), served: Server.served()}}
+
+      {:ok,
+       %{clusters: clusters, refused: Map.new(Native.federation_refused(handle)), served: Server.served()}}
     end
   end
 

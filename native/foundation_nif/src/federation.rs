@@ -6,7 +6,8 @@ use crate::{atoms as common, term};
 use bytes::Bytes;
 use foundation_fabric::Secret;
 use foundation_fabric::federation::{
-    CallError, ClusterSettings, Federation, FederationError, Handler, Membership, Quota, Request, Responder, Settings,
+    CallError, ClusterSettings, Federation, FederationError, Handler, Membership, Quota, Request, Responder,
+    Settings,
 };
 use foundation_overlay::PeerName;
 use parking_lot::Mutex;
@@ -84,7 +85,15 @@ impl Handler for ToProcess {
         let _ = OwnedEnv::new().send_and_clear(&self.0, |env| {
             let waiting = handle::make(env, Waiting(Mutex::new(Some(responder))));
             let (cluster, node) = (request.cluster.as_str(), request.node.name.as_str());
-            (atoms::foundation_federation(), waiting, cluster, node, within, binary(env, &request.payload)).encode(env)
+            (
+                atoms::foundation_federation(),
+                waiting,
+                cluster,
+                node,
+                within,
+                binary(env, &request.payload),
+            )
+                .encode(env)
         });
     }
 }
@@ -122,7 +131,11 @@ fn cluster(term: Term<'_>) -> NifResult<ClusterSettings> {
         name: name.to_owned(),
         membership: self::membership(membership)?,
         gateways: gateways.into_iter().map(address).collect::<NifResult<_>>()?,
-        quota: Quota { calls, bytes, at_a_time },
+        quota: Quota {
+            calls,
+            bytes,
+            at_a_time,
+        },
     })
 }
 
@@ -130,15 +143,25 @@ fn membership(term: Term<'_>) -> NifResult<Membership> {
     let (kind, first, second): (Atom, Term<'_>, Term<'_>) = term.decode()?;
     if kind == atoms::member() {
         let secret = Secret::new(first.decode::<Binary<'_>>()?.as_slice());
-        let gateway = if common::nil() == second { None } else { Some(address(second)?) };
+        let gateway = if common::nil() == second {
+            None
+        } else {
+            Some(address(second)?)
+        };
         return Ok(Membership::Member { secret, gateway });
     }
     if kind != atoms::foreign() {
         return Err(Error::BadArg);
     }
     let der = |term: Term<'_>| Ok(term.decode::<Binary<'_>>()?.to_vec().into());
-    let authorities = term::list(second, MAX_ADDRESSES)?.into_iter().map(der).collect::<NifResult<_>>()?;
-    Ok(Membership::Foreign { of: first.decode()?, authorities })
+    let authorities = term::list(second, MAX_ADDRESSES)?
+        .into_iter()
+        .map(der)
+        .collect::<NifResult<_>>()?;
+    Ok(Membership::Foreign {
+        of: first.decode()?,
+        authorities,
+    })
 }
 
 fn address(term: Term<'_>) -> NifResult<SocketAddr> {
@@ -210,7 +233,10 @@ fn federation_call<'a>(
     };
     let _inside = runtime.enter();
     let payload = Bytes::copy_from_slice(payload.as_slice());
-    match running.0.call(cluster, payload, Duration::from_millis(within_ms.into()), done) {
+    match running
+        .0
+        .call(cluster, payload, Duration::from_millis(within_ms.into()), done)
+    {
         Ok(()) => Ok(common::ok().encode(env)),
         Err(error) => Ok(env.error_tuple(call_error(error))),
     }
@@ -243,7 +269,9 @@ fn federation_cluster<'a>(env: Env<'a>, running: &'a Running, cluster: &'a str) 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn federation_refused<'a>(env: Env<'a>, running: &'a Running) -> Term<'a> {
     let refused = running.0.refused();
-    let pairs = refused.iter().filter_map(|(reason, count)| Some((Atom::from_str(env, reason.name()).ok()?, count)));
+    let pairs = refused
+        .iter()
+        .filter_map(|(reason, count)| Some((Atom::from_str(env, reason.name()).ok()?, count)));
     pairs.collect::<Vec<_>>().encode(env)
 }
 

@@ -65,7 +65,10 @@ defmodule Foundation.NifCatalog.Federation do
       {:ok, gateway} = Native.federation_start(options("127.0.0.1:0"), self())
       {address, _, _} = Native.federation_cluster(gateway, "catalog")
       %{clusters: [cluster]} = options()
-      {:ok, caller} = Native.federation_start(%{options() | clusters: [put_elem(cluster, 2, [address])]}, self())
+
+      {:ok, caller} =
+        Native.federation_start(%{options() | clusters: [put_elem(cluster, 2, [address])]}, self())
+
       :ok = Native.federation_call(caller, "catalog", "request", 5_000, make_ref())
 
       receive do

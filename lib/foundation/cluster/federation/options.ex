@@ -70,7 +70,11 @@ defmodule Foundation.Cluster.Federation.Options do
              do: {:ok, {:foreign, Atom.to_string(name), authorities}}
 
       _ ->
-        problem(key.("secret"), :concealed, "either :secret, of a cluster that this node is in, or :authority")
+        problem(
+          key.("secret"),
+          :concealed,
+          "either :secret, of a cluster that this node is in, or :authority"
+        )
     end
   end
 
@@ -177,7 +181,12 @@ defmodule Foundation.Cluster.Federation.Options do
          true <- Enum.all?(values, &(is_integer(&1) and &1 > 0 and &1 < 4_294_967_296)) do
       {:ok, List.to_tuple(values)}
     else
-      _ -> problem(key.("quota"), options, "whole numbers above 0 for some of #{inspect(Keyword.keys(defaults))}")
+      _ ->
+        problem(
+          key.("quota"),
+          options,
+          "whole numbers above 0 for some of #{inspect(Keyword.keys(defaults))}"
+        )
     end
   end
 

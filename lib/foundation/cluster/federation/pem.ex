@@ -8,7 +8,9 @@ defmodule Foundation.Cluster.Federation.Pem do
   def encode(certificates), do: Enum.map_join(certificates, &block/1)
 
   defp block(der) do
-    lines = for <<line::binary-size(64) <- padded(Base.encode64(der))>>, do: String.trim_trailing(line) <> "\n"
+    lines =
+      for <<line::binary-size(64) <- padded(Base.encode64(der))>>, do: String.trim_trailing(line) <> "\n"
+
     "-----BEGIN CERTIFICATE-----\n#{lines}-----END CERTIFICATE-----\n"
   end
 

@@ -23,8 +23,11 @@ defmodule Foundation.Cluster.Federation.Server do
   @spec served() :: %{atom => non_neg_integer}
   def served do
     case :persistent_term.get(@key, nil) do
-      nil -> %{}
-      %{counters: counters} -> for {name, at} <- numbered(), into: %{}, do: {name, :counters.get(counters, at)}
+      nil ->
+        %{}
+
+      %{counters: counters} ->
+        for {name, at} <- numbered(), into: %{}, do: {name, :counters.get(counters, at)}
     end
   end
 
@@ -55,7 +58,10 @@ defmodule Foundation.Cluster.Federation.Server do
   @impl true
   def handle_info({:foundation_federation, request, cluster, node, within, payload}, state) do
     allowed = Map.get(state.allow, cluster, %{})
-    {pid, monitor} = :erlang.spawn_opt(fn -> serve(request, {cluster, node}, allowed, payload) end, spawn_options())
+
+    {pid, monitor} =
+      :erlang.spawn_opt(fn -> serve(request, {cluster, node}, allowed, payload) end, spawn_options())
+
     timer = Process.send_after(self(), {:deadline, monitor}, min(within, @longest))
     {:noreply, put_in(state.calls[monitor], {pid, timer, request, cluster})}
   end
