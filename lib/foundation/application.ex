@@ -7,11 +7,17 @@ defmodule Foundation.Application do
 
   @impl true
   def start(_type, _args) do
-    Foundation.Engine.start()
-    Foundation.ProcessRegistry.create_backup_table()
-    Logger.info("Starting Foundation")
+    case Foundation.Cluster.children() do
+      {:ok, cluster} ->
+        Foundation.Engine.start()
+        Foundation.ProcessRegistry.create_backup_table()
+        Logger.info("Starting Foundation")
+        Supervisor.start_link(children() ++ cluster, strategy: :one_for_one, name: Foundation.Supervisor)
 
-    Supervisor.start_link(children(), strategy: :one_for_one, name: Foundation.Supervisor)
+      {:error, problem} ->
+        Logger.error("Foundation does not start: #{Foundation.Cluster.describe(problem)}")
+        {:error, problem}
+    end
   end
 
   @impl true
@@ -27,8 +33,13 @@ defmodule Foundation.Application do
     core() ++
       test_support() ++
       tidewave() ++
-      [Foundation.Infrastructure.Breaker.Subscribers, Foundation.Engine.Log, Foundation.ErrorContext.Store] ++
-      fabric()
+      [
+        Foundation.Infrastructure.Breaker.Subscribers,
+        Foundation.Engine.Log,
+        Foundation.ErrorContext.Store,
+        Foundation.Distributed.Context.Hops,
+        {DynamicSupervisor, name: Foundation.ProcessSupervisor}
+      ] ++ fabric()
   end
 
   defp fabric do

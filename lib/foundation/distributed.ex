@@ -1,14 +1,18 @@
 defmodule Foundation.Distributed do
   @moduledoc """
-  Sends to and calls processes of other nodes over the fabric, beside Distributed Erlang or without it.
+  Works with the whole cluster from one place: messages and calls over channels, topologies, and work spread over nodes.
 
-  Switched on by `config :foundation, fabric: true`; see `Foundation.Distributed.Fabric` for its options and
-  `Foundation.Distributed.Channels` for everything that channels do.
+      iex> {:ok, run} = Foundation.Distributed.coordinate_work([1, 2, 3], fn x -> x + 1 end)
+      iex> run.results
+      [ok: 2, ok: 3, ok: 4]
 
-  **Scheduling**: as `Foundation.Distributed.Channels`.
+  This is the door; the rooms are the modules below it, with everything there is to say about each function. Messages and
+  calls need the fabric, which `config :foundation, fabric: true` switches on (see `Foundation.Distributed.Fabric`).
+
+  **Scheduling**: messages and calls as `Foundation.Distributed.Channels`; the rest calls no native function.
   """
 
-  alias Foundation.Distributed.{Call, Channels, Discovery, Fabric}
+  alias Foundation.Distributed.{Call, Channels, Discovery, Fabric, Work}
 
   @doc "Whether the fabric runs on this node. O(1)."
   @spec available?() :: boolean
@@ -37,4 +41,26 @@ defmodule Foundation.Distributed do
   @doc "As `Foundation.Distributed.Discovery.discover_services/1`."
   @spec discover_services(keyword) :: [Discovery.service()]
   def discover_services(criteria \\ []), do: Discovery.discover_services(criteria)
+
+  @doc """
+  Runs a function on every item, spread over the nodes with work stealing, and answers each result once, in order.
+
+  See `Foundation.Distributed.Work.run/3` for the options, the errors and the cost.
+  """
+  @spec coordinate_work(Enumerable.t(), Work.worker(), [Work.option()]) :: {:ok, Work.run()} | {:error, term}
+  defdelegate coordinate_work(items, worker, options \\ []), to: Work, as: :run
+
+  @doc """
+  Maps items to pairs of key and value and reduces the values of each key, both spread over the nodes.
+
+  See `Foundation.Distributed.Work.map_reduce/4` for the options, the errors and the cost.
+
+      iex> Foundation.Distributed.map_reduce(1..6, &[{rem(&1, 2), &1}], fn _key, numbers -> Enum.sum(numbers) end)
+      {:ok, %{0 => 12, 1 => 9}}
+  """
+  @spec map_reduce(Enumerable.t(), Work.worker(), (term, [term] -> term), [
+          Work.option() | {:combine, boolean}
+        ]) ::
+          {:ok, %{term => term}} | {:error, term}
+  defdelegate map_reduce(items, mapper, reducer, options \\ []), to: Work
 end

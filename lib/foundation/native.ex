@@ -479,6 +479,35 @@ defmodule Foundation.Native do
   @spec fabric_await_room(fabric, atom, node, pid, reference) :: :room | fabric_waiting
   def fabric_await_room(_fabric, _channel, _node, _flow, _reference), do: missing()
 
+  # -- discovery ---------------------------------------------------------------------------------------------------
+
+  @type discovery :: reference
+  @type discovery_failure :: {:error, :busy | :node | :name | :interface | :secret | {:daemon, String.t()}}
+
+  @spec discovery_start(
+          pid,
+          {node :: String.t(), app :: String.t(), cluster :: String.t()},
+          {boot :: non_neg_integer, port :: :inet.port_number(), udp_port :: :inet.port_number()},
+          secret :: binary,
+          {announce :: boolean, interfaces :: [String.t()]}
+        ) :: {:ok, discovery} | discovery_failure
+  def discovery_start(_pid, _names, _numbers, _secret, _options), do: missing()
+
+  @spec discovery_announce(discovery, boolean) :: :ok | discovery_failure
+  def discovery_announce(_discovery, _announce), do: missing()
+
+  @spec discovery_stop(discovery) :: boolean
+  def discovery_stop(_discovery), do: missing()
+
+  @spec discovery_stats(discovery) :: %{
+          nodes: [String.t()],
+          strangers: [{node :: String.t(), cluster :: String.t()}],
+          counts: %{atom => non_neg_integer},
+          restarts: non_neg_integer,
+          running: boolean
+        }
+  def discovery_stats(_discovery), do: missing()
+
   # -- end ---------------------------------------------------------------------------------------------------------
 
   defp missing, do: :erlang.nif_error(:native_library_not_loaded)

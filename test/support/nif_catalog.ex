@@ -25,7 +25,8 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Limits,
     Foundation.NifCatalog.Breakers,
     Foundation.NifCatalog.Metrics,
-    Foundation.NifCatalog.Events
+    Foundation.NifCatalog.Events,
+    Foundation.NifCatalog.Discovery
   ]
 
   @spec entries() :: [entry]

@@ -10,6 +10,7 @@ pub mod config;
 pub mod endpoint;
 pub mod error;
 pub mod frame;
+pub mod datagram;
 pub mod hello;
 pub mod identity;
 pub mod metrics;

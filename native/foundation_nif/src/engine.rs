@@ -10,6 +10,7 @@ pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
         && crate::limits::load(env)
         && crate::breaker::load(env)
         && crate::fabric::load(env)
+        && crate::discovery::load(env)
 }
 
 /// The version of the library.

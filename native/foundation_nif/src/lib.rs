@@ -6,6 +6,7 @@
 
 mod atoms;
 mod breaker;
+mod discovery;
 mod engine;
 mod events;
 mod fabric;

@@ -9,6 +9,7 @@
 //!
 //! A node delivers each broadcast at most once. It does no I/O: time comes in with each call, [`Effect`]s go out.
 
+mod config;
 mod message;
 mod missing;
 mod neighbours;
@@ -25,57 +26,19 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use smallvec::SmallVec;
 
+pub use config::{Config, Stats};
 pub use message::{Announced, Gossip, Held, MAX_IDS, Message, MessageId, Push};
 pub use missing::Waits;
 pub use retained::RetainLimits;
 
-use crate::seen::{Seen, SeenLimits};
+use crate::seen::Seen;
 use crate::types::NodeId;
 use missing::{Missing, Noted};
 use neighbours::{Neighbours, Note};
 use retained::{Kept, Retained};
 
-/// How a tree behaves; the same on all its nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// How long announcements are collected before they are sent.
-    pub announce_every: Duration,
-    /// Most lazy neighbours a broadcast is announced to.
-    pub announce_to: usize,
-    /// A link that would have been this many hops shorter takes the place of the one that was used; 0 for never.
-    pub shorter_by: u16,
-    /// Neighbours that a [`Push::Random`] goes to at each hop.
-    pub random_fanout: usize,
-    /// Parts that a node of a [`Push::Staged`] splits its part into.
-    pub staged_fanout: usize,
-    /// Kept payloads a new neighbour is told of.
-    pub tell_new: usize,
-    /// Largest payload, in bytes.
-    pub max_payload: usize,
-    /// Waits for what was announced.
-    pub waits: Waits,
-    /// Bounds of the payloads kept for repair.
-    pub retain: RetainLimits,
-    /// Bounds of the memory of what was seen.
-    pub seen: SeenLimits,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            announce_every: Duration::from_millis(50),
-            announce_to: 8,
-            shorter_by: 4,
-            random_fanout: 4,
-            staged_fanout: 8,
-            tell_new: 256,
-            max_payload: 1 << 20,
-            waits: Waits::default(),
-            retain: RetainLimits::default(),
-            seen: SeenLimits::default(),
-        }
-    }
-}
+/// Where a message goes: most often to one node or two.
+pub type Targets = SmallVec<[NodeId; 2]>;
 
 /// What a tree wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +46,7 @@ pub enum Effect {
     /// Send this to each of them; with [`Push::Direct`] and [`Push::Staged`] they need not be neighbours.
     Send {
         /// To whom.
-        to: SmallVec<[NodeId; 6]>,
+        to: Targets,
         /// What; the same for all, so that it is encoded once.
         message: Message,
     },
@@ -98,41 +61,6 @@ pub enum Effect {
     },
     /// Call [`Plumtree::timer`] at this time, or earlier.
     Wake(Duration),
-}
-
-/// What a tree has counted since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Broadcasts of this node.
-    pub broadcast: u64,
-    /// Broadcasts of others handed over.
-    pub delivered: u64,
-    /// Payloads that came again.
-    pub duplicates: u64,
-    /// Payloads sent, each destination counted.
-    pub payloads_sent: u64,
-    /// Other messages sent, each destination counted.
-    pub control_sent: u64,
-    /// Requests sent, one for each broadcast asked for.
-    pub grafts: u64,
-    /// Links made lazy.
-    pub prunes: u64,
-    /// Links exchanged for a shorter one.
-    pub shortened: u64,
-    /// Payloads sent again because they were asked for.
-    pub repaired: u64,
-    /// Announced broadcasts that nobody gave.
-    pub given_up: u64,
-    /// Requests and announcements for which there was no room.
-    pub overflow: u64,
-    /// Messages refused because they break the protocol.
-    pub malformed: u64,
-    /// Payloads kept now, in bytes.
-    pub kept_bytes: usize,
-    /// Payloads kept now.
-    pub kept: usize,
-    /// Broadcasts waited for now.
-    pub missing: usize,
 }
 
 /// One node's part of a tree. See the [module](self).
@@ -556,7 +484,7 @@ impl Plumtree {
         }
     }
 
-    fn push(&mut self, to: SmallVec<[NodeId; 6]>, gossip: Gossip, out: &mut Vec<Effect>) {
+    fn push(&mut self, to: Targets, gossip: Gossip, out: &mut Vec<Effect>) {
         if !to.is_empty() {
             self.stats.payloads_sent += to.len() as u64;
             out.push(Effect::Send {

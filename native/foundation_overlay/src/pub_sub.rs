@@ -9,6 +9,7 @@
 //! a [`Plumtree`]. Who publishes without subscribing links to a few subscribers; until a link is open, or when there
 //! is none, the shared tree carries the message. Each message belongs to one tree, so it is delivered once.
 
+mod config;
 mod message;
 mod rings;
 mod subscriptions;
@@ -24,59 +25,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use smallvec::SmallVec;
 
+pub use config::{Config, EVERYONE, Mode, Refused};
 pub use message::{Message, Record};
 
-use crate::plumtree::{self, Plumtree, Push};
+use crate::plumtree::{self, Plumtree, Push, Targets};
 use crate::types::{NodeId, Urgency};
 use subscriptions::Subscriptions;
-
-/// The topic of broadcasts that every node gets, subscribed or not. It has no tree but the shared one.
-pub const EVERYONE: u32 = 0;
-
-/// How broadcasts travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// All over the shared tree.
-    Shared,
-    /// Each topic over a tree of its subscribers.
-    Topics,
-}
-
-/// How publishing behaves; the same on all nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// All trees.
-    pub tree: plumtree::Config,
-    /// Rings of a topic's subscribers; each costs a subscriber up to two links.
-    pub rings: usize,
-    /// Subscribers a publisher links to that is none itself.
-    pub entries: usize,
-    /// How long links for topics outlive their use.
-    pub linger: Duration,
-    /// How often tables of subscriptions are compared with a random neighbour.
-    pub compare_every: Duration,
-    /// Up to so many members a mesh is broadcast to directly, whatever the size of the payload.
-    pub direct_members: usize,
-    /// Payload bytes a mesh is broadcast to directly, all copies together; beyond it, in stages.
-    pub direct_bytes: usize,
-    /// Most topics one node may subscribe to.
-    pub max_topics: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            tree: plumtree::Config::default(),
-            rings: 2,
-            entries: 2,
-            linger: Duration::from_secs(5),
-            compare_every: Duration::from_secs(10),
-            direct_members: 16,
-            direct_bytes: 1 << 20,
-            max_topics: 4096,
-        }
-    }
-}
 
 /// What publishing wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +38,7 @@ pub enum Effect {
     /// Send this to each of them, if the link is up.
     Send {
         /// To whom.
-        to: SmallVec<[NodeId; 6]>,
+        to: Targets,
         /// What; the same for all, so that it is encoded once.
         message: Message,
     },
@@ -103,23 +57,6 @@ pub enum Effect {
     Unlink(NodeId),
     /// Call [`PubSub::timer`] at this time, or earlier.
     Wake(Duration),
-}
-
-/// Why a broadcast or a subscription was refused; nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The payload is larger than trees carry.
-    #[error("the payload is larger than {max} bytes")]
-    TooLarge {
-        /// The bound, in bytes.
-        max: usize,
-    },
-    /// The node subscribes to as many topics as it may.
-    #[error("more than {max} topics")]
-    TooManyTopics {
-        /// The bound.
-        max: usize,
-    },
 }
 
 #[derive(Debug)]
@@ -542,7 +479,7 @@ impl PubSub {
 
     /// Passes records on to the overlay's neighbours.
     fn tell(&self, except: Option<&NodeId>, records: Vec<Record>, out: &mut Vec<Effect>) {
-        let to: SmallVec<[NodeId; 6]> = self
+        let to: Targets = self
             .neighbours
             .iter()
             .filter(|peer| Some(*peer) != except)

@@ -7,6 +7,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use smallvec::SmallVec;
 
+use super::Targets;
 use super::message::MessageId;
 use crate::types::NodeId;
 
@@ -121,7 +122,7 @@ impl Neighbours {
         rng: &mut ChaCha8Rng,
         most: usize,
         skip: impl Fn(&NodeId) -> bool,
-    ) -> SmallVec<[NodeId; 6]> {
+    ) -> Targets {
         pick(rng, most, self.all().filter(|peer| !skip(peer)))
     }
 
@@ -131,7 +132,7 @@ impl Neighbours {
         rng: &mut ChaCha8Rng,
         most: usize,
         skip: impl Fn(&NodeId) -> bool,
-    ) -> SmallVec<[NodeId; 6]> {
+    ) -> Targets {
         pick(rng, most, self.lazy().filter(|peer| !skip(peer)))
     }
 
@@ -152,11 +153,7 @@ impl Neighbours {
     }
 }
 
-fn pick<'a>(
-    rng: &mut ChaCha8Rng,
-    most: usize,
-    from: impl Iterator<Item = &'a NodeId>,
-) -> SmallVec<[NodeId; 6]> {
+fn pick<'a>(rng: &mut ChaCha8Rng, most: usize, from: impl Iterator<Item = &'a NodeId>) -> Targets {
     let mut all: SmallVec<[&NodeId; 8]> = from.collect();
     for at in 0..most.min(all.len()) {
         if all.len() <= most {
