@@ -19,7 +19,12 @@ struct Recorder(Log);
 impl Recorder {
     fn record(&self, bytes: &[u8]) -> Verdict {
         let number = u32::from_le_bytes(bytes[1..5].try_into().unwrap());
-        assert!(bytes[5..].iter().enumerate().all(|(at, byte)| *byte == pattern(number, at)));
+        assert!(
+            bytes[5..]
+                .iter()
+                .enumerate()
+                .all(|(at, byte)| *byte == pattern(number, at))
+        );
         self.0.lock().push((bytes[0], number, bytes.len()));
         Verdict::Delivered
     }
@@ -99,7 +104,11 @@ impl Wire {
             let settled = self.outbox.link_down();
             self.collect(settled);
         }
-        let inbox = Inbox::new(Recorder(Arc::clone(&self.log)), &self.settings, self.session.begin());
+        let inbox = Inbox::new(
+            Recorder(Arc::clone(&self.log)),
+            &self.settings,
+            self.session.begin(),
+        );
         let resume = inbox.resume().resume(self.settings.max_message);
         let header = crate::frame::Header::decode(resume.first_chunk().unwrap()).unwrap();
         let grant = Grant::read(&header, &resume[16..]);
@@ -115,7 +124,10 @@ impl Wire {
         for mut frame in frames {
             let mut body = frame.parts.concat();
             assert_eq!(body.len(), frame.header.length as usize);
-            if self.settings.compress_above.is_some_and(|above| body.len() >= above as usize)
+            if self
+                .settings
+                .compress_above
+                .is_some_and(|above| body.len() >= above as usize)
                 && let Some(packed) = compress::pack(&body)
             {
                 frame.header.flags |= PACKED;
@@ -127,7 +139,9 @@ impl Wire {
     }
 
     fn receive(&mut self) {
-        let Some((frame, body)) = self.there.pop_front() else { return };
+        let Some((frame, body)) = self.there.pop_front() else {
+            return;
+        };
         let inbox = self.inbox.as_mut().unwrap();
         let header = crate::frame::Header::decode(&frame.header.encode()).unwrap();
         if header.kind == Kind::Batch {
@@ -144,7 +158,9 @@ impl Wire {
                     inbox.place(&header).copy_from_slice(&body);
                     inbox.placed(&self.session, &header, body.len()).unwrap();
                 }
-                Next::Refuse => self.back.push_back((Kind::Refuse, Grant::default(), header.count)),
+                Next::Refuse => self
+                    .back
+                    .push_back((Kind::Refuse, Grant::default(), header.count)),
                 Next::Skip => {}
             }
         }
@@ -158,7 +174,9 @@ impl Wire {
     }
 
     fn hear(&mut self) {
-        let Some((kind, grant, id)) = self.back.pop_front() else { return };
+        let Some((kind, grant, id)) = self.back.pop_front() else {
+            return;
+        };
         let settled = match kind {
             Kind::Refuse => self.outbox.refused(id),
             _ => self.outbox.acked(grant, self.now),
@@ -228,7 +246,7 @@ fn reliabilities() -> impl Strategy<Value = Settings> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn every_message_arrives_once_and_in_order(settings in reliabilities(), steps in steps()) {
@@ -319,7 +337,9 @@ fn large_messages_take_turns() {
     let mut wire = Wire::new(plain(64 << 20));
     for flow in 0..3 {
         let bytes = message(flow, flow.into(), 1 << 20);
-        wire.outbox.push_large(flow.into(), vec![bytes.into()], None, 0).unwrap();
+        wire.outbox
+            .push_large(flow.into(), vec![bytes.into()], None, 0)
+            .unwrap();
     }
     wire.send(6 * (64 << 10));
     let ids: Vec<_> = wire.there.iter().map(|(frame, _)| frame.header.count).collect();
@@ -383,7 +403,8 @@ fn a_message_larger_than_the_receiver_takes_is_refused_and_the_rest_goes_on() {
     let mut wire = Wire::new(sender.clone());
     wire.outbox.link_down();
     // Queued before the receiver's bound is known.
-    let large = |flow: u8, number, length| (u64::from(flow), vec![Bytes::from(message(flow, number, length))]);
+    let large =
+        |flow: u8, number, length| (u64::from(flow), vec![Bytes::from(message(flow, number, length))]);
     let (flow, parts) = large(1, 0, 3 << 20);
     wire.outbox.push_large(flow, parts, Some(5), 0).unwrap();
     let (flow, parts) = large(2, 1, 90 << 10);
