@@ -26,13 +26,16 @@ defmodule Foundation.Application do
     end
   end
 
-  defp with_cluster(supervisor, {:ok, children}) do
-    Enum.find_value(children ++ fabric() ++ partitions(), :ok, fn child ->
-      case Supervisor.start_child(supervisor, child) do
-        {:ok, _} -> nil
-        {:error, reason} -> {:error, reason}
-      end
-    end)
+  # The federation's secret may be the cookie that the cluster has set.
+  defp with_cluster(supervisor, {:ok, cluster}) do
+    with {:ok, federation} <- Foundation.Cluster.Federation.children() do
+      Enum.find_value(cluster ++ fabric() ++ partitions() ++ federation, :ok, fn child ->
+        case Supervisor.start_child(supervisor, child) do
+          {:ok, _} -> nil
+          {:error, reason} -> {:error, reason}
+        end
+      end)
+    end
   end
 
   defp with_cluster(_supervisor, {:error, problem}), do: {:error, problem}

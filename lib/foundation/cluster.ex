@@ -38,7 +38,7 @@ defmodule Foundation.Cluster do
   No function here calls the native library.
   """
 
-  alias Foundation.Cluster.{Config, Drain, Environment, Membership, Strategy, Table}
+  alias Foundation.Cluster.{Config, Drain, Environment, Federation, Membership, Strategy, Table}
 
   @call_ms 5_000
   @ready_ms 30_000
@@ -128,6 +128,24 @@ defmodule Foundation.Cluster do
   """
   @spec nodes() :: [node]
   defdelegate nodes, to: Membership
+
+  @doc """
+  The names of the nodes of another cluster, as text; see `Foundation.Cluster.Federation.nodes/1`. One call to it.
+  """
+  @spec nodes(Federation.cluster()) :: {:ok, [String.t()]} | {:error, Federation.reason()}
+  defdelegate nodes(cluster), to: Federation
+
+  @doc "The clusters that `config :foundation, clusters:` names, in order. O(clusters)."
+  @spec clusters() :: [Federation.cluster()]
+  defdelegate clusters, to: Federation
+
+  @doc """
+  Calls a function in another cluster through its gateway: `{module, function, arguments}`, which that cluster must allow.
+  `timeout:` in ms (5,000). Errors and cost: see `Foundation.Cluster.Federation.call/3`.
+  """
+  @spec send_to_cluster(Federation.cluster(), {module, atom, [term]}, keyword) ::
+          {:ok, term} | {:error, Federation.reason()}
+  def send_to_cluster(cluster, target, opts \\ []), do: Federation.call(cluster, target, opts)
 
   @doc """
   How many members are up, this node counted. O(members).

@@ -43,7 +43,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
     ],
     cluster: [
       cluster: ["Foundation.Cluster", "Cluster", "Inspect.Cluster"],
-      distributed: ["Foundation.Distributed"]
+      distributed: ["Foundation.Distributed", "Foundation.BEAM.Distribution"]
     ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],
@@ -82,7 +82,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
   @spec native_callers() :: [String.t()]
   def native_callers do
     ~w(Foundation.Engine Foundation.Telemetry Foundation.Services.TelemetryService Foundation.Events
-       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns
+       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns Foundation.Cluster.Federation
        Foundation.Distributed)
   end
 

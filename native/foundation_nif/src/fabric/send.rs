@@ -367,7 +367,9 @@ fn fabric_subscribe(handle: Term<'_>, channel: Term<'_>, pid: LocalPid, on: bool
 fn fabric_subscribers<'a>(env: Env<'a>, handle: Term<'a>, channel: Term<'a>) -> NifResult<Term<'a>> {
     let fabric = get::<Fabric>(handle)?;
     let subscribers = fabric.shared.subscribers.read();
-    let pids = subscribers.get(&key::atom_word(channel)?).map_or(&[][..], Vec::as_slice);
+    let pids = subscribers
+        .get(&key::atom_word(channel)?)
+        .map_or(&[][..], Vec::as_slice);
     Ok(pids.encode(env))
 }
 
