@@ -40,7 +40,8 @@ defmodule Foundation.Application do
   defp started(:ok, supervisor), do: {:ok, supervisor}
 
   defp started({:error, problem}, supervisor) do
-    Supervisor.stop(supervisor, :shutdown)
+    # Linked to this process, which is to say why.
+    Supervisor.stop(supervisor, :normal)
     refuse(problem)
   end
 

@@ -233,7 +233,8 @@ defmodule Foundation.Cluster do
   applications are stopped.
 
   Errors: `{:deadline, names}` of functions that were not done and have been ended, `{:failed, names}` of those that
-  raised (the node has left all the same); `:not_running`; `{:unreachable, node}`.
+  raised (the node has left all the same); `:resumed` when `resume/0` came before the end; `:not_running`;
+  `{:unreachable, node}`. A second drain waits for the first.
   """
   @spec drain(keyword) :: :ok | {:error, term}
   def drain(opts \\ []) do
