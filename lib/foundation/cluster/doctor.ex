@@ -18,7 +18,7 @@ defmodule Foundation.Cluster.Doctor do
   """
 
   alias Foundation.Cluster.{Config, Table}
-  alias Foundation.Cluster.Doctor.{Finding, Members, Own, Peers, Sources}
+  alias Foundation.Cluster.Doctor.{Finding, Host, Members, Own, Peers, Sources}
 
   @type finding :: Finding.t()
   @type result :: {:ok | :problems, [finding]}

@@ -31,9 +31,7 @@ defmodule Foundation.Cluster.ClusterGuidesTest do
   end
 
   test "every configuration in the guide of strategies is one" do
-    defmodule MyApp.FromFile do
-      def start_link(_), do: :ignore
-    end
+    Module.create(MyApp.FromFile, quote(do: def(start_link(_), do: :ignore)), __ENV__)
 
     codes = configurations("guides/strategies.md")
     assert length(codes) == 10
