@@ -12,7 +12,11 @@ defmodule Foundation.Application do
         Foundation.Engine.start()
         Foundation.ProcessRegistry.create_backup_table()
         Logger.info("Starting Foundation")
-        Supervisor.start_link(children() ++ cluster, strategy: :one_for_one, name: Foundation.Supervisor)
+
+        Supervisor.start_link(children() ++ cluster ++ fabric() ++ partitions(),
+          strategy: :one_for_one,
+          name: Foundation.Supervisor
+        )
 
       {:error, problem} ->
         Logger.error("Foundation does not start: #{Foundation.Cluster.describe(problem)}")
@@ -39,13 +43,20 @@ defmodule Foundation.Application do
         Foundation.ErrorContext.Store,
         Foundation.Distributed.Context.Hops,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor}
-      ] ++ fabric()
+      ]
   end
 
   defp fabric do
     case Application.get_env(:foundation, :fabric, false) do
       off when off in [false, nil] -> []
       options -> [{Foundation.Distributed.Supervisor, options}]
+    end
+  end
+
+  defp partitions do
+    case Application.get_env(:foundation, :partitions) do
+      nil -> []
+      opts -> [{Foundation.Distributed.Partitions, opts}]
     end
   end
 

@@ -15,8 +15,9 @@ defmodule Foundation.Cluster do
 
   Every visible node that this one is connected to is a member. When the connection breaks, the member is unreachable; it
   has left when it said goodbye (it was drained, or its cluster was stopped) or when it did not come back within
-  `down_after` (5 s). A member that the strategies find no longer is disconnected when `leave_after` (15 s) has
-  passed and none of them has found it again. A strategy that gets an error keeps what it knew. A node that is being
+  `down_after` (5 s). A member that the strategies of this node find no longer is given up when `leave_after` (15 s) has
+  passed and none of them has found it again; it leaves when more than half of the others have given it up. A strategy
+  that gets an error keeps what it knew. A node that is being
   drained, or was, is not connected again until it says that it is back, or `rejoin_after` (60 s) is over.
 
   ## Events
@@ -99,7 +100,7 @@ defmodule Foundation.Cluster do
   """
   @spec stop() :: :ok
   def stop do
-    if running?(), do: Membership.leave(:stopped)
+    if running?(), do: Drain.part(:stopped)
     _ = Supervisor.terminate_child(Foundation.Supervisor, Foundation.Cluster.Supervisor)
     _ = Supervisor.delete_child(Foundation.Supervisor, Foundation.Cluster.Supervisor)
     :ok
@@ -242,12 +243,27 @@ defmodule Foundation.Cluster do
     end
   end
 
-  # Its connection ends with the drain, and with it perhaps the answer.
   defp drain_other(node, opts, timeout) do
-    :erpc.call(node, __MODULE__, :drain, [Keyword.delete(opts, :node)], timeout + @call_ms)
+    arguments = [Keyword.get(opts, :reason, :drain), timeout]
+    result = :erpc.call(node, __MODULE__, :drain_for_other, arguments, timeout + @call_ms)
+    if result != {:error, :not_running}, do: await_gone(node, System.monotonic_time(:millisecond) + @call_ms)
+    result
   catch
-    :error, {:erpc, :noconnection} -> if draining?(node), do: :ok, else: {:error, {:unreachable, node}}
+    :error, {:erpc, :noconnection} -> {:error, {:unreachable, node}}
     :error, {:erpc, reason} -> {:error, {reason, node}}
+  end
+
+  @doc false
+  @spec drain_for_other(term, pos_integer) :: :ok | {:error, term}
+  def drain_for_other(reason, timeout), do: ask(fn -> Drain.run_for_other(reason, timeout) end)
+
+  defp await_gone(node, deadline) do
+    if node in nodes() and System.monotonic_time(:millisecond) < deadline do
+      receive do
+      after
+        5 -> await_gone(node, deadline)
+      end
+    end
   end
 
   @doc """
@@ -274,6 +290,13 @@ defmodule Foundation.Cluster do
     done = if fun, do: Drain.register(name, fun), else: Drain.unregister(name)
     if done, do: :ok, else: {:error, :not_running}
   end
+
+  @doc """
+  Finds out why nodes do not come together: `{:ok | :problems, findings}`, each finding with what is wrong and what to
+  change, in words. Options, and what is looked at: `Foundation.Cluster.Doctor.run/1`.
+  """
+  @spec doctor(keyword) :: Foundation.Cluster.Doctor.result()
+  defdelegate doctor(opts \\ []), to: Foundation.Cluster.Doctor, as: :run
 
   @doc false
   # The option as configured, or the default without a cluster.

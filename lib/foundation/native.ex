@@ -269,7 +269,7 @@ defmodule Foundation.Native do
   @spec metrics_names(reference) :: non_neg_integer
   def metrics_names(_metrics), do: missing()
 
-  @spec metrics_record(reference, atom, term, map, number) :: metric_reply | :badarg
+  @spec metrics_record(reference | nil, atom, term, map, number) :: metric_reply | :badarg
   def metrics_record(_metrics, _kind, _name, _tags, _value), do: missing()
 
   @spec metrics_prepare(reference, atom, term, map) :: {:ok, reference} | {:error, atom}

@@ -2,9 +2,11 @@ defmodule Foundation.Cluster.Drain do
   @moduledoc false
   # Empties this node: says so to all, lets what is registered finish until the deadline, says goodbye, leaves.
 
-  alias Foundation.Cluster.{Connector, Membership, Table}
+  alias Foundation.Cluster.{Connector, Membership, Peering, Table}
 
   require Logger
+
+  @farewell_ms 1_000
 
   @type result :: :ok | {:error, {:deadline, [term]}} | {:error, {:failed, [term]}}
 
@@ -17,12 +19,54 @@ defmodule Foundation.Cluster.Drain do
 
   @spec run(term, pos_integer) :: result
   def run(reason, timeout) do
+    info = begin(reason, timeout)
+    result = finish(Table.all(:on_drain), timeout)
+    leave(info)
+    result
+  end
+
+  @doc "The same for a caller on another node, who hears of the outcome before the connection ends."
+  @spec run_for_other(term, pos_integer) :: result
+  def run_for_other(reason, timeout) do
+    info = begin(reason, timeout)
+    result = finish(Table.all(:on_drain), timeout)
+    answering = self()
+
+    spawn(fn ->
+      reference = Process.monitor(answering)
+      receive do: ({:DOWN, ^reference, _, _, _} -> leave(info))
+    end)
+
+    result
+  end
+
+  @doc "Says goodbye, waits until the others have heard it, and closes the connections."
+  @spec part(term) :: :ok
+  def part(reason) do
+    members = Membership.leave(reason)
+    farewells(MapSet.new(members), System.monotonic_time(:millisecond) + @farewell_ms)
+    Peering.close_all(members)
+  end
+
+  defp begin(reason, timeout) do
     info = %{phase: :draining, reason: reason, since: System.system_time(:millisecond), timeout: timeout}
     Membership.drain(info)
-    result = finish(Table.all(:on_drain), timeout)
+    info
+  end
+
+  defp leave(info) do
     Membership.drain(%{info | phase: :left})
-    Membership.leave(reason)
-    result
+    part(info.reason)
+  end
+
+  defp farewells(members, deadline) do
+    if MapSet.size(members) > 0 do
+      receive do
+        {:farewell, node} -> farewells(MapSet.delete(members, node), deadline)
+      after
+        max(deadline - System.monotonic_time(:millisecond), 0) -> :ok
+      end
+    end
   end
 
   @doc "Takes the drain back."

@@ -3,7 +3,7 @@ defmodule Foundation.Cluster.Environment do
   # Sees from the environment where this node runs, and what follows from that: which strategies find the others there, and
   # how a node that has no name yet must be called so that they can.
 
-  alias Foundation.Cluster.{Config, Distribution, Strategy}
+  alias Foundation.Cluster.{Compat, Config, Distribution, Strategy}
 
   @service_account "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
@@ -12,6 +12,7 @@ defmodule Foundation.Cluster.Environment do
   @doc "Starts the distribution if the node has none, under a name the strategies can find."
   @spec prepare(Config.t()) :: :ok | {:error, Distribution.problem()}
   def prepare(config) do
+    Compat.check()
     naming = if Enum.any?(config.topologies, &by_address?/1), do: detect().naming, else: :short
     Distribution.ensure(config.options, naming)
   end
@@ -59,11 +60,12 @@ defmodule Foundation.Cluster.Environment do
   defp kubernetes(_env, _read), do: nil
 
   defp headless(env, service),
-    do: [service: service, application_name: base(env)] ++ given(polling_interval: nil)
+    do: [service: service, application_name: base(env)]
 
   defp selected(env) do
     [
       mode: :ip,
+      kubernetes_ip_lookup_mode: :pods,
       kubernetes_node_basename: base(env),
       kubernetes_selector: env["FOUNDATION_KUBERNETES_SELECTOR"] || "app=#{base(env)}"
     ] ++ given(kubernetes_namespace: env["POD_NAMESPACE"])

@@ -42,7 +42,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       integrations: ["Foundation.Integrations", "Foundation.TidewaveEndpoint"]
     ],
     cluster: [
-      cluster: ["Foundation.Cluster"],
+      cluster: ["Foundation.Cluster", "Cluster"],
       distributed: ["Foundation.Distributed", "Foundation.BEAM.Distribution"]
     ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],

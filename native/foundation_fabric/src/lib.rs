@@ -13,6 +13,7 @@ pub mod error;
 pub mod frame;
 pub mod hello;
 pub mod identity;
+pub mod links;
 pub mod metrics;
 pub mod monotonic;
 pub mod overlay_driver;

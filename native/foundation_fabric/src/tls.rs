@@ -7,9 +7,6 @@ pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod verify;
 
-#[cfg(test)]
-mod tls_tests;
-
 pub use verify::Accepts;
 
 use crate::admission::{Admission, AdmissionLimits, Permit, Recent};

@@ -213,9 +213,6 @@ pub enum TransportError {
     /// As many links are open as are allowed, and none of them is idle.
     #[error("all {0} links are busy")]
     Busy(usize),
-    /// The last attempts failed; the next is due in this time.
-    #[error("backing off for {0:?}")]
-    BackingOff(std::time::Duration),
 }
 
 #[cfg(test)]

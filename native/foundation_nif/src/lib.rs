@@ -4,8 +4,10 @@
 //! core crate of the same name.
 #![deny(clippy::unwrap_used)]
 
+mod adaptive;
 mod atoms;
 mod breaker;
+mod clock;
 mod discovery;
 mod engine;
 mod events;
@@ -19,6 +21,7 @@ mod pool;
 mod runtime;
 mod term;
 mod topology;
+mod word;
 
 // Small nodes of one size lie side by side: an acquire over 100,000 keys of three levels went from 749 to 589 ns.
 #[global_allocator]
