@@ -12,7 +12,9 @@ use crate::routing::Router;
 use crate::swim::Swim;
 use crate::switch::Shapes;
 use crate::wire::{self, Control, Probe, kind};
-use crate::{Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Route, Topology};
+use crate::{
+    Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Route, Timer, Topology,
+};
 
 /// At most this many members are described in one frame.
 const MEMBERS_PER_FRAME: usize = 100;
@@ -108,7 +110,7 @@ impl Overlay {
     fn dispatch(&mut self, input: Input<'_>) -> Result<(), Error> {
         let ctx = &mut self.ctx;
         match input {
-            Input::Timer(_) => self.wake(),
+            Input::Timer(timer) => self.wake(timer),
             _ if self.left => return Err(Error::Left),
             Input::Datagram { from, bytes } => {
                 ctx.counters.datagrams_received += 1;
@@ -155,8 +157,8 @@ impl Overlay {
         Ok(())
     }
 
-    fn wake(&mut self) {
-        self.ctx.timers.rang(self.ctx.now);
+    fn wake(&mut self, timer: Timer) {
+        self.ctx.timers.rang(timer);
         while let Some((late, why)) = self.ctx.timers.pop(self.ctx.now) {
             if self.left {
                 continue;
