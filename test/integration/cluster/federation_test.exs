@@ -78,6 +78,10 @@ defmodule Foundation.Cluster.FederationTest do
     assert_eventually(sum.() == {:ok, 1}, 15_000)
   end
 
+  test "the guide says what happens" do
+    assert Foundation.Guide.run("guides/security.md") == 4
+  end
+
   test "the application starts it from its environment, and does not start with a mistake in it", %{
     gate: gate
   } do
