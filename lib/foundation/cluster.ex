@@ -75,20 +75,26 @@ defmodule Foundation.Cluster do
   defp restarted({:error, reason}), do: {:error, reason}
 
   @doc false
-  # The children that the environment asks for; the application's own supervisor starts them.
-  @spec children() :: {:ok, [Supervisor.child_spec()]} | {:error, term}
-  def children do
+  # What the environment asks for.
+  @spec from_environment() :: {:ok, Config.t() | :none} | {:error, term}
+  def from_environment do
     case Config.from_environment() do
-      :none -> {:ok, []}
-      {:ok, config} -> with({:ok, child} <- child(config), do: {:ok, [child]})
-      {:error, problem} -> {:error, problem}
+      :none -> {:ok, :none}
+      result -> result
     end
   end
+
+  @doc false
+  # The children for it, when this node can be connected to.
+  @spec prepare(Config.t() | :none) :: {:ok, [Supervisor.child_spec()]} | {:error, term}
+  def prepare(:none), do: {:ok, []}
+  def prepare(config), do: with({:ok, child} <- child(config), do: {:ok, [child]})
 
   @doc false
   @spec describe(term) :: String.t()
   def describe({:invalid_config, _} = problem), do: Config.message(problem)
   def describe({:distribution, reason}), do: "the distribution cannot be started: #{inspect(reason)}"
+  def describe(other), do: inspect(other)
 
   defp child(config) do
     with :ok <- Environment.prepare(config), do: {:ok, Foundation.Cluster.Supervisor.child_spec(config)}
@@ -245,7 +251,8 @@ defmodule Foundation.Cluster do
   applications are stopped.
 
   Errors: `{:deadline, names}` of functions that were not done and have been ended, `{:failed, names}` of those that
-  raised (the node has left all the same); `:not_running`; `{:unreachable, node}`.
+  raised (the node has left all the same); `:resumed` when `resume/0` came before the end; `:not_running`;
+  `{:unreachable, node}`. A second drain waits for the first.
   """
   @spec drain(keyword) :: :ok | {:error, term}
   def drain(opts \\ []) do

@@ -27,7 +27,8 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Metrics,
     Foundation.NifCatalog.Events,
     Foundation.NifCatalog.Federation,
-    Foundation.NifCatalog.Discovery
+    Foundation.NifCatalog.Discovery,
+    Foundation.NifCatalog.Topology
   ]
 
   @spec entries() :: [entry]

@@ -14,7 +14,8 @@ defmodule Foundation.Distributed.Fabric do
   open a link), `:max_links` (4,096, both ways; when all are taken, one that was silent for 2 s makes room), `:transport`
   (`:tls`, over TCP; `:quic`, on one UDP port, for lossy networks and for NAT), `:pem` (`[chain: path, key: path, roots:
   path]`: certificates of your own authority instead of those made from the secret; the node's certificate names it by the
-  URI `foundation://CLUSTER/NODE` in its subject alternative names; changed files are read again).
+  URI `foundation://CLUSTER/NODE` in its subject alternative names; changed files are read again), `:topology` (see
+  `Foundation.Distributed.Topology`).
 
   Nodes connected by Distributed Erlang tell each other their fabric addresses; nothing else goes that way.
 
@@ -150,7 +151,10 @@ defmodule Foundation.Distributed.Fabric do
   # Those that stand on the endpoint; they start after it, and those that do not run yet ask for nothing.
   defp tell(state, news) do
     for callee <- state.callees, do: send(callee, news)
-    if pid = Process.whereis(Foundation.Distributed.Discovery), do: send(pid, news)
+
+    for name <- [Foundation.Distributed.Discovery, Foundation.Distributed.Overlay],
+        pid = Process.whereis(name),
+        do: send(pid, news)
   end
 
   defp publish(state) do

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod links;
 pub mod metrics;
 pub mod monotonic;
+pub mod overlay_driver;
 pub mod quic;
 pub mod secret;
 pub mod tls;

@@ -19,7 +19,8 @@ defmodule Foundation.Distributed.Fabric.Options do
     :max_links,
     :peers,
     :transport,
-    :pem
+    :pem,
+    :topology
   ]
   @times [idle_ms: 60_000, stall_ms: 3_000, forget_ms: 60_000, backoff_ms: 500, max_links: 4096]
 
