@@ -7,11 +7,21 @@ defmodule Foundation.Application do
 
   @impl true
   def start(_type, _args) do
-    Foundation.Engine.start()
-    Foundation.ProcessRegistry.create_backup_table()
-    Logger.info("Starting Foundation")
+    case Foundation.Cluster.children() do
+      {:ok, cluster} ->
+        Foundation.Engine.start()
+        Foundation.ProcessRegistry.create_backup_table()
+        Logger.info("Starting Foundation")
 
-    Supervisor.start_link(children(), strategy: :one_for_one, name: Foundation.Supervisor)
+        Supervisor.start_link(children() ++ cluster ++ fabric() ++ partitions(),
+          strategy: :one_for_one,
+          name: Foundation.Supervisor
+        )
+
+      {:error, problem} ->
+        Logger.error("Foundation does not start: #{Foundation.Cluster.describe(problem)}")
+        {:error, problem}
+    end
   end
 
   @impl true
@@ -27,7 +37,27 @@ defmodule Foundation.Application do
     core() ++
       test_support() ++
       tidewave() ++
-      [Foundation.Infrastructure.Breaker.Subscribers, Foundation.Engine.Log, Foundation.ErrorContext.Store]
+      [
+        Foundation.Infrastructure.Breaker.Subscribers,
+        Foundation.Engine.Log,
+        Foundation.ErrorContext.Store,
+        Foundation.Distributed.Context.Hops,
+        {DynamicSupervisor, name: Foundation.ProcessSupervisor}
+      ]
+  end
+
+  defp fabric do
+    case Application.get_env(:foundation, :fabric, false) do
+      off when off in [false, nil] -> []
+      options -> [{Foundation.Distributed.Supervisor, options}]
+    end
+  end
+
+  defp partitions do
+    case Application.get_env(:foundation, :partitions) do
+      nil -> []
+      opts -> [{Foundation.Distributed.Partitions, opts}]
+    end
   end
 
   defp core do

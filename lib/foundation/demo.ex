@@ -2,20 +2,26 @@ defmodule Foundation.Demo do
   @moduledoc """
   Analyses the BEAM files of the machine with Foundation's own services, as an example of their use.
 
-  Every file passes a limit over files and bytes, a breaker and a pool of parsers; what it says about its module is a
+  The files are spread over nodes that find each other, with work stealing; one of them is killed half-way, and nothing is
+  lost or counted twice. On its node every file passes a limit over files and bytes, a breaker and a pool of parsers; what it says about its module is a
   durable event that follows from the event of its application, which follows from the event of the run. Times and
   sizes go to histograms. A second run recovers the store and reads only what has changed.
 
   `mix foundation.demo` is the command.
   """
 
-  alias Foundation.Demo.{Console, Guard, Journal, Measures, Report, Sources, Summary, Trace}
-  alias Foundation.Events
+  alias Foundation.Demo.{Console, Crew, Format, Guard, Journal, Measures, Report, Sources, Summary, Trace}
+  alias Foundation.{Distributed, Events}
 
   @batch 64
 
   @type option ::
-          {:out, Path.t()} | {:path, Path.t()} | {:limit, pos_integer} | {:quiet, boolean}
+          {:out, Path.t()}
+          | {:path, Path.t()}
+          | {:limit, pos_integer}
+          | {:quiet, boolean}
+          | {:nodes, pos_integer}
+          | {:kill, boolean}
 
   @doc """
   Starts Foundation with the event store in `out`, made durable for each event; answers the microseconds it took.
@@ -37,7 +43,8 @@ defmodule Foundation.Demo do
   Analyses the files and writes the report. Foundation runs with a durable store in `out`.
 
   Options: `out:` the directory of store and report (`"_build/demo"`), `path:` a glob of BEAM files (those of the
-  running Erlang/OTP and Elixir), `limit:` at most so many files, `quiet:` shows no progress.
+  running Erlang/OTP and Elixir), `limit:` at most so many files, `quiet:` shows no progress, `nodes:` works on so many
+  nodes, this one and others that it starts (1), `kill: false` leaves them all alive (with three or more, one is killed).
   """
   @spec run([option]) :: {:ok, map} | {:error, term}
   def run(options \\ []) do
@@ -48,7 +55,7 @@ defmodule Foundation.Demo do
     with {:ok, known} <- Journal.recover(),
          :ok <- Measures.reset(),
          {kept, pending} = Enum.split_with(files, &unchanged?(&1, known)),
-         {:ok, work} <- work(pending, Keyword.get(options, :quiet, false)) do
+         {:ok, work} <- work(pending, options) do
       events = Enum.map(kept, &known[&1.path]) ++ work.events
       finish(%{out: out, started_at: started, kept: length(kept), work: work, events: events}, options)
     end
@@ -63,28 +70,27 @@ defmodule Foundation.Demo do
 
   # -- the work ----------------------------------------------------------------------------------------------------
 
-  # What the limiter did is that of the last run that had work.
-  defp work([], _quiet) do
+  # What the limiter and the cluster did is that of the last run that had work.
+  defp work([], _options) do
     with {:ok, last} <- Journal.last_finished() do
-      {:ok, %{events: [], elapsed_us: 0, limiter: (last && last.data.limiter) || Guard.describe([], 0)}}
+      limiter = (last && last.data.limiter) || Guard.describe([], 0)
+      {:ok, %{events: [], elapsed_us: 0, limiter: limiter, cluster: last && last.data[:cluster]}}
     end
   end
 
-  defp work(pending, quiet) do
+  defp work(pending, options) do
     applications = pending |> Enum.frequencies_by(& &1.application) |> Enum.sort()
 
     with {:ok, run} <- Journal.open_run(%{files: length(pending), otp: System.otp_release()}),
          {:ok, parents} <- Journal.open_applications(applications, run),
          :ok <- Guard.start() do
       try do
-        {elapsed, result} =
-          :timer.tc(fn -> read_all(pending, parents, Console.start(length(pending), quiet)) end)
-
-        with {:ok, state} <- result,
-             limiter = Guard.describe(state.waits, state.done),
-             done = %{files: state.done, elapsed_us: elapsed, limiter: limiter},
-             :ok <- Journal.close_run(run, done) do
-          {:ok, %{events: state.events, elapsed_us: elapsed, limiter: limiter}}
+        with {:ok, crew} <- crew(Keyword.get(options, :nodes, 1)) do
+          try do
+            spread(pending, run, parents, crew, options)
+          after
+            crew && Crew.stop(crew)
+          end
         end
       after
         Guard.stop()
@@ -92,50 +98,124 @@ defmodule Foundation.Demo do
     end
   end
 
-  defp read_all(pending, parents, progress) do
-    state = %{events: [], batch: [], waits: [], done: 0, progress: progress}
+  defp crew(1), do: {:ok, nil}
+  defp crew(count), do: Crew.start(count)
 
-    pending
-    |> Task.async_stream(&{&1, Guard.read(&1)},
-      max_concurrency: Guard.concurrency(),
-      ordered: false,
-      timeout: :infinity
-    )
-    |> Enum.reduce_while({:ok, state}, fn {:ok, {file, result}}, {:ok, state} ->
-      state |> take(file, result, parents) |> store_full_batch()
-    end)
-    |> store_rest()
+  defp spread(pending, run, parents, crew, options) do
+    progress = Console.start(length(pending), Keyword.get(options, :quiet, false))
+    # One of three or more may be lost, and the work goes on.
+    kill_at =
+      if crew && options[:nodes] >= 3 && Keyword.get(options, :kill, true), do: div(length(pending), 2)
+
+    state = %{
+      files: List.to_tuple(pending),
+      parents: parents,
+      events: [],
+      batch: [],
+      waits: [],
+      done: 0,
+      progress: progress,
+      crew: crew,
+      kill_at: kill_at
+    }
+
+    {elapsed, result} = :timer.tc(fn -> read_all(state) end)
+
+    with {:ok, state, work} <- result do
+      limiter = Guard.describe(state.waits, state.done, map_size(work.nodes))
+      cluster = crew && story(crew, work)
+      done = %{files: state.done, elapsed_us: elapsed, limiter: limiter, cluster: cluster}
+
+      with :ok <- Journal.close_run(run, done) do
+        {:ok, %{events: state.events, elapsed_us: elapsed, limiter: limiter, cluster: cluster}}
+      end
+    end
   end
 
-  defp take(state, file, {outcome, took, wait}, parents) do
-    event = Journal.file_event(file, outcome, took, parents[file.application])
+  defp story(crew, work) do
+    remarks =
+      for {true, what, says} <- [
+            {work.stolen > 0, :stolen,
+             "#{Format.count(work.stolen)} files in all moved to nodes that had nothing left"},
+            {work.reassigned > 0, :reassigned,
+             "#{Format.count(work.reassigned)} files in all of lost nodes given to others"},
+            {true, :finished, "every file done, each counted once"}
+          ],
+          do: {what, says}
+
+    Crew.story(crew, work.nodes, remarks)
+  end
+
+  # The results come to this process, one message each, and are kept in batches while others are worked on.
+  defp read_all(state) do
+    me = self()
+    tag = make_ref()
+    nodes = if state.crew, do: Crew.nodes(state.crew), else: [node()]
+
+    options = [
+      nodes: nodes,
+      concurrency: Guard.concurrency(),
+      on_result: fn index, result -> send(me, {tag, index, result}) end
+    ]
+
+    files = Tuple.to_list(state.files)
+    run = Task.async(fn -> Distributed.coordinate_work(files, {Guard, :read_here, []}, options) end)
+
+    case collect(state, tag, run) do
+      {:ok, state, work} ->
+        Console.finish(state.progress)
+        with {:ok, state} <- store_batch(state), do: {:ok, state, work}
+
+      {:error, _} = error ->
+        Task.shutdown(run, :brutal_kill)
+        error
+    end
+  end
+
+  defp collect(state, tag, %{ref: ref} = run) do
+    receive do
+      {^tag, index, result} ->
+        with {:ok, state} <- state |> take(elem(state.files, index), result) |> store_full_batch() do
+          state |> kill_half_way() |> collect(tag, run)
+        end
+
+      # It comes after the last result.
+      {^ref, answer} ->
+        Process.demonitor(ref, [:flush])
+        with {:ok, work} <- answer, do: {:ok, state, work}
+
+      {:DOWN, ^ref, :process, _pid, reason} ->
+        {:error, reason}
+    end
+  end
+
+  defp kill_half_way(%{kill_at: at, done: done} = state) when is_integer(at) and done >= at do
+    Crew.kill_one(state.crew)
+    %{state | kill_at: nil}
+  end
+
+  defp kill_half_way(state), do: state
+
+  defp take(state, file, result) do
+    {where, {outcome, took, wait}} = read(result)
+    event = Journal.file_event(file, outcome, took, state.parents[file.application], where)
     done = state.done + 1
     progress = Console.advance(state.progress, done, Path.basename(file.path))
     waits = if wait, do: [wait | state.waits], else: state.waits
     %{state | batch: [event | state.batch], done: done, progress: progress, waits: waits}
   end
 
-  defp store_full_batch(%{batch: batch} = state) when length(batch) < @batch, do: {:cont, {:ok, state}}
+  defp read({:ok, {where, answer}}), do: {where, answer}
+  defp read({:error, reason}), do: {node(), {{:refused, inspect(reason)}, 0, nil}}
 
-  defp store_full_batch(state) do
-    case store_batch(state) do
-      {:ok, _} = ok -> {:cont, ok}
-      {:error, _} = error -> {:halt, error}
-    end
-  end
+  defp store_full_batch(%{batch: batch} = state) when length(batch) < @batch, do: {:ok, state}
+  defp store_full_batch(state), do: store_batch(state)
 
   defp store_batch(state) do
     with :ok <- Journal.keep(Enum.reverse(state.batch)) do
       {:ok, %{state | events: state.batch ++ state.events, batch: []}}
     end
   end
-
-  defp store_rest({:ok, state}) do
-    Console.finish(state.progress)
-    store_batch(state)
-  end
-
-  defp store_rest(error), do: error
 
   # -- the result --------------------------------------------------------------------------------------------------
 
@@ -157,6 +237,7 @@ defmodule Foundation.Demo do
         summary: summary,
         percentiles: Measures.percentiles(summary),
         limiter: work.limiter,
+        cluster: work.cluster,
         search: search,
         trace: trace,
         store: %{

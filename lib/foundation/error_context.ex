@@ -42,6 +42,7 @@ defmodule Foundation.ErrorContext do
   `:died`.
   """
 
+  alias Foundation.Distributed.Context
   alias Foundation.Error
   alias Foundation.ErrorContext.{Carry, Render, Steps, Trace}
   alias Foundation.Utils
@@ -85,8 +86,8 @@ defmodule Foundation.ErrorContext do
   @doc """
   A context for an operation, with its first breadcrumb.
 
-  Options: `correlation_id:` (a new UUID unless given), `metadata:` a map, `parent_context:`. `start_time` and
-  the breadcrumbs' `timestamp` are monotonic milliseconds. O(1).
+  Options: `correlation_id:` (unless given, the trace id of a `Foundation.Distributed.Context`, or a new UUID),
+  `metadata:` a map, `parent_context:`. `start_time` and the breadcrumbs' `timestamp` are monotonic milliseconds. O(1).
   """
   @spec new(module, atom, keyword) :: t
   def new(module, function, opts \\ []) do
@@ -96,7 +97,7 @@ defmodule Foundation.ErrorContext do
       operation_id: id,
       module: module,
       function: function,
-      correlation_id: Keyword.get_lazy(opts, :correlation_id, &Utils.generate_correlation_id/0),
+      correlation_id: Keyword.get_lazy(opts, :correlation_id, &Context.correlation_id/0),
       start_time: now_ms(),
       start_ns: now_ns(),
       metadata: Keyword.get(opts, :metadata, %{}),

@@ -108,8 +108,8 @@ defmodule Foundation.Events do
   @doc """
   An event of a type and data; it is not stored.
 
-  Options override `:event_id`, `:timestamp` (monotonic ms), `:wall_time`, `:node`, `:pid`, `:correlation_id` (a new
-  UUID) and `:parent_id` (nil). Errors: those of `Foundation.Validation.EventValidator`. O(size of the data).
+  Options override `:event_id`, `:timestamp` (monotonic ms), `:wall_time`, `:node`, `:pid`, `:correlation_id` (the
+  trace id of a `Foundation.Distributed.Context`, or a new UUID) and `:parent_id` (nil). Errors: those of `Foundation.Validation.EventValidator`. O(size of the data).
 
       iex> {:ok, event} = Foundation.Events.new_event(:test, %{a: 1}, event_id: 7)
       iex> {event.event_id, event.event_type, event.data, event.parent_id}

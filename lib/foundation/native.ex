@@ -269,7 +269,7 @@ defmodule Foundation.Native do
   @spec metrics_names(reference) :: non_neg_integer
   def metrics_names(_metrics), do: missing()
 
-  @spec metrics_record(reference, atom, term, map, number) :: metric_reply | :badarg
+  @spec metrics_record(reference | nil, atom, term, map, number) :: metric_reply | :badarg
   def metrics_record(_metrics, _kind, _name, _tags, _value), do: missing()
 
   @spec metrics_prepare(reference, atom, term, map) :: {:ok, reference} | {:error, atom}
@@ -411,6 +411,150 @@ defmodule Foundation.Native do
 
   @spec events_cancel_room(events, pos_integer, reference) :: :ok
   def events_cancel_room(_handle, _id, _reference), do: missing()
+
+  # -- discovery ---------------------------------------------------------------------------------------------------
+
+  @type discovery :: reference
+  @type discovery_failure :: {:error, :busy | :node | :name | :interface | :secret | {:daemon, String.t()}}
+
+  @spec discovery_start(
+          pid,
+          {node :: String.t(), app :: String.t(), cluster :: String.t()},
+          {boot :: non_neg_integer, port :: :inet.port_number(), udp_port :: :inet.port_number()},
+          secret :: binary,
+          {announce :: boolean, interfaces :: [String.t()]}
+        ) :: {:ok, discovery} | discovery_failure
+  def discovery_start(_pid, _names, _numbers, _secret, _options), do: missing()
+
+  @spec discovery_announce(discovery, boolean) :: :ok | discovery_failure
+  def discovery_announce(_discovery, _announce), do: missing()
+
+  @spec discovery_stop(discovery) :: boolean
+  def discovery_stop(_discovery), do: missing()
+
+  @spec discovery_stats(discovery) :: %{
+          nodes: [String.t()],
+          strangers: [{node :: String.t(), cluster :: String.t()}],
+          counts: %{atom => non_neg_integer},
+          restarts: non_neg_integer,
+          running: boolean
+        }
+  def discovery_stats(_discovery), do: missing()
+
+  # -- fabric ------------------------------------------------------------------------------------------------------
+
+  @type fabric :: reference
+  @type fabric_refusal :: {:error, atom | {atom, term}}
+  @type fabric_queued :: :ok | :dirty | fabric_refusal
+  @type fabric_waiting :: {:ok, pos_integer} | :dirty | fabric_refusal
+
+  @spec fabric_start(map, pid, [pid]) :: {:ok, fabric} | fabric_refusal
+  def fabric_start(_options, _owner, _callees), do: missing()
+
+  @spec fabric_stop(fabric) :: :ok
+  def fabric_stop(_fabric), do: missing()
+
+  @spec fabric_info(fabric) :: map
+  def fabric_info(_fabric), do: missing()
+
+  @spec fabric_metrics(fabric) :: [map]
+  def fabric_metrics(_fabric), do: missing()
+
+  @spec fabric_open(fabric, atom, map) :: :ok | fabric_refusal
+  def fabric_open(_fabric, _channel, _settings), do: missing()
+
+  @spec fabric_peer(fabric, node, non_neg_integer, String.t() | nil) :: :ok
+  def fabric_peer(_fabric, _node, _boot, _address), do: missing()
+
+  @spec fabric_pause(fabric, atom, boolean) :: :ok
+  def fabric_pause(_fabric, _channel, _paused), do: missing()
+
+  @spec fabric_subscribe(fabric, atom, pid, boolean) :: :ok
+  def fabric_subscribe(_fabric, _channel, _pid, _on), do: missing()
+
+  @spec fabric_subscribers(fabric, atom) :: [pid]
+  def fabric_subscribers(_fabric, _channel), do: missing()
+
+  @spec fabric_send(fabric, atom, node, atom | pid | [], term) :: fabric_queued
+  def fabric_send(_fabric, _channel, _node, _target, _message), do: missing()
+
+  @spec fabric_send_with(fabric, atom, node, atom | pid | [], term, {pid, reference | nil, term}) ::
+          fabric_queued | fabric_waiting
+  def fabric_send_with(_fabric, _channel, _node, _target, _message, _options), do: missing()
+
+  @spec fabric_send_large(fabric, atom, node, atom | pid | [], term, {pid, reference | nil, term}) ::
+          fabric_queued | fabric_waiting
+  def fabric_send_large(_fabric, _channel, _node, _target, _message, _options), do: missing()
+
+  @spec fabric_call(fabric, atom, node, atom | pid, term, {pid, reference}, non_neg_integer) :: fabric_waiting
+  def fabric_call(_fabric, _channel, _node, _target, _request, _options, _timeout_ms), do: missing()
+
+  @spec fabric_call_large(fabric, atom, node, atom | pid, term, {pid, reference}, non_neg_integer) ::
+          fabric_waiting
+  def fabric_call_large(_fabric, _channel, _node, _target, _request, _options, _timeout_ms), do: missing()
+
+  @spec fabric_reply(fabric, atom, node, non_neg_integer, boolean, term) :: fabric_queued
+  def fabric_reply(_fabric, _channel, _node, _number, _failed, _reply), do: missing()
+
+  @spec fabric_reply_large(fabric, atom, node, non_neg_integer, boolean, term) :: fabric_queued
+  def fabric_reply_large(_fabric, _channel, _node, _number, _failed, _reply), do: missing()
+
+  @spec fabric_cancel_call(fabric, atom, node, non_neg_integer) :: fabric_queued
+  def fabric_cancel_call(_fabric, _channel, _node, _number), do: missing()
+
+  @spec fabric_forget(fabric, non_neg_integer) :: boolean
+  def fabric_forget(_fabric, _number), do: missing()
+
+  @spec fabric_await_room(fabric, atom, node, pid, reference) :: :room | fabric_waiting
+  def fabric_await_room(_fabric, _channel, _node, _flow, _reference), do: missing()
+
+  # -- topology ----------------------------------------------------------------------------------------------------
+
+  @type overlay :: reference
+  @type overlay_refusal :: {:error, atom | {atom, term}}
+
+  @spec topology_start(fabric, map, pid) :: {:ok, overlay} | overlay_refusal
+  def topology_start(_fabric, _options, _owner), do: missing()
+
+  @spec topology_stop(overlay, goodbye :: boolean) :: :ok
+  def topology_stop(_overlay, _goodbye), do: missing()
+
+  @spec topology_join(overlay, [String.t()]) :: :ok | overlay_refusal
+  def topology_join(_overlay, _addresses), do: missing()
+
+  @spec topology_switch(overlay, atom) :: :ok | overlay_refusal
+  def topology_switch(_overlay, _topology), do: missing()
+
+  @spec topology_automatic(overlay, atom) :: :ok | overlay_refusal
+  def topology_automatic(_overlay, _workload), do: missing()
+
+  @spec topology_broadcast(overlay, non_neg_integer, binary, atom) :: :ok | overlay_refusal
+  def topology_broadcast(_overlay, _topic, _payload, _urgency), do: missing()
+
+  @spec topology_subscribe(overlay, non_neg_integer, boolean) :: :ok | overlay_refusal
+  def topology_subscribe(_overlay, _topic, _on), do: missing()
+
+  @spec topology_slow(overlay, boolean) :: :ok | overlay_refusal
+  def topology_slow(_overlay, _slow), do: missing()
+
+  @spec topology_info(overlay) :: map
+  def topology_info(_overlay), do: missing()
+
+  @spec topology_members(overlay) :: [{String.t(), non_neg_integer, String.t(), atom, binary}]
+  def topology_members(_overlay), do: missing()
+
+  @spec topology_links(overlay) :: [{String.t(), boolean}]
+  def topology_links(_overlay), do: missing()
+
+  @spec topology_route(overlay, String.t()) ::
+          :direct | {:via, String.t()} | {:dial, String.t()} | :unknown
+  def topology_route(_overlay, _node), do: missing()
+
+  @spec topology_analyze(overlay) :: map
+  def topology_analyze(_overlay), do: missing()
+
+  @spec topology_recommend(overlay, atom) :: map
+  def topology_recommend(_overlay, _workload), do: missing()
 
   # -- end ---------------------------------------------------------------------------------------------------------
 

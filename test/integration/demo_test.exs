@@ -127,7 +127,9 @@ defmodule Foundation.DemoTest do
 
   test "the task prints what it found and writes the report", context do
     output =
-      capture_io(fn -> Mix.Tasks.Foundation.Demo.run(["--out", context.out, "--path", context.path]) end)
+      capture_io(fn ->
+        Mix.Tasks.Foundation.Demo.run(["--out", context.out, "--path", context.path, "--nodes", "1"])
+      end)
 
     assert output =~ "100%  4/4 files"
     assert output =~ ~r/modules +4/
@@ -147,6 +149,10 @@ defmodule Foundation.DemoTest do
     assert_raise Mix.Error, ~r/unknown argument "x"/, fn -> Mix.Tasks.Foundation.Demo.run(["x"]) end
     assert_raise Mix.Error, ~r/at least 1/, fn -> Mix.Tasks.Foundation.Demo.run(["--limit", "0"]) end
 
+    assert_raise Mix.Error, ~r/--nodes must be at least 1/, fn ->
+      Mix.Tasks.Foundation.Demo.run(["--nodes", "0"])
+    end
+
     assert_raise Mix.Error, ~r/no BEAM file found/, fn ->
       Mix.Tasks.Foundation.Demo.run(["--out", context.out, "--path", "/nowhere/*.beam"])
     end
@@ -154,6 +160,38 @@ defmodule Foundation.DemoTest do
     assert_raise Mix.Error, ~r/already_started/, fn ->
       Mix.Tasks.Foundation.Demo.run(["--out", context.out])
     end
+  end
+
+  @tag timeout: 120_000
+  test "three nodes find each other, one is killed half-way, and every file counts once", context do
+    path = :stdlib |> :code.lib_dir(:ebin) |> Path.join("*.beam")
+    files = Path.wildcard(path)
+    {:ok, _} = Demo.open(context.out)
+    assert {:ok, result} = Demo.run(out: context.out, path: path, quiet: true, nodes: 3)
+    assert %{done: done, kept: 0, failed: []} = result
+    assert done == length(files)
+
+    assert {:ok, %{events: events}} = Events.search(where: {:==, :event_type, :demo_module}, limit: 10_000)
+    assert Enum.sort(Enum.map(events, & &1.data.path)) == Enum.sort(files)
+    assert events |> Enum.map(& &1.event_id) |> Enum.uniq() |> length() == length(files)
+
+    assert %{nodes: [_, _, _] = nodes, moments: moments} = result.cluster
+    assert nodes |> Enum.map(& &1.files) |> Enum.sum() == length(files)
+    counts = Enum.frequencies_by(events, & &1.node)
+    for node <- nodes, do: assert(Map.get(counts, node.node, 0) == node.files)
+
+    told = Enum.map(moments, &{&1.what, &1.node})
+    assert {:joined, "node 2"} in told and {:joined, "node 3"} in told
+    assert {:killed, "node 3"} in told and {:unreachable, "node 3"} in told
+    assert File.read!(result.report) =~ "cluster&#39;s life"
+    # The other nodes have gone with the run, and the cluster with them.
+    refute Foundation.Cluster.running?()
+    assert Node.list() == []
+
+    stop()
+    assert {:ok, %{done: 0, kept: kept, cluster: cluster}} = run(context, path: path)
+    assert kept == length(files)
+    assert cluster == result.cluster
   end
 
   @tag :slow

@@ -25,7 +25,9 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Limits,
     Foundation.NifCatalog.Breakers,
     Foundation.NifCatalog.Metrics,
-    Foundation.NifCatalog.Events
+    Foundation.NifCatalog.Events,
+    Foundation.NifCatalog.Discovery,
+    Foundation.NifCatalog.Topology
   ]
 
   @spec entries() :: [entry]

@@ -124,6 +124,7 @@ defmodule Foundation.Demo.Console do
       "  took #{Format.time(result.search.took_us)} over #{Format.count(result.search.events)} events\n",
       heading("Limiter, breaker, pool"),
       rows(result.limiter.settings ++ result.limiter.figures),
+      cluster(result.cluster),
       unreadable(result.failed),
       "\nReport: #{result.report}\nStore:  #{result.store.path}\n"
     ]
@@ -152,6 +153,16 @@ defmodule Foundation.Demo.Console do
       end
 
     ["  ", String.pad_trailing(row.name, 24), Enum.intersperse(figures, "  "), "\n"]
+  end
+
+  defp cluster(nil), do: []
+
+  defp cluster(story) do
+    [
+      heading("The cluster"),
+      rows(for node <- story.nodes, do: {node.label, "#{Format.count(node.files)} files  #{node.node}"}),
+      rows(for moment <- story.moments, do: {Format.time(moment.at_us), "#{moment.node} #{moment.says}"})
+    ]
   end
 
   defp unreadable([]), do: []

@@ -62,6 +62,10 @@ defmodule Foundation.Demo.Guard do
     end
   end
 
+  @doc "The node, and what `read/1` says there."
+  @spec read_here(Foundation.Demo.Sources.file()) :: {node, {outcome, non_neg_integer, wait}}
+  def read_here(file), do: {node(), read(file)}
+
   defp admit(cost) do
     case Infrastructure.acquire(@key, cost) do
       :ok -> {:ok, nil}
@@ -93,16 +97,17 @@ defmodule Foundation.Demo.Guard do
   end
 
   @doc "What was set and what it came to."
-  @spec describe([wait], non_neg_integer) :: map
-  def describe(waits, files) do
+  @spec describe([wait], non_neg_integer, pos_integer) :: map
+  def describe(waits, files, nodes \\ 1) do
     waits = Enum.reject(waits, &is_nil/1)
     limited = Enum.frequencies_by(waits, &elem(&1, 0))
     times = Enum.map(waits, &elem(&1, 1))
 
     %{
       settings: [
-        {"Limit", "#{@files[:limit]} files and #{div(@bytes[:limit], 1_000_000)} MB a second, both or none"},
-        {"Pool", "#{workers()} parsers"}
+        {"Limit",
+         "#{@files[:limit]} files and #{div(@bytes[:limit], 1_000_000)} MB a second, both or none#{each(nodes)}"},
+        {"Pool", "#{workers()} parsers#{each(nodes)}"}
       ],
       figures: [
         {"Admitted", "#{Format.count(files)} files"},
@@ -114,6 +119,9 @@ defmodule Foundation.Demo.Guard do
       limited: limited
     }
   end
+
+  defp each(1), do: ""
+  defp each(nodes), do: ", on each of #{nodes} nodes"
 
   defp because(limited) when limited == %{}, do: ""
 

@@ -60,20 +60,21 @@ defmodule Foundation.Demo.Journal do
           Foundation.Demo.Sources.file(),
           Foundation.Demo.Guard.outcome(),
           non_neg_integer,
-          Event.t()
+          Event.t(),
+          node
         ) ::
           Event.t()
-  def file_event(file, {:ok, facts}, took, parent) do
+  def file_event(file, {:ok, facts}, took, parent, where) do
     data =
       Map.merge(facts, file |> Map.take([:path, :application, :bytes, :mtime]) |> Map.put(:parse_us, took))
 
-    event(:demo_module, data, parent, file_id(file.path))
+    event(:demo_module, data, parent, file_id(file.path), node: where)
   end
 
-  def file_event(file, {outcome, reason}, _took, parent) do
+  def file_event(file, {outcome, reason}, _took, parent, where) do
     type = if outcome == :error, do: :demo_unreadable, else: :demo_refused
     data = file |> Map.take([:path, :application, :bytes, :mtime]) |> Map.put(:reason, reason)
-    event(type, data, parent, file_id(file.path))
+    event(type, data, parent, file_id(file.path), node: where)
   end
 
   @doc "Keeps the events; they are on the disk when this returns `:ok`."
@@ -92,8 +93,8 @@ defmodule Foundation.Demo.Journal do
     with {:ok, %{events: events}} <- Events.search(query), do: {:ok, List.first(events)}
   end
 
-  defp event(type, data, parent, id) do
-    options = [event_id: id, parent_id: parent.event_id, correlation_id: parent.correlation_id]
+  defp event(type, data, parent, id, more \\ []) do
+    options = [event_id: id, parent_id: parent.event_id, correlation_id: parent.correlation_id] ++ more
     {:ok, event} = Events.new_event(type, data, options)
     event
   end

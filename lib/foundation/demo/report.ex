@@ -29,6 +29,7 @@ defmodule Foundation.Demo.Report do
       calls(result.summary),
       size_and_time(result.summary),
       applications(result.summary),
+      cluster(result[:cluster]),
       limiter(result),
       search(result),
       trace(result),
@@ -140,6 +141,22 @@ defmodule Foundation.Demo.Report do
 
     head = ["Application", "modules", "functions", "remote calls", "size", "time"]
     section("Applications", [details("#{length(summary.applications)} applications", table(head, rows))])
+  end
+
+  defp cluster(nil), do: []
+
+  defp cluster(story) do
+    bars = for node <- story.nodes, do: {node.label, node.files, "#{Format.count(node.files)} files"}
+
+    moments =
+      for moment <- story.moments do
+        ["<tr>", text(Format.time(moment.at_us)), text(moment.node), text(moment.says), "</tr>\n"]
+      end
+
+    section("The cluster's life", [
+      Chart.bars(bars, "Files done by each node"),
+      table(["Time", {:text, "Node"}, {:text, "What happened"}], moments)
+    ])
   end
 
   defp limiter(result) do

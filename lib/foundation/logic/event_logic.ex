@@ -7,6 +7,7 @@ defmodule Foundation.Logic.EventLogic do
   """
 
   alias Foundation.Types.{Error, Event}
+  alias Foundation.Distributed.Context
   alias Foundation.Utils
   alias Foundation.Validation.EventValidator
 
@@ -17,7 +18,8 @@ defmodule Foundation.Logic.EventLogic do
   An event of a type and data, checked.
 
   Options override `:event_id`, `:timestamp` (monotonic milliseconds), `:wall_time`, `:node`, `:pid`,
-  `:correlation_id` (a new UUID) and `:parent_id` (nil). O(size of the data).
+  `:correlation_id` (the trace id of a `Foundation.Distributed.Context`, or a new UUID) and `:parent_id` (nil).
+  O(size of the data).
 
       iex> {:ok, event} = Foundation.Logic.EventLogic.create_event(:test, %{a: 1}, event_id: 7)
       iex> {event.event_id, event.event_type, event.data}
@@ -32,7 +34,7 @@ defmodule Foundation.Logic.EventLogic do
       wall_time: option(opts, :wall_time, &DateTime.utc_now/0),
       node: option(opts, :node, &node/0),
       pid: option(opts, :pid, &self/0),
-      correlation_id: option(opts, :correlation_id, &Utils.generate_correlation_id/0),
+      correlation_id: option(opts, :correlation_id, &Context.correlation_id/0),
       parent_id: Keyword.get(opts, :parent_id),
       data: data
     }

@@ -4,11 +4,13 @@ defmodule Mix.Tasks.Foundation.Demo do
   @moduledoc """
   Analyses the BEAM files of the installed Erlang/OTP and Elixir with Foundation's own services.
 
-      mix foundation.demo [--limit N] [--path GLOB] [--out DIR] [--quiet]
+      mix foundation.demo [--limit N] [--path GLOB] [--out DIR] [--nodes N] [--no-kill] [--quiet]
 
   - `--limit N` reads at most N files
   - `--path GLOB` reads other BEAM files, as `--path "_build/dev/lib/*/ebin/*.beam"`
   - `--out DIR` keeps the event store and the report there (`_build/demo`)
+  - `--nodes N` works on N nodes, this one and others that it starts and that find each other (3)
+  - `--no-kill` leaves them all alive; else, with three or more, one is killed half-way
   - `--quiet` shows no progress
 
   Prints what it found and writes `report.html`. A second run recovers the event store and reads only what has
@@ -21,7 +23,7 @@ defmodule Mix.Tasks.Foundation.Demo do
   alias Foundation.Demo
 
   @requirements ["app.config"]
-  @switches [limit: :integer, path: :string, out: :string, quiet: :boolean]
+  @switches [limit: :integer, path: :string, out: :string, quiet: :boolean, nodes: :integer, kill: :boolean]
 
   @impl true
   def run(arguments) do
@@ -55,13 +57,17 @@ defmodule Mix.Tasks.Foundation.Demo do
 
   defp parse(arguments) do
     case OptionParser.parse(arguments, strict: @switches) do
-      {options, [], []} -> options |> Keyword.put_new(:out, "_build/demo") |> check()
+      {options, [], []} -> Keyword.merge([out: "_build/demo", nodes: 3], options) |> check()
       {_, [unknown | _], _} -> Mix.raise("unknown argument #{inspect(unknown)}; see mix help foundation.demo")
       {_, _, [{name, _} | _]} -> Mix.raise("unknown or invalid option #{name}; see mix help foundation.demo")
     end
   end
 
   defp check(options) do
-    if Keyword.get(options, :limit, 1) < 1, do: Mix.raise("--limit must be at least 1"), else: options
+    for name <- [:limit, :nodes],
+        Keyword.get(options, name, 1) < 1,
+        do: Mix.raise("--#{name} must be at least 1")
+
+    options
   end
 end

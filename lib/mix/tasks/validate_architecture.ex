@@ -21,6 +21,8 @@ defmodule Mix.Tasks.ValidateArchitecture do
     core: [
       types: ["Foundation.Types"],
       utils: ["Foundation.Utils"],
+      # What a request is about, from the ground up: events and errors ask for its trace.
+      context: ["Foundation.Distributed.Context"],
       contracts: ["Foundation.Contracts"],
       registry: ["Foundation.ProcessRegistry", "Foundation.ServiceRegistry"],
       validation: ["Foundation.Validation"],
@@ -39,7 +41,10 @@ defmodule Mix.Tasks.ValidateArchitecture do
       beam: ["Foundation.BEAM"],
       integrations: ["Foundation.Integrations", "Foundation.TidewaveEndpoint"]
     ],
-    cluster: [cluster: ["Foundation.Cluster"], distributed: ["Foundation.Distributed"]],
+    cluster: [
+      cluster: ["Foundation.Cluster", "Cluster"],
+      distributed: ["Foundation.Distributed", "Foundation.BEAM.Distribution"]
+    ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],
     facade: [facade: ["Foundation", "foundation"]],
@@ -61,7 +66,8 @@ defmodule Mix.Tasks.ValidateArchitecture do
       contracts: [:types],
       registry: [:types],
       validation: [:types, :utils],
-      logic: [:types, :utils, :validation],
+      context: [:utils],
+      logic: [:types, :utils, :validation, :context],
       snapshot: [:types, :logic],
       error: [:telemetry],
       events: [:error, :telemetry],
@@ -76,7 +82,8 @@ defmodule Mix.Tasks.ValidateArchitecture do
   @spec native_callers() :: [String.t()]
   def native_callers do
     ~w(Foundation.Engine Foundation.Telemetry Foundation.Services.TelemetryService Foundation.Events
-       Foundation.Services.EventStore Foundation.Infrastructure)
+       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns
+       Foundation.Distributed)
   end
 
   @impl Mix.Task

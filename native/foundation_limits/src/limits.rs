@@ -6,11 +6,12 @@ use crate::definition::{Algorithm, Definition, Dimension};
 use crate::error::LimitError;
 use crate::hold::{Held, Reservation};
 use crate::node::{Demand, Hold, Node, State, Verdict, admit};
+use crate::plain::{Plain, Said};
 use crate::schedule::{Event, Schedule};
-use crate::table::Table;
+use crate::table::{Form, Table};
 use crate::wait::{Reply, Ticket, WaitError, WaitOptions, Waiter};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Shards looked through for idle keys at each sweep.
@@ -26,6 +27,8 @@ pub struct Limits {
     kinship: Mutex<()>,
     sweep: Mutex<(usize, u64)>,
     patterned: AtomicUsize,
+    /// Shards to sweep until no key that could be plain is left a node.
+    loosened: AtomicU32,
 }
 
 /// Where a key stands; amounts in billionths, times in microseconds.
@@ -71,6 +74,7 @@ impl Limits {
             kinship: Mutex::new(()),
             sweep: Mutex::new((0, 0)),
             patterned: AtomicUsize::new(0),
+            loosened: AtomicU32::new(0),
         }
     }
 
@@ -96,16 +100,21 @@ impl Limits {
     ) -> Result<(), LimitError> {
         let _kinship = self.kinship.lock();
         let parent = match parent {
-            Some(parent) => Some(self.table.get(parent).ok_or(LimitError::UnknownParent)?),
+            Some(parent) => Some(self.find(parent).ok_or(LimitError::UnknownParent)?),
             None => None,
         };
         check_kinship(key, parent.as_ref())?;
         let definition = self.table.intern(definition);
-        let fresh = || State::new(definition.clone(), parent.clone(), false, now);
-        let (node, made) = self.table.get_or_insert(key, fresh)?;
-        if made {
-            return Ok(());
-        }
+        let node = loop {
+            let fresh = || State::new(definition.clone(), parent.clone(), false, now);
+            if self.table.insert(key, now, fresh)? {
+                return Ok(());
+            }
+            // Idle, it may have been dropped by now.
+            if let Some(node) = self.find(key) {
+                break node;
+            }
+        };
         let (before, before_parent) = {
             let state = node.state.lock();
             (state.definition.clone(), state.parent.clone())
@@ -125,26 +134,57 @@ impl Limits {
                 for other in self.table.scan(shard, made_from_it) {
                     self.redefine(&other, &definition, &parent, now);
                 }
+                let plain = |other: &Plain| {
+                    other.patterned && Arc::ptr_eq(other.definition(), &before) && same_parent(&None)
+                };
+                for other in self.table.scan_plain(shard, plain) {
+                    if let Some(node) = self.find(&other) {
+                        self.redefine(&node, &definition, &parent, now);
+                        drop(node);
+                        self.table.pack(&other, now);
+                    }
+                }
             }
         }
+        drop(node);
+        self.table.pack(key, now);
         Ok(())
     }
 
     fn redefine(&self, node: &Arc<Node>, definition: &Arc<Definition>, parent: &Option<Arc<Node>>, now: u64) {
-        let blocked = {
+        let (blocked, waiters) = {
             let mut state = node.state.lock();
             state.redefine(definition.clone(), now);
             state.parent = parent.clone();
-            state.unblock()
+            (state.unblock(), state.extra.is_some())
         };
         self.try_again(&blocked, now);
-        self.try_again(&[Arc::downgrade(node)], now);
+        if waiters {
+            self.try_again(&[Arc::downgrade(node)], now);
+        }
+    }
+
+    /// The node of `key`.
+    fn find(&self, key: &[u8]) -> Option<Arc<Node>> {
+        let (node, loosened) = self.table.get(key)?;
+        if loosened {
+            let rounds = 2 * self.table.shards() as u32;
+            if self.loosened.swap(rounds, Ordering::Relaxed) == 0 {
+                self.schedule.ring();
+            }
+        }
+        Some(node)
     }
 
     /// Forgets `key`, unless others depend on it.
     pub fn delete(&self, key: &[u8], now: u64) -> Result<(), LimitError> {
         let _kinship = self.kinship.lock();
-        let node = self.table.get(key).ok_or(LimitError::UnknownKey)?;
+        if let Some(patterned) = self.table.remove_plain(key, |_| true) {
+            self.patterned
+                .fetch_sub(usize::from(patterned), Ordering::Relaxed);
+            return Ok(());
+        }
+        let node = self.find(key).ok_or(LimitError::UnknownKey)?;
         let patterned = AtomicUsize::new(0);
         let unused = |state: &mut State| {
             patterned.store(usize::from(state.patterned), Ordering::Relaxed);
@@ -160,26 +200,24 @@ impl Limits {
     }
 
     /// Makes `key` from `pattern`, or answers [`LimitError::UnknownKey`].
-    fn instantiate(
-        &self,
-        key: &[u8],
-        pattern: Option<impl AsRef<[u8]>>,
-        now: u64,
-    ) -> Result<Arc<Node>, LimitError> {
-        let pattern = pattern
-            .and_then(|p| self.table.get(p.as_ref()))
-            .ok_or(LimitError::UnknownKey)?;
-        let (definition, parent) = {
-            let state = pattern.state.lock();
-            (state.definition.clone(), state.parent.clone())
+    fn instantiate(&self, key: &[u8], pattern: Option<impl AsRef<[u8]>>, now: u64) -> Result<(), LimitError> {
+        let described = |form: Form<'_>| match form {
+            Form::Plain(plain) => (plain.definition().clone(), None),
+            Form::Node(node) => {
+                let state = node.state.lock();
+                (state.definition.clone(), state.parent.clone())
+            }
         };
-        let (node, made) = self
+        let (definition, parent) = pattern
+            .and_then(|p| self.table.with(p.as_ref(), described))
+            .ok_or(LimitError::UnknownKey)?;
+        let made = self
             .table
-            .get_or_insert(key, || State::new(definition, parent, true, now))?;
+            .insert(key, now, || State::new(definition, parent, true, now))?;
         if made && self.patterned.fetch_add(1, Ordering::Relaxed) == 0 {
             self.schedule.ring();
         }
-        Ok(node)
+        Ok(())
     }
 
     fn node<P: AsRef<[u8]>>(
@@ -188,9 +226,15 @@ impl Limits {
         pattern: impl FnOnce() -> Option<P>,
         now: u64,
     ) -> Result<Arc<Node>, LimitError> {
-        match self.table.get(key) {
-            Some(node) => Ok(node),
-            None => self.instantiate(key, pattern(), now),
+        if let Some(node) = self.find(key) {
+            return Ok(node);
+        }
+        let pattern = pattern();
+        loop {
+            self.instantiate(key, pattern.as_ref(), now)?;
+            if let Some(node) = self.find(key) {
+                return Ok(node);
+            }
         }
     }
 
@@ -203,24 +247,30 @@ impl Limits {
         costs: &[(u64, i128)],
         now: u64,
     ) -> Result<(), LimitError> {
-        let demand = Demand {
-            costs,
-            now,
-            hold: Hold::Nothing,
-            waiter: None,
-        };
-        let mut verdict = Verdict::default();
-        match self.table.with(key, |node| admit(node, &demand, 0, &mut verdict)) {
-            Some(true) => return Ok(()),
-            Some(false) => return Err(verdict.denial()),
-            None => {}
+        if let Some(said) = self.take(key, costs, now) {
+            return said;
         }
-        let node = self.instantiate(key, pattern(), now)?;
-        if admit(&node, &demand, 0, &mut verdict) {
-            Ok(())
-        } else {
-            Err(verdict.denial())
+        let pattern = pattern();
+        loop {
+            self.instantiate(key, pattern.as_ref(), now)?;
+            if let Some(said) = self.take(key, costs, now) {
+                return said;
+            }
         }
+    }
+
+    /// `None` when there is no such key.
+    #[inline]
+    fn take(&self, key: &[u8], costs: &[(u64, i128)], now: u64) -> Option<Result<(), LimitError>> {
+        let said = self.table.with(key, |form| match form {
+            Form::Plain(plain) => match plain.acquire(costs, now) {
+                Said::Granted => Some(Ok(())),
+                Said::Denied(error) => Some(Err(error)),
+                Said::Unsuited => None,
+            },
+            Form::Node(node) => Some(spend(node, costs, now)),
+        })?;
+        said.or_else(|| Some(spend(&self.find(key)?, costs, now)))
     }
 
     /// Takes `costs`, and one of each concurrency dimension unless `costs` says how many, until the reservation is
@@ -487,7 +537,8 @@ impl Limits {
 
     /// Drops the keys made from a pattern that are unused and have been idle for long, a few shards at a time.
     fn sweep(&self, now: u64) -> Option<u64> {
-        if self.patterned.load(Ordering::Relaxed) == 0 {
+        let loosened = self.loosened.load(Ordering::Relaxed);
+        if self.patterned.load(Ordering::Relaxed) == 0 && loosened == 0 {
             return None;
         }
         let mut sweep = self.sweep.lock();
@@ -497,6 +548,11 @@ impl Limits {
                 sweep.0 = sweep.0.wrapping_add(1);
             }
             sweep.1 = now.saturating_add(SWEEP_EVERY);
+            let less = loosened.saturating_sub(SWEPT as u32);
+            // Fails when more was loosened meanwhile, which starts the count again.
+            let _ = self
+                .loosened
+                .compare_exchange(loosened, less, Ordering::Relaxed, Ordering::Relaxed);
         }
         Some(sweep.1)
     }
@@ -516,40 +572,34 @@ impl Limits {
         let candidates = self.table.scan(shard, |node| {
             node.state.try_lock().is_some_and(|mut s| idle(&mut s))
         });
-        let dropped = candidates
+        let mut dropped = candidates
             .iter()
             .filter(|node| self.table.remove(node, idle))
             .count();
+        drop(candidates);
+        for key in self.table.scan_plain(shard, |plain| plain.idle(now)) {
+            dropped += usize::from(self.table.remove_plain(&key, |plain| plain.idle(now)).is_some());
+        }
+        for key in self.table.loose(shard) {
+            self.table.pack(&key, now);
+        }
         self.patterned.fetch_sub(dropped, Ordering::Relaxed);
         dropped
     }
 
     /// Where `key` stands, without taking anything. O(dimensions).
     pub fn peek(&self, key: &[u8], now: u64) -> Result<Peek, LimitError> {
-        let node = self.table.get(key).ok_or(LimitError::UnknownKey)?;
-        let mut guard = node.state.lock();
-        let state = &mut *guard;
-        let dimensions = state
-            .cells
-            .get()
-            .iter_mut()
-            .zip(&state.definition.dimensions)
-            .map(|(cell, d)| (d.clone(), cell.used(d, now), cell.full_in(d, now)))
-            .collect();
-        let extra = state.extra.as_ref();
-        Ok(Peek {
-            dimensions,
-            parent: state.parent.as_ref().map(|p| p.key.as_slice().into()),
-            waiting: extra.map_or(0, |e| e.queue.len()),
-            reservations: extra.map_or(0, |e| e.holds),
-            paused_us: extra.map_or(0, |e| e.paused_until.saturating_sub(now)),
-        })
+        let peeked = self.table.with(key, |form| match form {
+            Form::Plain(plain) => peek(&mut plain.unpack(), now),
+            Form::Node(node) => peek(&mut node.state.lock(), now),
+        });
+        peeked.ok_or(LimitError::UnknownKey)
     }
 
     /// Makes all of `key` free again and ends its pause. Reservations keep what they hold of concurrency; of the rest
     /// they give nothing back later.
     pub fn reset(&self, key: &[u8], now: u64) -> Result<(), LimitError> {
-        let node = self.table.get(key).ok_or(LimitError::UnknownKey)?;
+        let node = self.find(key).ok_or(LimitError::UnknownKey)?;
         let blocked = {
             let mut guard = node.state.lock();
             let state = &mut *guard;
@@ -566,6 +616,8 @@ impl Limits {
             state.unblock()
         };
         self.try_again(&blocked, now);
+        drop(node);
+        self.table.pack(key, now);
         Ok(())
     }
 
@@ -578,7 +630,7 @@ impl Limits {
         pause_us: Option<u64>,
         now: u64,
     ) -> Result<(), LimitError> {
-        let node = self.table.get(key).ok_or(LimitError::UnknownKey)?;
+        let node = self.find(key).ok_or(LimitError::UnknownKey)?;
         let definition = node.state.lock().definition.clone();
         let changed = with_limits(&definition, learned)?;
         let blocked = {
@@ -609,7 +661,43 @@ impl Limits {
             state.unblock()
         };
         self.try_again(&blocked, now);
+        drop(node);
+        self.table.pack(key, now);
         Ok(())
+    }
+}
+
+fn peek(state: &mut State, now: u64) -> Peek {
+    let dimensions = state
+        .cells
+        .get()
+        .iter_mut()
+        .zip(&state.definition.dimensions)
+        .map(|(cell, d)| (d.clone(), cell.used(d, now), cell.full_in(d, now)))
+        .collect();
+    let extra = state.extra.as_ref();
+    Peek {
+        dimensions,
+        parent: state.parent.as_ref().map(|p| p.key.as_slice().into()),
+        waiting: extra.map_or(0, |e| e.queue.len()),
+        reservations: extra.map_or(0, |e| e.holds),
+        paused_us: extra.map_or(0, |e| e.paused_until.saturating_sub(now)),
+    }
+}
+
+/// Takes `costs` from `node` and its ancestors, or nothing.
+fn spend(node: &Arc<Node>, costs: &[(u64, i128)], now: u64) -> Result<(), LimitError> {
+    let demand = Demand {
+        costs,
+        now,
+        hold: Hold::Nothing,
+        waiter: None,
+    };
+    let mut verdict = Verdict::default();
+    if admit(node, &demand, 0, &mut verdict) {
+        Ok(())
+    } else {
+        Err(verdict.denial())
     }
 }
 

@@ -36,6 +36,10 @@ defmodule Foundation.Demo.ReportTest do
       summary: Summary.of(facts),
       percentiles: if(facts == [], do: [], else: [row]),
       limiter: %{settings: [{"Limit", @hostile}], figures: [], limited: %{files: 3}},
+      cluster: %{
+        nodes: [%{label: "node 1", node: :"a@#{@hostile}", files: length(facts)}],
+        moments: [%{at_us: 5, node: @hostile, what: :killed, says: @hostile}]
+      },
       search: %{query: @hostile, took_us: 5, events: 9, hits: facts},
       trace: @hostile,
       store: %{path: "store", bytes: 10, recovery_us: 3},
@@ -64,6 +68,15 @@ defmodule Foundation.Demo.ReportTest do
       end)
 
     assert left == []
+  end
+
+  test "the cluster's life is told on the page and on the console, and may be missing" do
+    assert render([]) =~ "cluster&#39;s life"
+    console = IO.iodata_to_binary(Console.render(result([])))
+    assert console =~ "The cluster\n  node 1  0 files"
+    alone = %{result([]) | cluster: nil}
+    refute IO.iodata_to_binary(Report.render(alone)) =~ "cluster"
+    refute IO.iodata_to_binary(Console.render(alone)) =~ "The cluster"
   end
 
   test "a result without modules is a page too" do

@@ -2,7 +2,7 @@
 
 use crate::key;
 use foundation_events::symbols::{self, Symbol};
-use foundation_events::{Event, Wall, etf};
+use foundation_events::{Event, Pid, PidParts, Wall, etf};
 use rustler::sys::{ErlNifTerm, enif_get_tuple};
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, OwnedBinary, Term};
@@ -52,7 +52,7 @@ pub(crate) struct Row<'a> {
     timestamp: i64,
     wall: RowWall,
     node: Option<Symbol>,
-    pid: Option<Encoded>,
+    pid: Option<RowPid>,
     correlation: Option<Binary<'a>>,
     parent: Option<u64>,
     data: Encoded,
@@ -73,12 +73,49 @@ impl Encoded {
     }
 }
 
+enum RowPid {
+    Parts(PidParts),
+    Term(Encoded),
+}
+
+impl RowPid {
+    fn of(pid: Term<'_>) -> RowPid {
+        let term = pid.to_binary();
+        match PidParts::of(term.as_slice()) {
+            Some(parts) => RowPid::Parts(parts),
+            None => RowPid::Term(Encoded::Own(term)),
+        }
+    }
+
+    fn pid<'b>(&'b self, shared: &'b [u8]) -> Pid<'b> {
+        match self {
+            RowPid::Parts(parts) => Pid::Parts(*parts),
+            RowPid::Term(term) => Pid::Term(term.bytes(shared)),
+        }
+    }
+}
+
 /// What the row before had: an equal word is an equal term for as long as the call lasts.
 #[derive(Default)]
 struct Last {
     kind: Option<(ErlNifTerm, Symbol)>,
     node: Option<(ErlNifTerm, Symbol)>,
     second: Option<([ErlNifTerm; 6], i64)>,
+    pid: Option<(ErlNifTerm, PidParts)>,
+}
+
+impl Last {
+    fn pid(&mut self, pid: Term<'_>) -> RowPid {
+        let word = pid.as_c_arg();
+        if let Some((_, parts)) = self.pid.filter(|(known, _)| *known == word) {
+            return RowPid::Parts(parts);
+        }
+        let read = RowPid::of(pid);
+        if let RowPid::Parts(parts) = read {
+            self.pid = Some((word, parts));
+        }
+        read
+    }
 }
 
 fn known(last: &mut Option<(ErlNifTerm, Symbol)>, atom: Term<'_>) -> NifResult<Symbol> {
@@ -122,7 +159,7 @@ impl<'a> Rows<'a> {
             rows: Vec::with_capacity(terms.len()),
             shared: SPARE.take(),
         };
-        let (mut last, mut last_pid) = (Last::default(), None);
+        let mut last = Last::default();
         for terms in terms.chunks(AT_ONCE) {
             let mut data: SmallVec<[Term<'a>; AT_ONCE]> = SmallVec::new();
             let start = all.rows.len();
@@ -130,31 +167,11 @@ impl<'a> Rows<'a> {
                 let fields = fields(*term)?;
                 data.push(fields[8]);
                 let nothing = Encoded::Shared(0..0);
-                let row = Row::of(
-                    fields,
-                    |pid| all.shared_pid(pid, &mut last_pid),
-                    nothing,
-                    &mut last,
-                )?;
-                all.rows.push(row);
+                all.rows.push(Row::of(fields, nothing, &mut last)?);
             }
             all.encode(env, start, &data);
         }
         Ok(all)
-    }
-
-    fn shared_pid(&mut self, pid: Term<'a>, last: &mut Option<(ErlNifTerm, Range<usize>)>) -> Encoded {
-        let word = pid.as_c_arg();
-        match last {
-            Some((known, range)) if *known == word => Encoded::Shared(range.clone()),
-            _ => {
-                let start = self.shared.len();
-                self.shared.extend_from_slice(pid.to_binary().as_slice());
-                let range = start..self.shared.len();
-                *last = Some((word, range.clone()));
-                Encoded::Shared(range)
-            }
-        }
     }
 
     // A tuple of terms has the terms' own encodings one behind the other.
@@ -194,25 +211,15 @@ impl<'a> Row<'a> {
     pub(crate) fn decode(row: Term<'a>) -> NifResult<Row<'a>> {
         let fields = fields(row)?;
         let data = Encoded::Own(fields[8].to_binary());
-        Row::of(
-            fields,
-            |pid| Encoded::Own(pid.to_binary()),
-            data,
-            &mut Last::default(),
-        )
+        Row::of(fields, data, &mut Last::default())
     }
 
-    fn of(
-        fields: [Term<'a>; 9],
-        encode_pid: impl FnOnce(Term<'a>) -> Encoded,
-        data: Encoded,
-        last: &mut Last,
-    ) -> NifResult<Row<'a>> {
+    fn of(fields: [Term<'a>; 9], data: Encoded, last: &mut Last) -> NifResult<Row<'a>> {
         let [id, kind, timestamp, wall, node, pid, correlation, parent, _] = fields;
         let pid = if is_nil(pid) {
             None
         } else if pid.is_pid() {
-            Some(encode_pid(pid))
+            Some(last.pid(pid))
         } else {
             return Err(Error::BadArg);
         };
@@ -260,7 +267,7 @@ impl<'a> Row<'a> {
                 }),
                 RowWall::Term(bytes) => Some(Wall::Term(bytes.as_slice())),
             },
-            pid: self.pid.as_ref().map(|pid| pid.bytes(shared)),
+            pid: self.pid.as_ref().map(|pid| pid.pid(shared)),
             correlation: self.correlation.as_ref().map(Binary::as_slice),
             parent: self.parent,
             data: self.data.bytes(shared),
@@ -461,7 +468,11 @@ pub(crate) fn event_term<'a>(env: Env<'a>, event: &Event<'_>) -> NifResult<Term<
             Some(Wall::Term(bytes)) => stored_term(env, bytes)?,
         },
         event.node.map_or(Ok(nil), |node| atom(env, node))?,
-        event.pid.map_or(Ok(nil), |bytes| stored_term(env, bytes))?,
+        match event.pid {
+            None => nil,
+            Some(Pid::Term(term)) => stored_term(env, term)?,
+            Some(Pid::Parts(parts)) => stored_term(env, &parts.term())?,
+        },
         event.correlation.map_or(nil, |text| binary(env, text)),
         event.parent.map_or(nil, |parent| parent.encode(env)),
         stored_term(env, event.data)?,

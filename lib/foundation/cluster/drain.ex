@@ -1,0 +1,112 @@
+defmodule Foundation.Cluster.Drain do
+  @moduledoc false
+  # Empties this node: says so to all, lets what is registered finish until the deadline, says goodbye, leaves.
+
+  alias Foundation.Cluster.{Connector, Membership, Peering, Table}
+
+  require Logger
+
+  @farewell_ms 1_000
+
+  @type result :: :ok | {:error, {:deadline, [term]}} | {:error, {:failed, [term]}}
+
+  @doc "Keeps a function to be run when this node is drained; the last one of a name counts."
+  @spec register(term, (() -> term)) :: boolean
+  def register(name, fun), do: Table.put({:on_drain, name}, fun)
+
+  @spec unregister(term) :: boolean
+  def unregister(name), do: Table.delete({:on_drain, name})
+
+  @spec run(term, pos_integer) :: result
+  def run(reason, timeout) do
+    info = begin(reason, timeout)
+    result = finish(Table.all(:on_drain), timeout)
+    leave(info)
+    result
+  end
+
+  @doc "The same for a caller on another node, who hears of the outcome before the connection ends."
+  @spec run_for_other(term, pos_integer) :: result
+  def run_for_other(reason, timeout) do
+    info = begin(reason, timeout)
+    result = finish(Table.all(:on_drain), timeout)
+    answering = self()
+
+    spawn(fn ->
+      reference = Process.monitor(answering)
+      receive do: ({:DOWN, ^reference, _, _, _} -> leave(info))
+    end)
+
+    result
+  end
+
+  @doc "Says goodbye, waits until the others have heard it, and closes the connections."
+  @spec part(term) :: :ok
+  def part(reason) do
+    members = Membership.leave(reason)
+    farewells(MapSet.new(members), System.monotonic_time(:millisecond) + @farewell_ms)
+    Peering.close_all(members)
+  end
+
+  defp begin(reason, timeout) do
+    info = %{phase: :draining, reason: reason, since: System.system_time(:millisecond), timeout: timeout}
+    Membership.drain(info)
+    info
+  end
+
+  defp leave(info) do
+    Membership.drain(%{info | phase: :left})
+    part(info.reason)
+  end
+
+  defp farewells(members, deadline) do
+    if MapSet.size(members) > 0 do
+      receive do
+        {:farewell, node} -> farewells(MapSet.delete(members, node), deadline)
+      after
+        max(deadline - System.monotonic_time(:millisecond), 0) -> :ok
+      end
+    end
+  end
+
+  @doc "Takes the drain back."
+  @spec resume() :: :ok
+  def resume do
+    Membership.drain(nil)
+    Connector.retry_all()
+  end
+
+  # All at once; what is not done at the deadline is ended.
+  defp finish([], _timeout), do: :ok
+
+  defp finish(functions, timeout) do
+    tasks = Enum.map(functions, fn {name, fun} -> {name, spawn_monitor(fun)} end)
+    deadline = System.monotonic_time(:millisecond) + timeout
+    outcomes = Enum.map(tasks, fn {name, task} -> {name, wait(task, deadline)} end)
+
+    case {for({name, :late} <- outcomes, do: name), for({name, {:failed, _}} <- outcomes, do: name)} do
+      {[], []} ->
+        :ok
+
+      {[], failed} ->
+        Logger.error("[cluster] while draining failed: #{inspect(failed)}")
+        {:error, {:failed, failed}}
+
+      {late, _} ->
+        Logger.error("[cluster] not done when the drain's #{timeout} ms were over: #{inspect(late)}")
+        {:error, {:deadline, late}}
+    end
+  end
+
+  defp wait({pid, reference}, deadline) do
+    receive do
+      {:DOWN, ^reference, _, _, :normal} -> :done
+      {:DOWN, ^reference, _, _, reason} -> {:failed, reason}
+    after
+      max(deadline - System.monotonic_time(:millisecond), 0) ->
+        Process.demonitor(reference, [:flush])
+        Process.exit(pid, :kill)
+        :late
+    end
+  end
+end

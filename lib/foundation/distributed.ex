@@ -1,0 +1,73 @@
+defmodule Foundation.Distributed do
+  @moduledoc """
+  Works with the whole cluster from one place: messages and calls over channels, topologies, and work spread over nodes.
+
+      iex> {:ok, run} = Foundation.Distributed.coordinate_work([1, 2, 3], fn x -> x + 1 end)
+      iex> run.results
+      [ok: 2, ok: 3, ok: 4]
+
+  This is the door; the rooms are the modules below it, with everything there is to say about each function.
+
+  `send_message/3`, `call/4` and `discover_services/1` go over the fabric, beside Distributed Erlang or without it. It is
+  switched on by `config :foundation, fabric: true`; see `Foundation.Distributed.Fabric` for its options and
+  `Foundation.Distributed.Channels` for everything that channels do.
+
+  **Scheduling**: as `Foundation.Distributed.Channels`.
+  """
+
+  alias Foundation.Distributed.{Call, Channels, Discovery, Fabric, Topology, Work}
+
+  @doc "Whether the fabric runs on this node. O(1)."
+  @spec available?() :: boolean
+  def available?, do: Fabric.handle() != nil
+
+  @doc "As `Foundation.Distributed.Channels.send_message/4` without options."
+  @spec send_message(Channels.channel(), Channels.destination(), term) :: :ok | {:error, Channels.reason()}
+  def send_message(channel, destination, message), do: Channels.send_message(channel, destination, message)
+
+  @doc """
+  Calls a process as `GenServer.call/3` does, over a channel: `{:ok, reply}`.
+
+  The destination is `{name, node}`, a pid, `{:service, s}` or `{:capability, c}`. Options: `:timeout` in ms (5,000),
+  which also bounds the wait for room in the queue; at its end the callee's node is told that nobody waits. `:from`, the
+  process whose order the request keeps to (the caller).
+
+  Errors: `:timeout`, `:noproc` (no such process), `{:exit, reason}` (it ended before it answered), `:unreachable`,
+  `:busy`, `:unknown_channel`, `:too_large`, `:closed`, `:no_provider`, `:not_running`. No answer comes after an
+  error. O(bytes).
+  """
+  @spec call(Channels.channel(), Channels.destination(), term, keyword) ::
+          {:ok, term} | {:error, Channels.reason() | :noproc | {:exit, term}}
+  def call(channel, destination, request, options \\ []) when is_atom(channel),
+    do: Call.call(channel, destination, request, options)
+
+  @doc "Changes the topology of the whole cluster, as `Foundation.Distributed.Topology.switch_topology/1`."
+  @spec switch_topology(Topology.topology()) :: :ok | {:error, term}
+  defdelegate switch_topology(topology), to: Topology
+
+  @doc "As `Foundation.Distributed.Discovery.discover_services/1`."
+  @spec discover_services(keyword) :: [Discovery.service()]
+  def discover_services(criteria \\ []), do: Discovery.discover_services(criteria)
+
+  @doc """
+  Runs a function on every item, spread over the nodes with work stealing, and answers each result once, in order.
+
+  See `Foundation.Distributed.Work.run/3` for the options, the errors and the cost.
+  """
+  @spec coordinate_work(Enumerable.t(), Work.worker(), [Work.option()]) :: {:ok, Work.run()} | {:error, term}
+  defdelegate coordinate_work(items, worker, options \\ []), to: Work, as: :run
+
+  @doc """
+  Maps items to pairs of key and value and reduces the values of each key, both spread over the nodes.
+
+  See `Foundation.Distributed.Work.map_reduce/4` for the options, the errors and the cost.
+
+      iex> Foundation.Distributed.map_reduce(1..6, &[{rem(&1, 2), &1}], fn _key, numbers -> Enum.sum(numbers) end)
+      {:ok, %{0 => 12, 1 => 9}}
+  """
+  @spec map_reduce(Enumerable.t(), Work.worker(), (term, [term] -> term), [
+          Work.option() | {:combine, boolean}
+        ]) ::
+          {:ok, %{term => term}} | {:error, term}
+  defdelegate map_reduce(items, mapper, reducer, options \\ []), to: Work
+end

@@ -1,0 +1,182 @@
+defmodule Foundation.Distributed.Fabric do
+  @moduledoc """
+  Runs this node's endpoint in the fabric: links of its own beside Distributed Erlang, encrypted, one or more for each
+  channel and node.
+
+      config :foundation, fabric: true
+      config :foundation, fabric: [port: 4400, channels: [video: [lanes: 8, reliability: :best_effort]]]
+
+  Options: `:port` (0, a free one), `:bind` (`{0, 0, 0, 0}`), `:advertise` (`{ip, port}` at which others reach us, where
+  that is another), `:secret` (the Erlang cookie), `:cluster` ("foundation"), `:name` (the node's name), `:channels` (see
+  `Foundation.Distributed.Channels.open/2`), `:peers` (a list of `{node, ip, port}` to know without Distributed Erlang),
+  `:idle_ms` (60,000: unused links close), `:stall_ms` (3,000: a link whose peer owes an answer is given up),
+  `:forget_ms` (60,000: how long messages for a lost node are kept), `:backoff_ms` (500: longest wait between attempts to
+  open a link), `:max_links` (4,096 that come in), `:topology` (see `Foundation.Distributed.Topology`).
+
+  Nodes connected by Distributed Erlang tell each other their fabric addresses; nothing else goes that way.
+
+  This process owns the endpoint's life and its address book. No message passes through it.
+
+  **Scheduling**: `info/0` runs on a dirty CPU scheduler; starting binds a socket on a dirty IO scheduler.
+  """
+
+  use GenServer
+
+  alias Foundation.Distributed.Fabric.{Callee, Options, Subscribers}
+  alias Foundation.Native
+
+  @key :foundation_fabric
+
+  @doc false
+  def start_link({options, callees}),
+    do: GenServer.start_link(__MODULE__, {options, callees}, name: __MODULE__)
+
+  @doc "The endpoint's handle, or nil when no fabric runs. O(1), no copy."
+  @spec handle() :: reference | nil
+  def handle, do: :persistent_term.get(@key, nil)
+
+  @doc """
+  What the endpoint knows: `:address` it accepts links at, `:boot` (µs since the epoch), `:peers` as
+  `{node name, boot, address, up?}`, `:waiting` processes, links `:refused` by reason.
+
+  Errors: `{:error, :not_running}`. O(peers).
+  """
+  @spec info() :: {:ok, map} | {:error, :not_running}
+  def info do
+    case handle() do
+      nil -> {:error, :not_running}
+      handle -> {:ok, Native.fabric_info(handle)}
+    end
+  end
+
+  @doc """
+  Makes a node known by the address it accepts links at, where Distributed Erlang does not.
+
+  Errors: `{:error, :not_running}`. O(1).
+  """
+  @spec add_peer(node, :inet.ip_address() | String.t(), :inet.port_number()) :: :ok | {:error, :not_running}
+  def add_peer(node, ip, port) when is_atom(node) do
+    case handle() do
+      nil -> {:error, :not_running}
+      handle -> Native.fabric_peer(handle, node, 0, Options.address(ip, port))
+    end
+  end
+
+  @doc "The nodes that messages can be sent to now. Empty when no fabric runs. O(peers)."
+  @spec nodes() :: [node]
+  def nodes do
+    :persistent_term.get({@key, :nodes}, [])
+  end
+
+  @impl true
+  def init({given, callees}) do
+    Process.flag(:trap_exit, true)
+    options = Options.new(given)
+
+    case Native.fabric_start(Map.drop(options, [:channels, :peers]), self(), callees) do
+      {:ok, handle} -> {:ok, started(handle, options, callees)}
+      {:error, reason} -> {:stop, reason}
+    end
+  end
+
+  defp started(handle, options, callees) do
+    for {name, settings} <- options.channels, do: :ok = Native.fabric_open(handle, name, settings)
+    :persistent_term.put(@key, handle)
+    :persistent_term.put({@key, :nodes}, [])
+    :ok = Subscribers.restore(handle)
+    for {name, address} <- options.peers, do: Native.fabric_peer(handle, name, 0, address)
+
+    :net_kernel.monitor_nodes(true)
+
+    state = %{
+      handle: handle,
+      boot: options.boot,
+      address: advertised(handle, options),
+      up: %{},
+      callees: callees
+    }
+
+    for node <- Node.list(), do: greet(node, state, true)
+    state
+  end
+
+  defp advertised(handle, options), do: options.advertise || Native.fabric_info(handle).address
+
+  # An answer is asked for with the first greeting only.
+  defp greet(node, state, asks),
+    do:
+      :erlang.send({__MODULE__, node}, {:foundation_hello, node(), state.boot, state.address, asks}, [
+        :noconnect
+      ])
+
+  @impl true
+  def handle_info({:nodeup, node}, state) do
+    greet(node, state, true)
+    {:noreply, state}
+  end
+
+  def handle_info({:nodedown, node}, state) do
+    case state.up do
+      %{^node => boot} -> Native.fabric_peer(state.handle, node, boot, nil)
+      _ -> :ok
+    end
+
+    {:noreply, state}
+  end
+
+  def handle_info({:foundation_hello, node, boot, address, asks}, state) do
+    Native.fabric_peer(state.handle, node, boot, reachable(node, address))
+    if asks, do: greet(node, state, false)
+    {:noreply, state}
+  end
+
+  def handle_info({:foundation_fabric, :peer_up, node, boot}, state) do
+    state = publish(%{state | up: Map.put(state.up, node, boot)})
+    tell(state, {:foundation_peer_up, node})
+    {:noreply, state}
+  end
+
+  def handle_info({:foundation_fabric, :peer_down, node, boot}, state) do
+    state = if state.up[node] == boot, do: publish(%{state | up: Map.delete(state.up, node)}), else: state
+    tell(state, {:foundation_peer_down, node})
+    {:noreply, state}
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  # Those that stand on the endpoint; they start after it, and those that do not run yet ask for nothing.
+  defp tell(state, news) do
+    for callee <- state.callees, do: send(callee, news)
+
+    for name <- [Foundation.Distributed.Discovery, Foundation.Distributed.Overlay],
+        pid = Process.whereis(name),
+        do: send(pid, news)
+  end
+
+  defp publish(state) do
+    :persistent_term.put({@key, :nodes}, state.up |> Map.keys() |> Enum.sort())
+    state
+  end
+
+  # A node that listens everywhere is reached where Distributed Erlang reaches it.
+  defp reachable(node, "0.0.0.0:" <> port), do: of_distribution(node, port)
+  defp reachable(node, "[::]:" <> port), do: of_distribution(node, port)
+  defp reachable(_node, address), do: address
+
+  defp of_distribution(node, port) do
+    case :net_kernel.node_info(node, :address) do
+      {:ok, {:net_address, {ip, _port}, _host, _protocol, _family}} -> Options.address(ip, port)
+      _ -> Options.address({127, 0, 0, 1}, port)
+    end
+  end
+
+  @impl true
+  def terminate(_reason, state) do
+    :persistent_term.erase(@key)
+    :persistent_term.erase({@key, :nodes})
+    Native.fabric_stop(state.handle)
+  end
+
+  @doc false
+  def callees, do: for(n <- 1..System.schedulers_online(), do: Callee.name(n))
+end

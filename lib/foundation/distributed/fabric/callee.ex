@@ -1,0 +1,121 @@
+defmodule Foundation.Distributed.Fabric.Callee do
+  @moduledoc false
+  # Makes the calls here that other nodes ask for: to the called process it is the caller, so that any GenServer
+  # answers it. Several of these share the work by the number of the call.
+
+  use GenServer
+
+  alias Foundation.Distributed.Fabric
+  alias Foundation.Native
+
+  @room_ms 30_000
+
+  def name(n), do: :"#{__MODULE__}.#{n}"
+
+  def child_spec(n), do: %{id: {__MODULE__, n}, start: {__MODULE__, :start_link, [n]}}
+
+  def start_link(n), do: GenServer.start_link(__MODULE__, nil, name: name(n))
+
+  # Calls by {node, number}, and numbers of the calls that a monitor watches.
+  @impl true
+  def init(nil), do: {:ok, %{calls: %{}, monitors: %{}}}
+
+  @impl true
+  def handle_info({:foundation_call, node, channel, number, _timeout, target, request}, state) do
+    case process(target) do
+      nil ->
+        answer(channel, node, number, true, :noproc)
+        {:noreply, state}
+
+      pid ->
+        key = {node, number}
+        monitor = Process.monitor(pid)
+        send(pid, {:"$gen_call", {self(), {__MODULE__, key}}, request})
+        {:noreply, put(state, key, channel, monitor)}
+    end
+  end
+
+  def handle_info({{__MODULE__, key}, reply}, state), do: settle(state, key, false, reply)
+
+  def handle_info({:DOWN, monitor, :process, _pid, reason}, state) do
+    case state.monitors do
+      %{^monitor => key} -> settle(state, key, true, {:exit, reason})
+      _ -> {:noreply, state}
+    end
+  end
+
+  def handle_info({:foundation_cancel, node, number}, state) do
+    {_, state} = pop(state, {node, number})
+    {:noreply, state}
+  end
+
+  def handle_info({:foundation_peer_down, node}, state) do
+    keys = for {{^node, _} = key, _} <- state.calls, do: key
+    {:noreply, Enum.reduce(keys, state, fn key, state -> state |> pop(key) |> elem(1) end)}
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp process(pid) when is_pid(pid), do: if(node(pid) == node(), do: pid)
+  defp process(name), do: Process.whereis(name)
+
+  defp settle(state, {node, number} = key, failed, term) do
+    case pop(state, key) do
+      {nil, state} ->
+        {:noreply, state}
+
+      {channel, state} ->
+        answer(channel, node, number, failed, term)
+        {:noreply, state}
+    end
+  end
+
+  defp put(state, key, channel, monitor) do
+    %{
+      state
+      | calls: Map.put(state.calls, key, {channel, monitor}),
+        monitors: Map.put(state.monitors, monitor, key)
+    }
+  end
+
+  defp pop(state, key) do
+    case Map.pop(state.calls, key) do
+      {nil, _} ->
+        {nil, state}
+
+      {{channel, monitor}, calls} ->
+        Process.demonitor(monitor, [:flush])
+        {channel, %{state | calls: calls, monitors: Map.delete(state.monitors, monitor)}}
+    end
+  end
+
+  defp answer(channel, node, number, failed, term) do
+    with handle when handle != nil <- Fabric.handle(),
+         :dirty <- Native.fabric_reply(handle, channel, node, number, failed, term),
+         {:error, :busy} <- Native.fabric_reply_large(handle, channel, node, number, failed, term) do
+      wait(handle, channel, node, number, failed, term)
+    else
+      {:error, :busy} -> wait(Fabric.handle(), channel, node, number, failed, term)
+      _ -> :ok
+    end
+  end
+
+  # Others are answered meanwhile.
+  defp wait(nil, _channel, _node, _number, _failed, _term), do: :ok
+
+  defp wait(handle, channel, node, number, failed, term) do
+    spawn(fn ->
+      reference = make_ref()
+
+      with {:ok, waiter} <- Native.fabric_await_room(handle, channel, node, self(), reference) do
+        receive do
+          {^reference, _} -> :ok
+        after
+          @room_ms -> Native.fabric_forget(handle, waiter)
+        end
+      end
+
+      Native.fabric_reply_large(handle, channel, node, number, failed, term)
+    end)
+  end
+end

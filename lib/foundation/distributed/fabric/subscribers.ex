@@ -1,0 +1,117 @@
+defmodule Foundation.Distributed.Fabric.Subscribers do
+  @moduledoc false
+  # Who subscribes to which channel, for as long as they live, and whether they keep up: a subscriber whose mailbox
+  # grows over its bound stops the credit of its channel's senders until it is half as long.
+
+  use GenServer
+
+  alias Foundation.Distributed.Fabric
+  alias Foundation.Native
+
+  @look_ms 10
+
+  def start_link(_), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
+
+  def add(channel, pid, max) when is_pid(pid) and node(pid) == node() do
+    unless max == nil or (is_integer(max) and max > 0),
+      do: raise(ArgumentError, "max_mailbox is a positive integer or nil, got: #{inspect(max)}")
+
+    call({:add, channel, pid, max})
+  end
+
+  def add(_channel, pid, _max),
+    do: raise(ArgumentError, "a subscriber is a process of this node, got: #{inspect(pid)}")
+
+  def remove(channel, pid), do: call({:remove, channel, pid})
+
+  defp call(request) do
+    if Fabric.handle(), do: GenServer.call(__MODULE__, request), else: {:error, :not_running}
+  end
+
+  @doc "A new endpoint is told who subscribes."
+  def restore(handle), do: GenServer.call(__MODULE__, {:restore, handle})
+
+  # Subscriptions by {channel, pid}: the monitor and the bound; channels that are paused.
+  @impl true
+  def init(nil), do: {:ok, %{subscriptions: %{}, paused: MapSet.new(), looks: false}}
+
+  @impl true
+  def handle_call({:add, channel, pid, max}, _from, state) do
+    state = forget(state, {channel, pid})
+    subscriptions = Map.put(state.subscriptions, {channel, pid}, {Process.monitor(pid), max})
+    with handle when handle != nil <- Fabric.handle(), do: Native.fabric_subscribe(handle, channel, pid, true)
+    {:reply, :ok, look_later(%{state | subscriptions: subscriptions})}
+  end
+
+  def handle_call({:remove, channel, pid}, _from, state), do: {:reply, :ok, drop(state, {channel, pid})}
+
+  def handle_call({:restore, handle}, _from, state) do
+    for {channel, pid} <- Map.keys(state.subscriptions),
+        do: Native.fabric_subscribe(handle, channel, pid, true)
+
+    for channel <- state.paused, do: Native.fabric_pause(handle, channel, true)
+    {:reply, :ok, state}
+  end
+
+  @impl true
+  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
+    keys = for {_, ^pid} = key <- Map.keys(state.subscriptions), do: key
+    {:noreply, Enum.reduce(keys, state, &drop(&2, &1))}
+  end
+
+  def handle_info(:look, state), do: {:noreply, look_later(look(%{state | looks: false}))}
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp drop(state, {channel, pid} = key) do
+    with handle when handle != nil <- Fabric.handle(),
+         do: Native.fabric_subscribe(handle, channel, pid, false)
+
+    look(forget(state, key))
+  end
+
+  defp forget(state, key) do
+    case Map.pop(state.subscriptions, key) do
+      {nil, _} ->
+        state
+
+      {{monitor, _max}, subscriptions} ->
+        Process.demonitor(monitor, [:flush])
+        %{state | subscriptions: subscriptions}
+    end
+  end
+
+  defp look_later(%{looks: true} = state), do: state
+
+  defp look_later(state) do
+    if Enum.any?(state.subscriptions, &match?({_, {_, max}} when max != nil, &1)) do
+      Process.send_after(self(), :look, @look_ms)
+      %{state | looks: true}
+    else
+      state
+    end
+  end
+
+  defp look(state) do
+    slow =
+      for {{channel, pid}, {_, max}} <- state.subscriptions,
+          max != nil,
+          length = mailbox(pid),
+          length > max or (length > div(max, 2) and MapSet.member?(state.paused, channel)),
+          into: MapSet.new(),
+          do: channel
+
+    if handle = Fabric.handle() do
+      for channel <- MapSet.difference(slow, state.paused), do: Native.fabric_pause(handle, channel, true)
+      for channel <- MapSet.difference(state.paused, slow), do: Native.fabric_pause(handle, channel, false)
+    end
+
+    %{state | paused: slow}
+  end
+
+  defp mailbox(pid) do
+    case Process.info(pid, :message_queue_len) do
+      {:message_queue_len, length} -> length
+      nil -> 0
+    end
+  end
+end

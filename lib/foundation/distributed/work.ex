@@ -1,0 +1,189 @@
+defmodule Foundation.Distributed.Work do
+  @moduledoc """
+  Spreads items of work over the nodes of the cluster, and gives each result once.
+
+      iex> {:ok, run} = Foundation.Distributed.Work.run(1..4, fn x -> x * x end)
+      iex> run.results
+      [ok: 1, ok: 4, ok: 9, ok: 16]
+
+  Every node gets an equal share at first. One that has finished its own takes over half of what the node with the
+  most left has not begun (work stealing, Blumofe and Leiserson 1999; here the coordinator asks the victim, so that it
+  always knows who has what). A node that dies, or that is cut off, loses what it has not answered to the others; a node that joins
+  gets its part. An item may so be begun twice, on a node that died and on another; its result is taken once.
+
+  What runs on the nodes is a function of one argument, or `{module, function, arguments}` to which the item is put
+  first. Functions must be of a module that the nodes have.
+
+  The calls go over the Erlang distribution. The coordinator is a process of the caller's node and ends with the caller; the
+  runners end with the coordinator. O(items) messages, each with its item or result.
+  """
+
+  alias Foundation.Distributed.Context
+  alias Foundation.Distributed.Work.Coordinator
+
+  @type worker :: (term -> term) | {module, atom, [term]}
+  @type result :: {:ok, term} | {:error, term}
+  @type run :: %{
+          results: [result],
+          nodes: %{node => non_neg_integer},
+          stolen: non_neg_integer,
+          reassigned: non_neg_integer,
+          lost_nodes: [{node, term}]
+        }
+
+  @type option ::
+          {:nodes, :all | [node]}
+          | {:concurrency, pos_integer}
+          | {:item_timeout, timeout}
+          | {:timeout, timeout}
+          | {:attempts, pos_integer}
+          | {:on_result, (non_neg_integer, result -> term)}
+
+  @options [:nodes, :concurrency, :item_timeout, :timeout, :attempts, :on_result]
+
+  @doc """
+  Runs `worker` on every item and answers the results in the order of the items.
+
+  Options:
+
+    * `nodes:` where to work: a list, or `:all` (this node and every visible one, also those that join meanwhile; draining
+      nodes get nothing);
+    * `concurrency:` items at a time on a node (its schedulers);
+    * `item_timeout:` milliseconds for one item (`:infinity`); then it is ended: `{:error, :timeout}`;
+    * `timeout:` milliseconds for all of it (`:infinity`);
+    * `attempts:` how often an item is begun at most when nodes die under it (3); then `{:error, :node_down}`;
+    * `on_result:` called with the number of the item, from 0, and its result, once for each, in the order they
+      come, in the coordinator process. When it raises, the run ends with that error.
+
+  A result is `{:ok, value}`, or `{:error, {:exit, reason}}` when the function failed: that is the item's own affair, and it is
+  not tried again.
+
+  Errors: `:no_nodes` when no node could begin or none is left, `:timeout`, `{:on_result, reason}`. Nothing runs on after an error.
+  """
+  @spec run(Enumerable.t(), worker, [option]) :: {:ok, run} | {:error, term}
+  def run(items, worker, options \\ []) do
+    worker = worker!(worker)
+    options = options!(options)
+    items = items |> Enum.with_index() |> Map.new(fn {item, index} -> {index, item} end)
+    Coordinator.run(items, worker, Map.new(options), Context.carry())
+  end
+
+  @doc """
+  Maps every item to pairs of key and value, and reduces the values of each key, both over the nodes.
+
+      iex> words = fn line -> for word <- String.split(line), do: {word, 1} end
+      iex> count = fn _word, ones -> Enum.sum(ones) end
+      iex> Foundation.Distributed.Work.map_reduce(["to be or", "not to be"], words, count)
+      {:ok, %{"be" => 2, "not" => 1, "or" => 1, "to" => 2}}
+
+  `mapper` takes an item and gives a list of pairs, `reducer` takes a key and the list of its values, in the order of the
+  items. Options are those of `run/3` and `combine: true`, which lets each node reduce what it has of a key before it
+  sends it: right when the reducer may be applied to its own results, in groups of any size, and less to send.
+
+  `{:error, {:failed, [{item, reason}]}}` when items failed, `{:error, {:not_reduced, [{key, reason}]}}` when keys
+  did; else errors as `run/3` has.
+  """
+  @spec map_reduce(Enumerable.t(), worker, (term, [term] -> term), [option | {:combine, boolean}]) ::
+          {:ok, %{term => term}} | {:error, term}
+  def map_reduce(items, mapper, reducer, options \\ []) when is_function(reducer, 2) do
+    {combine, options} = Keyword.pop(options, :combine, false)
+    mapper = worker!(mapper)
+    items = Enum.to_list(items)
+
+    with {:ok, mapped} <- run(chunks(items), {__MODULE__, :map, [mapper, combine && reducer]}, options),
+         {:ok, pairs} <- mapped.results |> Enum.zip(chunks(items)) |> pairs(),
+         keys = Enum.to_list(group(pairs)),
+         {:ok, reduced} <- run(keys, {__MODULE__, :reduce, [reducer]}, options) do
+      collect(keys, reduced.results)
+    end
+  end
+
+  # Enough pieces for stealing, few enough for the messages to be worth it.
+  defp chunks([]), do: []
+  defp chunks(items), do: Enum.chunk_every(items, max(div(length(items), 256), 1))
+
+  @doc false
+  def map(items, mapper, reducer) do
+    mapped = for item <- items, do: {item, attempt(mapper, item)}
+
+    case for({item, {:error, reason}} <- mapped, do: {item, reason}) do
+      [] -> {:pairs, mapped |> Enum.flat_map(fn {_, {:ok, pairs}} -> pairs end) |> combine(reducer)}
+      failed -> {:failed, failed}
+    end
+  end
+
+  @doc false
+  def reduce({key, values}, reducer), do: reducer.(key, values)
+
+  defp attempt(mapper, item) do
+    case call(mapper, item) do
+      pairs when is_list(pairs) ->
+        if Enum.all?(pairs, &match?({_, _}, &1)), do: {:ok, pairs}, else: {:error, {:no_pairs, pairs}}
+
+      other ->
+        {:error, {:no_pairs, other}}
+    end
+  catch
+    kind, reason -> {:error, Coordinator.failure(kind, reason, __STACKTRACE__)}
+  end
+
+  @doc false
+  def call({module, function, arguments}, item), do: apply(module, function, [item | arguments])
+  def call(function, item), do: function.(item)
+
+  defp combine(pairs, false), do: pairs
+  defp combine(pairs, reducer), do: for({key, values} <- group(pairs), do: {key, reducer.(key, values)})
+
+  defp group(pairs), do: Enum.group_by(pairs, &elem(&1, 0), &elem(&1, 1))
+
+  defp pairs(results) do
+    failed =
+      Enum.flat_map(results, fn
+        {{:ok, {:pairs, _}}, _items} -> []
+        {{:ok, {:failed, failed}}, _items} -> failed
+        {{:error, reason}, items} -> for item <- items, do: {item, reason}
+      end)
+
+    if failed == [],
+      do: {:ok, Enum.flat_map(results, fn {{:ok, {:pairs, pairs}}, _} -> pairs end)},
+      else: {:error, {:failed, failed}}
+  end
+
+  defp collect(keys, results) do
+    pairs = Enum.zip(keys, results)
+
+    case for({{key, _}, {:error, reason}} <- pairs, do: {key, reason}) do
+      [] -> {:ok, Map.new(pairs, fn {{key, _}, {:ok, value}} -> {key, value} end)}
+      failed -> {:error, {:not_reduced, failed}}
+    end
+  end
+
+  defp worker!(function) when is_function(function, 1), do: function
+  defp worker!({m, f, a} = mfa) when is_atom(m) and is_atom(f) and is_list(a), do: mfa
+
+  defp worker!(other) do
+    raise ArgumentError,
+          "the worker must be a function of one argument or {module, function, arguments}, got: #{inspect(other)}"
+  end
+
+  defp options!(options) do
+    unless Keyword.keyword?(options),
+      do: raise(ArgumentError, "options must be a keyword list, got: #{inspect(options)}")
+
+    for {name, value} <- options do
+      unless name in @options,
+        do: raise(ArgumentError, "unknown option #{inspect(name)}, known are #{inspect(@options)}")
+
+      unless valid?(name, value),
+        do: raise(ArgumentError, "invalid value for #{inspect(name)}: #{inspect(value)}")
+    end
+
+    options
+  end
+
+  defp valid?(:nodes, :all), do: true
+  defp valid?(:nodes, nodes), do: is_list(nodes) and nodes != [] and Enum.all?(nodes, &is_atom/1)
+  defp valid?(:on_result, function), do: is_function(function, 2)
+  defp valid?(name, :infinity) when name in [:item_timeout, :timeout], do: true
+  defp valid?(_name, number), do: is_integer(number) and number > 0
+end

@@ -1,0 +1,235 @@
+defmodule Foundation.Distributed.Work.Coordinator do
+  @moduledoc false
+  # One run: starts a runner on each node, gives them their shares, moves shares to those that have nothing left, and
+  # collects each result once.
+
+  alias Foundation.Cluster
+  alias Foundation.Distributed.Work.{Book, Runner}
+
+  @start_ms 15_000
+  @defaults %{nodes: :all, item_timeout: :infinity, timeout: :infinity, attempts: 3, on_result: nil}
+
+  defstruct [:run, :book, :options, runners: %{}, asked: MapSet.new(), lost: [], shared: false]
+
+  @doc "Runs to the end in a process of its own, which ends with the caller."
+  def run(items, _worker, _options, _carrier) when items == %{},
+    do: {:ok, %{results: [], nodes: %{}, stolen: 0, reassigned: 0, lost_nodes: []}}
+
+  def run(items, worker, options, carrier) do
+    options = @defaults |> Map.merge(options) |> Map.merge(%{worker: worker, carrier: carrier})
+    caller = self()
+    {pid, monitor} = spawn_monitor(fn -> exit({:answer, coordinate(items, options, caller)}) end)
+
+    receive do
+      {:DOWN, ^monitor, :process, ^pid, {:answer, answer}} -> answer
+      {:DOWN, ^monitor, :process, ^pid, reason} -> {:error, reason}
+    after
+      options.timeout ->
+        Process.exit(pid, :kill)
+        Process.demonitor(monitor, [:flush])
+        {:error, :timeout}
+    end
+  end
+
+  @doc "A failure as the reason a process that had it would exit with."
+  @spec failure(:error | :exit | :throw, term, Exception.stacktrace()) :: term
+  def failure(:error, reason, stacktrace), do: {Exception.normalize(:error, reason, stacktrace), stacktrace}
+  def failure(:exit, reason, _stacktrace), do: reason
+  def failure(:throw, value, stacktrace), do: {{:nocatch, value}, stacktrace}
+
+  defp coordinate(items, options, caller) do
+    Process.monitor(caller)
+    if options.nodes == :all, do: :net_kernel.monitor_nodes(true)
+    state = %__MODULE__{run: make_ref(), book: Book.new(items), options: options}
+
+    case start_runners(state, nodes(options.nodes)) do
+      %{runners: runners} when runners == %{} -> {:error, :no_nodes}
+      state -> state |> share() |> loop(caller)
+    end
+  end
+
+  defp nodes(:all), do: Enum.reject([node() | Node.list()], &Cluster.draining?/1)
+  defp nodes(nodes), do: Enum.uniq(nodes)
+
+  # -- runners -----------------------------------------------------------------------------------------------------
+
+  defp start_runners(state, nodes) do
+    options = Map.take(state.options, [:worker, :carrier, :item_timeout, :concurrency])
+    answers = :erpc.multicall(nodes, Runner, :start, [self(), state.run, options], @start_ms)
+
+    nodes
+    |> Enum.zip(answers)
+    |> Enum.reduce(state, fn
+      {node, {:ok, {:ok, pid, concurrency}}}, state ->
+        runner = {pid, Process.monitor(pid), concurrency}
+        %{state | runners: Map.put(state.runners, node, runner), book: Book.add_node(state.book, node)}
+
+      {node, {_class, reason}}, state ->
+        %{state | lost: [{node, reason} | state.lost]}
+    end)
+  end
+
+  # An equal share to each at first, more to who can do more at a time.
+  defp share(state) do
+    total = state.runners |> Map.values() |> Enum.map(&elem(&1, 2)) |> Enum.sum()
+    count = length(state.book.waiting)
+
+    state =
+      Enum.reduce(state.runners, state, fn {node, {_, _, concurrency}}, state ->
+        give(state, node, div(count * concurrency + total - 1, total))
+      end)
+
+    %{state | shared: true}
+  end
+
+  defp give(state, node, count) do
+    case Book.assign(state.book, node, count) do
+      {[], _} ->
+        state
+
+      {items, book} ->
+        cast(state, node, {:items, items})
+        %{state | book: book}
+    end
+  end
+
+  defp cast(state, node, message) do
+    {pid, _monitor, _concurrency} = Map.fetch!(state.runners, node)
+    GenServer.cast(pid, message)
+  end
+
+  # -- the run -----------------------------------------------------------------------------------------------------
+
+  defp loop(state, caller) do
+    cond do
+      Book.finished?(state.book) -> {:ok, report(state)}
+      state.runners == %{} -> {:error, :no_nodes}
+      true -> receive_one(state, caller)
+    end
+  end
+
+  defp receive_one(%{run: run} = state, caller) do
+    receive do
+      {^run, node, {:done, index, result}} ->
+        case take(state, node, index, result) do
+          {:ok, state} -> state |> feed(node) |> loop(caller)
+          {:error, _} = error -> error
+        end
+
+      {^run, node, {:given, indexes}} ->
+        state = %{
+          state
+          | book: Book.returned(state.book, node, indexes),
+            asked: MapSet.delete(state.asked, node)
+        }
+
+        state |> feed_idle() |> loop(caller)
+
+      {:DOWN, _monitor, :process, ^caller, _reason} ->
+        exit(:normal)
+
+      {:DOWN, monitor, :process, _pid, reason} ->
+        case lose(state, monitor, reason) do
+          {:ok, state} -> state |> feed_idle() |> loop(caller)
+          {:error, _} = error -> error
+        end
+
+      {:nodeup, node} ->
+        state = if Cluster.draining?(node), do: state, else: join(state, node)
+        loop(state, caller)
+
+      {:nodedown, _node} ->
+        loop(state, caller)
+    end
+  end
+
+  defp take(state, node, index, result) do
+    case Book.result(state.book, node, index, result) do
+      :known -> {:ok, state}
+      {:new, book} -> announce(%{state | book: book}, index, result)
+    end
+  end
+
+  defp announce(%{options: %{on_result: nil}} = state, _index, _result), do: {:ok, state}
+
+  defp announce(state, index, result) do
+    state.options.on_result.(index, result)
+    {:ok, state}
+  catch
+    kind, reason -> {:error, {:on_result, failure(kind, reason, __STACKTRACE__)}}
+  end
+
+  defp lose(state, monitor, reason) do
+    case Enum.find(state.runners, fn {_node, {_pid, ref, _}} -> ref == monitor end) do
+      nil ->
+        {:ok, state}
+
+      {node, _runner} ->
+        {given_up, book} = Book.lost(state.book, node, state.options.attempts)
+
+        state = %{
+          state
+          | book: book,
+            runners: Map.delete(state.runners, node),
+            asked: MapSet.delete(state.asked, node),
+            lost: [{node, reason} | state.lost]
+        }
+
+        Enum.reduce_while(given_up, {:ok, state}, fn index, {:ok, state} ->
+          case take(state, node, index, {:error, :node_down}) do
+            {:ok, state} -> {:cont, {:ok, state}}
+            error -> {:halt, error}
+          end
+        end)
+    end
+  end
+
+  defp join(state, node) do
+    if is_map_key(state.runners, node) do
+      state
+    else
+      # The node may have its code loaded only later: then it does not take part.
+      state = start_runners(state, [node])
+      if is_map_key(state.runners, node), do: feed(state, node), else: state
+    end
+  end
+
+  # -- stealing ----------------------------------------------------------------------------------------------------
+
+  defp feed_idle(state), do: state.runners |> Map.keys() |> Enum.reduce(state, &feed(&2, &1))
+
+  # A node with nothing left gets what waits, or else the richest is asked to give half of what it has not begun.
+  defp feed(state, node) do
+    with {_pid, _monitor, concurrency} <- Map.get(state.runners, node),
+         true <- MapSet.size(Map.fetch!(state.book.owned, node)) < concurrency do
+      if state.book.waiting == [], do: steal(state, node), else: give(state, node, portion(state))
+    else
+      _ -> state
+    end
+  end
+
+  defp portion(state), do: max(div(length(state.book.waiting), map_size(state.runners)), 1)
+
+  defp steal(state, thief) do
+    concurrency = fn node -> state.runners |> Map.fetch!(node) |> elem(2) end
+
+    case Book.richest(state.book, thief, concurrency, state.asked) do
+      nil ->
+        state
+
+      {victim, _spare} ->
+        cast(state, victim, :give)
+        %{state | asked: MapSet.put(state.asked, victim)}
+    end
+  end
+
+  defp report(state) do
+    %{
+      results: for(index <- Enum.sort(Map.keys(state.book.items)), do: Map.fetch!(state.book.results, index)),
+      nodes: state.book.done_by,
+      stolen: state.book.stolen,
+      reassigned: state.book.reassigned,
+      lost_nodes: Enum.reverse(state.lost)
+    }
+  end
+end

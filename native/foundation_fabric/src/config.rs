@@ -1,0 +1,43 @@
+//! What an endpoint is told at its start.
+
+use foundation_overlay::NodeId;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The settings of an endpoint.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster, as every hello says.
+    pub cluster: String,
+    /// Who we are.
+    pub me: NodeId,
+    /// Where others reach us; its unspecified address stands for the one they see.
+    pub listen: SocketAddr,
+    /// A link on which nothing was sent for so long closes.
+    pub idle: Duration,
+    /// A link whose peer owes an acknowledgement and says nothing for so long is given up.
+    pub stall: Duration,
+    /// How long what was queued for a node that is down is kept.
+    pub forget: Duration,
+    /// The longest wait between two attempts to open a link.
+    pub backoff: Duration,
+    /// Links that other nodes may have open to us.
+    pub max_inbound: usize,
+}
+
+impl Config {
+    /// Usual settings: links close after 60 s without use, are given up after 3 s of silence and tried again twice a
+    /// second; what is queued for a lost node is kept for a minute; 4,096 links come in.
+    pub fn new(cluster: &str, me: NodeId, listen: SocketAddr) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            me,
+            listen,
+            idle: Duration::from_secs(60),
+            stall: Duration::from_secs(3),
+            forget: Duration::from_secs(60),
+            backoff: Duration::from_millis(500),
+            max_inbound: 4096,
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! A node's place in the fabric: the channels it opened, the nodes it knows, and the tasks that move messages.
+//!
+//! Each lane of a channel to a node is a link of its own that this node opened, so that no channel waits for another;
+//! acknowledgements and credit come back on it. What other nodes send comes on links that they opened.
+
+mod receive;
+mod remote;
+mod send;
+mod wire;
+
+pub use remote::{Outlet, Whereabouts};
+
+use crate::channel::inbox::{Arrived, Receiver, Session};
+use crate::channel::outbox::{Settled, Token};
+use crate::channel::{Channel, Settings};
+use crate::config::Config;
+use crate::error::Error;
+use crate::metrics::ChannelMetrics;
+use crate::overlay_driver;
+use crate::transport::{Refused, Stream, Transport};
+use foundation_overlay::{NodeId, PeerName};
+use parking_lot::{Mutex, RwLock};
+use remote::{Lane, Remote};
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How something that was waited for ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The message was delivered.
+    Delivered,
+    /// The message was not delivered, and will not be.
+    Failed,
+    /// The message is larger than the receiver takes.
+    TooLarge,
+    /// There is room in the queue.
+    Room,
+}
+
+/// Where an endpoint's news go. None of these may block.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes the messages of a link.
+    type Receiver: Receiver;
+
+    /// A node opened a link of a channel to us.
+    fn receiver(&self, from: &NodeId, channel: &str) -> Self::Receiver;
+    /// What a token stood for ended.
+    fn settled(&self, token: Token, outcome: Outcome);
+    /// A node is known from now on, or believed to be gone.
+    fn peer(&self, peer: &NodeId, up: bool);
+}
+
+type SessionKey = (PeerName, Arc<str>, u16);
+
+/// What the endpoint's tasks share.
+pub(crate) struct Hub<S> {
+    config: Config,
+    transport: Arc<dyn Transport>,
+    sink: S,
+    runtime: Handle,
+    origin: Instant,
+    channels: RwLock<HashMap<Arc<str>, Arc<Channel>>>,
+    remotes: RwLock<HashMap<PeerName, Arc<Remote>>>,
+    sessions: Mutex<HashMap<SessionKey, (u64, Arc<Session>)>>,
+    gates: Mutex<HashMap<Arc<str>, watch::Sender<bool>>>,
+    inbound: AtomicUsize,
+    tasks: Mutex<JoinSet<()>>,
+    overlay: OnceLock<TakeLink>,
+    stopped: AtomicBool,
+}
+
+type TakeLink = Box<dyn Fn(Stream) + Send + Sync>;
+
+/// A node's place in the fabric. Stopped when dropped.
+pub struct Endpoint<S: Sink> {
+    hub: Arc<Hub<S>>,
+}
+
+impl<S: Sink> Endpoint<S> {
+    /// Begins to accept links.
+    pub fn start(config: Config, transport: Arc<dyn Transport>, runtime: Handle, sink: S) -> Self {
+        let hub = Arc::new(Hub {
+            config,
+            transport,
+            sink,
+            runtime,
+            origin: Instant::now(),
+            channels: RwLock::default(),
+            remotes: RwLock::default(),
+            sessions: Mutex::default(),
+            gates: Mutex::default(),
+            inbound: AtomicUsize::new(0),
+            tasks: Mutex::default(),
+            overlay: OnceLock::new(),
+            stopped: AtomicBool::new(false),
+        });
+        let accepting = Arc::clone(&hub);
+        hub.spawn(async move {
+            while let Some(stream) = accepting.transport.accept().await {
+                match accepting.overlay.get() {
+                    Some(take) if stream.hello.channel == overlay_driver::CHANNEL => take(stream),
+                    _ => accepting.accepted(stream),
+                }
+            }
+        });
+        Self { hub }
+    }
+
+    /// Who we are.
+    pub fn me(&self) -> &NodeId {
+        &self.hub.config.me
+    }
+
+    /// Where we accept links.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.hub.transport.local_addr()
+    }
+
+    /// What opens and accepts its links.
+    pub fn transport(&self) -> Arc<dyn Transport> {
+        Arc::clone(&self.hub.transport)
+    }
+
+    /// Links refused, by reason.
+    pub fn refused(&self) -> Refused {
+        self.hub.transport.refused()
+    }
+
+    /// Hands links of [`overlay_driver::CHANNEL`] to the overlay from now on. The first call counts.
+    pub fn attach_overlay(&self, take: impl Fn(Stream) + Send + Sync + 'static) {
+        let _ = self.hub.overlay.set(Box::new(take));
+    }
+
+    /// Opens a channel. Opening it again with the same settings changes nothing.
+    pub fn open(&self, name: &str, settings: Settings) -> Result<(), Error> {
+        settings.check()?;
+        if name.is_empty() || name.len() > crate::hello::MAX_NAME {
+            return Err(Error::Range("name"));
+        }
+        let mut channels = self.hub.channels.write();
+        match channels.get(name) {
+            Some(there) if there.settings == settings => Ok(()),
+            Some(_) => Err(Error::Settings),
+            None => {
+                let name: Arc<str> = name.into();
+                let channel = Channel {
+                    name: Arc::clone(&name),
+                    settings,
+                };
+                channels.insert(name, Arc::new(channel));
+                Ok(())
+            }
+        }
+    }
+
+    /// The queue of a channel to a node, made when it is asked for first.
+    pub fn outlet(&self, peer: &PeerName, channel: &str) -> Result<Arc<Outlet>, Error> {
+        if self.hub.stopped.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        let remote = self
+            .hub
+            .remotes
+            .read()
+            .get(peer)
+            .cloned()
+            .ok_or(Error::Unreachable)?;
+        if let Some(outlet) = remote.outlets.read().get(channel) {
+            return Ok(Arc::clone(outlet));
+        }
+        let channel = self.hub.channels.read().get(channel).cloned();
+        let channel = channel.ok_or(Error::UnknownChannel)?;
+        Ok(self.hub.make_outlet(&remote, &channel))
+    }
+
+    /// Tells where a node is. Older news than what is known are passed over.
+    pub fn peer_up(&self, id: &NodeId, addr: SocketAddr) {
+        self.hub.learn(id, addr);
+    }
+
+    /// Tells that this life of a node is over, or cannot be reached: nothing more is taken for it, and what was
+    /// queued waits for its return as long as [`Config::forget`].
+    pub fn peer_down(&self, id: &NodeId) {
+        self.hub.lost(id);
+    }
+
+    /// The nodes that are known, and where they are.
+    pub fn peers(&self) -> Vec<(PeerName, Whereabouts)> {
+        let remotes = self.hub.remotes.read();
+        let known = remotes.values();
+        known
+            .map(|remote| (remote.name.clone(), remote.whereabouts.borrow().clone()))
+            .collect()
+    }
+
+    /// Stops granting credit to the senders of a channel, or begins again.
+    pub fn pause(&self, channel: &str, paused: bool) {
+        self.hub.gate(channel, |gate| {
+            gate.send_if_modified(|there| std::mem::replace(there, paused) != paused);
+        });
+    }
+
+    /// What is measured, by channel and node.
+    pub fn metrics(&self) -> Vec<ChannelMetrics> {
+        let remotes: Vec<_> = self.hub.remotes.read().values().cloned().collect();
+        remotes
+            .iter()
+            .flat_map(|remote| self.hub.metrics_of(remote))
+            .collect()
+    }
+
+    /// Closes every link and gives up what is queued; who waits is told. Nothing works after it.
+    pub fn stop(&self) {
+        self.hub.stop();
+    }
+}
+
+impl<S: Sink> Drop for Endpoint<S> {
+    fn drop(&mut self) {
+        self.hub.stop();
+    }
+}
+
+impl<S: Sink> Hub<S> {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        if !self.stopped.load(Ordering::Acquire) {
+            tasks.spawn_on(task, &self.runtime);
+        }
+    }
+
+    fn stop(&self) {
+        if self.stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.transport.close();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.abort_all();
+        // A set that is dropped aborts too; detached, its tasks end on their own threads.
+        tasks.detach_all();
+        let remotes: Vec<_> = self.remotes.read().values().cloned().collect();
+        for remote in remotes {
+            let outlets: Vec<_> = remote.outlets.read().values().cloned().collect();
+            for outlet in outlets {
+                outlet
+                    .lanes
+                    .iter()
+                    .for_each(|lane| lane.reachable.store(false, Ordering::Release));
+                outlet
+                    .clear()
+                    .into_iter()
+                    .for_each(|settled| self.settle(settled));
+            }
+        }
+    }
+
+    fn accepted(self: &Arc<Self>, stream: Stream) {
+        if self.inbound.fetch_add(1, Ordering::AcqRel) >= self.config.max_inbound {
+            self.inbound.fetch_sub(1, Ordering::AcqRel);
+            tracing::warn!(peer = %stream.peer, "link refused: too many are open");
+            return;
+        }
+        let hub = Arc::clone(self);
+        self.spawn(async move {
+            let slot = Slot(Arc::clone(&hub));
+            receive::run(&hub, stream).await;
+            drop(slot);
+        });
+    }
+
+    fn make_outlet(self: &Arc<Self>, remote: &Arc<Remote>, channel: &Arc<Channel>) -> Arc<Outlet> {
+        let mut outlets = remote.outlets.write();
+        if let Some(outlet) = outlets.get(&channel.name) {
+            return Arc::clone(outlet);
+        }
+        let up = remote.is_up();
+        let lane = |number| Arc::new(Lane::new(channel, number, self.origin, up));
+        let outlet = Arc::new(Outlet {
+            channel: Arc::clone(channel),
+            lanes: (0..channel.settings.lanes).map(lane).collect(),
+        });
+        for lane in &outlet.lanes {
+            self.spawn(send::run(
+                Arc::clone(self),
+                Arc::clone(remote),
+                Arc::clone(channel),
+                Arc::clone(lane),
+            ));
+        }
+        outlets.insert(Arc::clone(&channel.name), Arc::clone(&outlet));
+        outlet
+    }
+
+    fn learn(&self, id: &NodeId, addr: SocketAddr) {
+        if id.name == self.config.me.name {
+            return;
+        }
+        let at = Whereabouts {
+            boot: id.boot,
+            addr,
+            up: true,
+        };
+        let remote = Arc::clone(self.remotes.write().entry(id.name.clone()).or_insert_with(|| {
+            Arc::new(Remote::new(
+                id.name.clone(),
+                Whereabouts {
+                    up: false,
+                    ..at.clone()
+                },
+            ))
+        }));
+        let mut ended = None;
+        let changed = remote.whereabouts.send_if_modified(|there| {
+            if at.boot < there.boot || *there == at {
+                return false;
+            }
+            if there.up && there.boot > 0 && at.boot > there.boot {
+                ended = Some(there.boot);
+            }
+            *there = at;
+            true
+        });
+        if let Some(boot) = ended {
+            let name = id.name.clone();
+            self.sink.peer(&NodeId { name, boot }, false);
+        }
+        if changed {
+            self.reach(&remote, true);
+            self.sink.peer(id, true);
+        }
+    }
+
+    fn lost(&self, id: &NodeId) {
+        let Some(remote) = self.remotes.read().get(&id.name).cloned() else {
+            return;
+        };
+        let changed = remote.whereabouts.send_if_modified(|there| {
+            let ends = there.up && there.boot <= id.boot;
+            there.up &= !ends;
+            ends
+        });
+        if changed {
+            self.reach(&remote, false);
+            self.sink.peer(id, false);
+        }
+    }
+
+    fn reach(&self, remote: &Remote, up: bool) {
+        let outlets: Vec<_> = remote.outlets.read().values().cloned().collect();
+        for lane in outlets.iter().flat_map(|outlet| &outlet.lanes) {
+            lane.reachable.store(up, Ordering::Release);
+            if !up {
+                let settled = lane.outbox.lock().release_room();
+                self.settle(settled);
+            }
+        }
+    }
+
+    fn session(&self, from: &NodeId, channel: &str, lane: u16) -> Option<Arc<Session>> {
+        let key = (from.name.clone(), Arc::from(channel), lane);
+        let mut sessions = self.sessions.lock();
+        let (boot, session) = sessions.entry(key).or_insert_with(|| (from.boot, Arc::default()));
+        if *boot > from.boot {
+            return None;
+        }
+        if *boot < from.boot {
+            (*boot, *session) = (from.boot, Arc::default());
+        }
+        Some(Arc::clone(session))
+    }
+
+    fn gate<T>(&self, channel: &str, each: impl FnOnce(&watch::Sender<bool>) -> T) -> T {
+        let mut gates = self.gates.lock();
+        if let Some(gate) = gates.get(channel) {
+            return each(gate);
+        }
+        each(
+            gates
+                .entry(channel.into())
+                .or_insert_with(|| watch::Sender::new(false)),
+        )
+    }
+
+    fn settings(&self, channel: &str) -> Settings {
+        let channels = self.channels.read();
+        channels
+            .get(channel)
+            .map_or_else(Settings::default, |there| there.settings.clone())
+    }
+
+    fn settle(&self, settled: Settled) {
+        let outcomes = [
+            (Outcome::Delivered, settled.delivered),
+            (Outcome::Failed, settled.failed),
+            (Outcome::TooLarge, settled.too_large),
+            (Outcome::Room, settled.room),
+        ];
+        for (outcome, tokens) in outcomes {
+            tokens
+                .into_iter()
+                .for_each(|token| self.sink.settled(token, outcome));
+        }
+    }
+
+    fn count_arrived(&self, from: &PeerName, channel: &str, more: &Arrived) {
+        let Some(remote) = self.remotes.read().get(from).cloned() else {
+            return;
+        };
+        let mut arrived = remote.arrived.lock();
+        match arrived.get_mut(channel) {
+            Some(sum) => sum.add(more),
+            None => {
+                arrived.insert(channel.into(), *more);
+            }
+        }
+    }
+
+    fn metrics_of(&self, remote: &Remote) -> Vec<ChannelMetrics> {
+        let mut arrived = remote.arrived.lock().clone();
+        let outlets: Vec<_> = remote.outlets.read().values().cloned().collect();
+        let mut out = Vec::with_capacity(outlets.len());
+        for outlet in outlets {
+            let name = &outlet.channel.name;
+            let linked = |lane: &&Arc<Lane>| lane.linked.load(Ordering::Relaxed);
+            out.push(ChannelMetrics {
+                peer: remote.name.clone(),
+                channel: Arc::clone(name),
+                sent: outlet.counts(),
+                arrived: arrived.remove(name).unwrap_or_default(),
+                linked: outlet.lanes.iter().filter(linked).count() as u64,
+                links: outlet
+                    .lanes
+                    .iter()
+                    .map(|lane| lane.links.load(Ordering::Relaxed))
+                    .sum(),
+                latency: remote::latency(&outlet),
+            });
+        }
+        out.extend(arrived.into_iter().map(|(channel, arrived)| ChannelMetrics {
+            peer: remote.name.clone(),
+            channel,
+            sent: Default::default(),
+            arrived,
+            linked: 0,
+            links: 0,
+            latency: None,
+        }));
+        out
+    }
+}
+
+/// A place among the links that come in.
+struct Slot<S>(Arc<Hub<S>>);
+
+impl<S> Drop for Slot<S> {
+    fn drop(&mut self) {
+        self.0.inbound.fetch_sub(1, Ordering::AcqRel);
+    }
+}

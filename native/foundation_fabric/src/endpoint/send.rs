@@ -1,0 +1,283 @@
+//! The task of one lane: opens the link when there is something to send, writes, and takes acknowledgements.
+
+use super::remote::{Lane, Remote};
+use super::wire::{Incoming, Outgoing};
+use super::{Hub, Sink};
+use crate::channel::Channel;
+use crate::error::Error;
+use crate::frame::{Grant, HEADER, Header, Kind, u64_at};
+use crate::hello::Hello;
+use crate::transport::{Stream, TransportError};
+use bytes::Buf;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Bytes taken from the queue at a time.
+const BUDGET: usize = 256 << 10;
+/// The first wait after a failure.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// An attempt that has taken so long is joined by another.
+const ANOTHER: Duration = Duration::from_secs(1);
+/// Attempts at once.
+const ATTEMPTS: usize = 4;
+/// How often a silent link is looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// A link that the receiver has said its first word on.
+struct Link {
+    incoming: Incoming<Box<dyn AsyncRead + Send + Unpin>>,
+    write: Box<dyn AsyncWrite + Send + Unpin>,
+    grant: Grant,
+    max_message: u64,
+}
+
+pub(super) async fn run<S: Sink>(
+    hub: Arc<Hub<S>>,
+    remote: Arc<Remote>,
+    channel: Arc<Channel>,
+    lane: Arc<Lane>,
+) {
+    let mut failures = 0;
+    loop {
+        lane.await_work().await;
+        if !await_up(&hub, &remote, &lane).await {
+            continue;
+        }
+        match open(&hub, &remote, &channel, lane.number).await {
+            Ok(link) => {
+                failures = 0;
+                lane.linked.store(true, Ordering::Relaxed);
+                lane.links.fetch_add(1, Ordering::Relaxed);
+                let end = drive(&hub, &channel, &lane, link).await;
+                lane.linked.store(false, Ordering::Relaxed);
+                let settled = lane.outbox.lock().link_down();
+                hub.settle(settled);
+                if let Err(error) = end {
+                    tracing::debug!(peer = %remote.name, channel = %channel.name, %error, "link ended");
+                    sleep(jitter(FIRST_WAIT)).await;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(peer = %remote.name, channel = %channel.name, %error, "no link");
+                failures += 1;
+                let wait = jitter((FIRST_WAIT * (1 << failures.min(8))).min(hub.config.backoff));
+                let mut news = remote.whereabouts.subscribe();
+                // News of the node end the wait.
+                let _ = timeout(wait, news.changed()).await;
+            }
+        }
+    }
+}
+
+/// Waits until the node is up; false when what was queued was given up meanwhile.
+async fn await_up<S: Sink>(hub: &Hub<S>, remote: &Remote, lane: &Lane) -> bool {
+    let mut news = remote.whereabouts.subscribe();
+    if timeout(hub.config.forget, news.wait_for(|at| at.up))
+        .await
+        .is_ok()
+    {
+        return true;
+    }
+    let settled = lane.outbox.lock().clear();
+    hub.settle(settled);
+    false
+}
+
+/// Opens a link; when an attempt takes long, another is begun beside it.
+async fn open<S: Sink>(
+    hub: &Arc<Hub<S>>,
+    remote: &Arc<Remote>,
+    channel: &Arc<Channel>,
+    lane: u16,
+) -> Result<Link, Error> {
+    let mut attempts = JoinSet::new();
+    loop {
+        if attempts.len() < ATTEMPTS {
+            let (hub, remote, channel) = (Arc::clone(hub), Arc::clone(remote), Arc::clone(channel));
+            attempts.spawn(async move { attempt(&hub, &remote, &channel, lane).await });
+        }
+        match timeout(ANOTHER, attempts.join_next()).await {
+            Ok(Some(Ok(outcome))) => return outcome,
+            Ok(_) => return Err(Error::Closed),
+            Err(_) => {}
+        }
+    }
+}
+
+async fn attempt<S: Sink>(
+    hub: &Hub<S>,
+    remote: &Remote,
+    channel: &Channel,
+    lane: u16,
+) -> Result<Link, Error> {
+    let at = remote.whereabouts.borrow().clone();
+    let hello = Hello {
+        cluster: hub.config.cluster.clone(),
+        boot: hub.config.me.boot,
+        channel: channel.name.to_string(),
+        lane,
+        priority: channel.settings.priority,
+        listen: hub.config.listen,
+        features: 0,
+    };
+    let stream = hub.transport.connect(at.addr, Some(&remote.name), &hello).await?;
+    if stream.peer.boot > at.boot {
+        hub.learn(&stream.peer, at.addr);
+    }
+    timeout(Duration::from_secs(5), greet(stream))
+        .await
+        .map_err(|_| Error::Transport(TransportError::Timeout))?
+}
+
+/// Reads the receiver's first word.
+async fn greet(stream: Stream) -> Result<Link, Error> {
+    let mut incoming = Incoming::new(stream.read);
+    loop {
+        if let Some(header) = incoming.header()? {
+            if header.kind != Kind::Resume {
+                return Err(Error::Malformed);
+            }
+            if let Some(body) = incoming.there().get(HEADER..HEADER + header.length as usize) {
+                let (grant, max_message) = (Grant::read(&header, body), u64_at(body, 16));
+                incoming.used(HEADER + header.length as usize);
+                return Ok(Link {
+                    incoming,
+                    write: stream.write,
+                    grant,
+                    max_message,
+                });
+            }
+        }
+        incoming.more(HEADER + 24).await?;
+    }
+}
+
+/// Uses the link until it breaks or was idle for long.
+async fn drive<S: Sink>(hub: &Hub<S>, channel: &Channel, lane: &Lane, link: Link) -> Result<(), Error> {
+    let settled = lane
+        .outbox
+        .lock()
+        .link_up(link.grant, link.max_message, lane.now());
+    hub.settle(settled);
+    let above = channel.settings.compress_above;
+    tokio::select! {
+        end = write(hub, lane, link.write, above) => end,
+        end = listen(hub, lane, link.incoming) => end,
+    }
+}
+
+async fn write<S: Sink>(
+    hub: &Hub<S>,
+    lane: &Lane,
+    mut write: Box<dyn AsyncWrite + Send + Unpin>,
+    above: Option<u32>,
+) -> Result<(), Error> {
+    let mut frames = Vec::new();
+    loop {
+        let settled = lane.outbox.lock().take(BUDGET, lane.now(), &mut frames);
+        hub.settle(settled);
+        if frames.is_empty() {
+            if timeout(hub.config.idle, lane.await_ready()).await.is_err() && lane.is_idle() {
+                let bye = Header {
+                    kind: Kind::Bye,
+                    flags: 0,
+                    count: 0,
+                    length: 0,
+                    number: 0,
+                };
+                write.write_all(&bye.encode()).await?;
+                write.shutdown().await?;
+                return Ok(());
+            }
+            continue;
+        }
+        let mut outgoing = Outgoing::default();
+        frames.drain(..).for_each(|frame| outgoing.push(frame, above));
+        while outgoing.has_remaining() {
+            write.write_buf(&mut outgoing).await?;
+        }
+        write.flush().await?;
+    }
+}
+
+/// Takes acknowledgements; ends when they stay away although some are due.
+async fn listen<S: Sink>(
+    hub: &Hub<S>,
+    lane: &Lane,
+    mut incoming: Incoming<Box<dyn AsyncRead + Send + Unpin>>,
+) -> Result<(), Error> {
+    let mut silent = Duration::ZERO;
+    loop {
+        while let Some(header) = incoming.header()? {
+            let Some(body) = incoming.there().get(HEADER..HEADER + header.length as usize) else {
+                break;
+            };
+            let settled = match header.kind {
+                Kind::Ack => lane.outbox.lock().acked(Grant::read(&header, body), lane.now()),
+                Kind::Refuse => lane.outbox.lock().refused(header.count),
+                Kind::Bye => return Ok(()),
+                _ => return Err(Error::Malformed),
+            };
+            incoming.used(HEADER + header.length as usize);
+            settled
+                .latencies
+                .iter()
+                .for_each(|micros| lane.latency.record(*micros, lane.now()));
+            hub.settle(settled);
+            lane.rouse();
+        }
+        match timeout(TICK, incoming.more(HEADER + 16)).await {
+            Ok(read) => {
+                read?;
+                silent = Duration::ZERO;
+            }
+            Err(_) if lane.outbox.lock().expects_ack() => {
+                silent += TICK;
+                if silent >= hub.config.stall {
+                    return Err(Error::Transport(TransportError::Timeout));
+                }
+            }
+            Err(_) => silent = Duration::ZERO,
+        }
+    }
+}
+
+impl Lane {
+    /// Waits until something is queued, link or no link.
+    async fn await_work(&self) {
+        self.await_that(|outbox| outbox.waits() || outbox.expects_ack())
+            .await;
+    }
+
+    /// Waits until something can be written.
+    async fn await_ready(&self) {
+        self.await_that(|outbox| outbox.is_ready()).await;
+    }
+
+    async fn await_that(&self, holds: impl Fn(&crate::channel::outbox::Outbox) -> bool) {
+        loop {
+            self.asleep.store(true, Ordering::SeqCst);
+            if holds(&self.outbox.lock()) {
+                self.asleep.store(false, Ordering::SeqCst);
+                return;
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        let outbox = self.outbox.lock();
+        !outbox.waits() && !outbox.expects_ack()
+    }
+}
+
+/// Between half and all of that time.
+fn jitter(time: Duration) -> Duration {
+    let part = RandomState::new().build_hasher().finish() % 1000;
+    time / 2 + time * part as u32 / 2000
+}

@@ -1,0 +1,204 @@
+//! Glue for the fabric: endpoints, their channels and peers.
+
+mod decode;
+mod deliver;
+mod encode;
+mod message;
+mod pending;
+mod report;
+mod send;
+mod settings;
+
+use crate::handle::{self, Held, Slot, get};
+use crate::runtime::runtime;
+use crate::{atoms as common, key};
+use deliver::{Shared, ToProcesses};
+use foundation_fabric::{Endpoint, Error as Refused, Outlet};
+use foundation_overlay::{NodeId, PeerName};
+use parking_lot::RwLock;
+use rustler::{Atom, Encoder, Env, Error, LocalPid, NifResult, Term};
+use send::Found;
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::net::SocketAddr;
+use std::ptr;
+use std::sync::Arc;
+
+pub(crate) mod atoms {
+    rustler::atoms! {
+        dirty, room, busy, unreachable, unknown_channel, settings, range, too_large, closed, malformed, transport, io,
+    }
+}
+
+pub(crate) use deliver::{ToProcesses as Processes, send as send_message, with_env};
+pub(crate) use settings::io_reason;
+
+/// An endpoint, and what its users need to find their queues.
+pub(crate) struct Fabric {
+    endpoint: Arc<Endpoint<ToProcesses>>,
+    shared: Arc<Shared>,
+    /// By the atoms of channel and node.
+    outlets: RwLock<HashMap<(u64, u64), Arc<Outlet>, ahash::RandomState>>,
+}
+
+static FABRIC: Slot = Slot::new(ptr::null_mut());
+
+impl Held for Fabric {
+    const NAME: &'static CStr = c"foundation_fabric";
+
+    fn slot() -> &'static Slot {
+        &FABRIC
+    }
+}
+
+impl std::panic::RefUnwindSafe for Fabric {}
+
+impl Drop for Fabric {
+    fn drop(&mut self) {
+        // Those who wait are told by messages, which threads of the VM may not send.
+        self.stop();
+    }
+}
+
+impl Fabric {
+    fn stop(&self) {
+        let (endpoint, shared) = (Arc::clone(&self.endpoint), Arc::clone(&self.shared));
+        if let Ok(runtime) = runtime() {
+            runtime.spawn(async move {
+                endpoint.stop();
+                deliver::close(&shared);
+            });
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint<ToProcesses>> {
+        &self.endpoint
+    }
+
+    fn outlet(&self, channel: Term<'_>, node: Term<'_>) -> NifResult<Found> {
+        let words = (key::atom_word(channel)?, key::atom_word(node)?);
+        if let Some(outlet) = self.outlets.read().get(&words) {
+            return Ok(Ok(Arc::clone(outlet)));
+        }
+        let (channel, node) = (channel.atom_to_string()?, node.atom_to_string()?);
+        let Ok(peer) = PeerName::new(&node) else {
+            return Ok(Err(Refused::Unreachable));
+        };
+        let found = self.endpoint.outlet(&peer, &channel);
+        if let Ok(outlet) = &found {
+            self.outlets.write().insert(words, Arc::clone(outlet));
+        }
+        Ok(found)
+    }
+}
+
+/// Registers the resource; only while the library is being loaded.
+pub(crate) fn load(env: Env<'_>) -> bool {
+    handle::open::<Fabric>(env)
+}
+
+/// The reason of a refusal.
+fn reason<'a>(env: Env<'a>, refused: &Refused) -> Term<'a> {
+    match refused {
+        Refused::Busy => atoms::busy().to_term(env),
+        Refused::Unreachable => atoms::unreachable().to_term(env),
+        Refused::UnknownChannel => atoms::unknown_channel().to_term(env),
+        Refused::Settings => atoms::settings().to_term(env),
+        Refused::Range(name) => (atoms::range(), *name).encode(env),
+        Refused::TooLarge => atoms::too_large().to_term(env),
+        Refused::Closed => atoms::closed().to_term(env),
+        Refused::Malformed => atoms::malformed().to_term(env),
+        Refused::Transport(error) => (atoms::transport(), settings::transport_reason(env, error)).encode(env),
+        Refused::Io(error) => (atoms::io(), settings::io_reason(error)).encode(env),
+    }
+}
+
+/// Starts an endpoint; its news go to `owner`, calls from other nodes to `callees`.
+// Its runtime, transport and endpoint are left whole by a panic.
+#[rustler::nif(schedule = "DirtyIo")]
+fn fabric_start<'a>(
+    env: Env<'a>,
+    options: Term<'a>,
+    owner: LocalPid,
+    callees: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let options = settings::Options::decode(options)?;
+    let callees = crate::term::list(callees, 1024)?;
+    let callees = callees.iter().map(|pid| pid.decode()).collect::<NifResult<_>>()?;
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(kind) => {
+            return Ok((common::error(), (atoms::io(), settings::io_reason(&kind.into()))).encode(env));
+        }
+    };
+    let shared = Arc::new(Shared {
+        pending: Default::default(),
+        subscribers: Default::default(),
+        callees,
+        owner,
+    });
+    let transport = match runtime.block_on(options.transport()) {
+        Ok(transport) => transport,
+        Err(error) => return Ok((common::error(), reason(env, &error.into())).encode(env)),
+    };
+    let sink = ToProcesses(Arc::clone(&shared));
+    let endpoint = Endpoint::start(
+        options.config(&*transport),
+        transport,
+        runtime.handle().clone(),
+        sink,
+    );
+    let fabric = Fabric {
+        endpoint: Arc::new(endpoint),
+        shared,
+        outlets: RwLock::default(),
+    };
+    Ok((common::ok(), handle::make(env, fabric)).encode(env))
+}
+
+/// Closes every link; who waits is told. The handle answers `:closed` from then on.
+#[rustler::nif]
+fn fabric_stop(handle: Term<'_>) -> NifResult<Atom> {
+    get::<Fabric>(handle)?.stop();
+    Ok(common::ok())
+}
+
+/// Opens a channel.
+#[rustler::nif]
+fn fabric_open<'a>(env: Env<'a>, handle: Term<'a>, name: Term<'a>, options: Term<'a>) -> NifResult<Term<'a>> {
+    let fabric = get::<Fabric>(handle)?;
+    let settings = settings::channel(options)?;
+    Ok(match fabric.endpoint.open(&name.atom_to_string()?, settings) {
+        Ok(()) => common::ok().encode(env),
+        Err(error) => (common::error(), reason(env, &error)).encode(env),
+    })
+}
+
+/// Tells where a node is (`addr` is set), or that it is gone.
+#[rustler::nif]
+fn fabric_peer(handle: Term<'_>, node: Term<'_>, boot: u64, addr: Term<'_>) -> NifResult<Atom> {
+    let fabric = get::<Fabric>(handle)?;
+    let id = NodeId::new(&node.atom_to_string()?, boot).map_err(|_| Error::BadArg)?;
+    let addr: Option<SocketAddr> = if addr.is_atom() {
+        None
+    } else {
+        Some(addr.decode::<&str>()?.parse().map_err(|_| Error::BadArg)?)
+    };
+    let endpoint = Arc::clone(&fabric.endpoint);
+    let runtime = runtime().map_err(|_| Error::BadArg)?;
+    runtime.spawn(async move {
+        match addr {
+            Some(addr) => endpoint.peer_up(&id, addr),
+            None => endpoint.peer_down(&id),
+        }
+    });
+    Ok(common::ok())
+}
+
+/// Stops granting credit to the senders of a channel, or begins again.
+#[rustler::nif]
+fn fabric_pause(handle: Term<'_>, channel: Term<'_>, paused: bool) -> NifResult<Atom> {
+    let fabric = get::<Fabric>(handle)?;
+    fabric.endpoint.pause(&channel.atom_to_string()?, paused);
+    Ok(common::ok())
+}

@@ -1,0 +1,164 @@
+//! What an endpoint and a channel are told, from maps.
+
+use foundation_fabric::channel::{Reliability, Settings};
+use foundation_fabric::identity::{IdentityError, IdentityOptions};
+use foundation_fabric::tls::{TlsTransport, TransportConfig};
+use foundation_fabric::{Config, Identity, Secret, Transport, TransportError};
+use foundation_overlay::{NodeId, PeerName};
+use rustler::{Atom, Binary, Decoder, Encoder, Env, Error, NifResult, Term};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+mod atoms {
+    rustler::atoms! {
+        nil, cluster, name, boot, bind, advertise, secret, idle_ms, stall_ms, forget_ms, backoff_ms, max_links,
+        reliability, priority, lanes, max_messages, max_bytes, max_message, window_bytes, window_messages,
+        compress_above, best_effort, at_least_once, ordered,
+        eaddrinuse, eaddrnotavail, eacces, econnrefused, econnreset, etimedout, other,
+        refused, refused_by_peer, timeout, closed, identity, hello, busy,
+        no_secret, file, pem, certificate, key, clock,
+    }
+}
+
+fn field<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<T> {
+    map.map_get(name)?.decode()
+}
+
+fn optional<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
+    let value = map.map_get(name)?;
+    if value.is_atom() {
+        Ok(None)
+    } else {
+        value.decode().map(Some)
+    }
+}
+
+fn address(text: &str) -> NifResult<SocketAddr> {
+    text.parse().map_err(|_| Error::BadArg)
+}
+
+/// What `fabric_start` is told.
+pub(super) struct Options {
+    me: NodeId,
+    cluster: String,
+    secret: Secret,
+    bind: SocketAddr,
+    advertise: Option<SocketAddr>,
+    idle: Duration,
+    stall: Duration,
+    forget: Duration,
+    backoff: Duration,
+    max_inbound: usize,
+}
+
+impl Options {
+    pub(super) fn decode(map: Term<'_>) -> NifResult<Self> {
+        let millis = |name| field::<u32>(map, name).map(|ms| Duration::from_millis(ms.into()));
+        let name: &str = field(map, atoms::name())?;
+        let secret: Binary<'_> = field(map, atoms::secret())?;
+        Ok(Self {
+            me: NodeId::new(name, field(map, atoms::boot())?).map_err(|_| Error::BadArg)?,
+            cluster: field(map, atoms::cluster())?,
+            secret: Secret::new(secret.as_slice()),
+            bind: address(field(map, atoms::bind())?)?,
+            advertise: optional::<&str>(map, atoms::advertise())?
+                .map(address)
+                .transpose()?,
+            idle: millis(atoms::idle_ms())?,
+            stall: millis(atoms::stall_ms())?,
+            forget: millis(atoms::forget_ms())?,
+            backoff: millis(atoms::backoff_ms())?,
+            max_inbound: field(map, atoms::max_links())?,
+        })
+    }
+
+    /// Binds. On any thread that may block.
+    pub(super) async fn transport(&self) -> Result<Arc<dyn Transport>, TransportError> {
+        let name: PeerName = self.me.name.clone();
+        let options = IdentityOptions::default();
+        let identity = Identity::from_secret(&self.cluster, name, &self.secret, options)?;
+        let config = TransportConfig {
+            advertise: self.advertise,
+            ..TransportConfig::new(self.bind, self.me.boot)
+        };
+        Ok(Arc::new(TlsTransport::bind(Arc::new(identity), config).await?))
+    }
+
+    pub(super) fn config(&self, transport: &dyn Transport) -> Config {
+        let bound = transport.local_addr();
+        let mut listen = self.advertise.unwrap_or(bound);
+        if listen.port() == 0 {
+            listen.set_port(bound.port());
+        }
+        Config {
+            idle: self.idle,
+            stall: self.stall,
+            forget: self.forget,
+            backoff: self.backoff,
+            max_inbound: self.max_inbound,
+            ..Config::new(&self.cluster, self.me.clone(), listen)
+        }
+    }
+}
+
+/// The settings of a channel.
+pub(super) fn channel(map: Term<'_>) -> NifResult<Settings> {
+    let reliability: Atom = field(map, atoms::reliability())?;
+    let reliability = if reliability == atoms::best_effort() {
+        Reliability::BestEffort
+    } else if reliability == atoms::at_least_once() {
+        Reliability::AtLeastOnce
+    } else if reliability == atoms::ordered() {
+        Reliability::Ordered
+    } else {
+        return Err(Error::BadArg);
+    };
+    Ok(Settings {
+        reliability,
+        priority: field(map, atoms::priority())?,
+        lanes: field(map, atoms::lanes())?,
+        max_messages: field(map, atoms::max_messages())?,
+        max_bytes: field(map, atoms::max_bytes())?,
+        max_message: field(map, atoms::max_message())?,
+        window_bytes: field(map, atoms::window_bytes())?,
+        window_messages: field(map, atoms::window_messages())?,
+        compress_above: optional(map, atoms::compress_above())?,
+    })
+}
+
+/// What the system said.
+pub(crate) fn io_reason(error: &io::Error) -> Atom {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => atoms::eaddrinuse(),
+        io::ErrorKind::AddrNotAvailable => atoms::eaddrnotavail(),
+        io::ErrorKind::PermissionDenied => atoms::eacces(),
+        io::ErrorKind::ConnectionRefused => atoms::econnrefused(),
+        io::ErrorKind::ConnectionReset => atoms::econnreset(),
+        io::ErrorKind::TimedOut => atoms::etimedout(),
+        _ => atoms::other(),
+    }
+}
+
+/// What the transport said.
+pub(super) fn transport_reason<'a>(env: Env<'a>, error: &TransportError) -> Term<'a> {
+    match error {
+        TransportError::Refused(_) => atoms::refused().encode(env),
+        TransportError::RefusedByPeer(_) => atoms::refused_by_peer().encode(env),
+        TransportError::Io(error) => io_reason(error).encode(env),
+        TransportError::Timeout => atoms::timeout().encode(env),
+        TransportError::Closed => atoms::closed().encode(env),
+        TransportError::Identity(error) => (atoms::identity(), identity_reason(error)).encode(env),
+        TransportError::Hello(_) => atoms::hello().encode(env),
+        TransportError::Busy(_) => atoms::busy().encode(env),
+    }
+}
+
+fn identity_reason(error: &IdentityError) -> Atom {
+    match error {
+        IdentityError::NoSecret => atoms::no_secret(),
+        IdentityError::Cluster => atoms::cluster(),
+        _ => atoms::certificate(),
+    }
+}

@@ -1,0 +1,129 @@
+defmodule Foundation.ClusterNodes do
+  @moduledoc false
+  # Real nodes for tests: OS processes of their own, driven over their standard input and output, so that they have a name
+  # and connections only when the test gives them. Each group has an epmd of its own on a free port, and its own cookie.
+
+  @doc "A group: a cookie, an epmd port, and a directory for home and work. Ended by `stop_group/1`."
+  def group do
+    directory = Path.join(System.tmp_dir!(), "foundation_cluster_#{unique()}")
+    File.mkdir_p!(directory)
+    cookie = "c#{unique()}"
+    File.write!(Path.join(directory, ".erlang.cookie"), cookie)
+    File.chmod!(Path.join(directory, ".erlang.cookie"), 0o400)
+    %{cookie: cookie, epmd: free_port(), directory: directory}
+  end
+
+  @doc "Ends the group's epmd and removes its directory."
+  def stop_group(%{epmd: epmd, directory: directory}) do
+    kill_epmd(epmd, System.monotonic_time(:millisecond) + 5_000)
+    File.rm_rf!(directory)
+  end
+
+  # epmd stays while it knows nodes, and those of a test end a moment after it.
+  defp kill_epmd(port, deadline) do
+    {text, _} = System.cmd(epmd_path(), ["-port", "#{port}", "-kill"], stderr_to_stdout: true)
+
+    if text =~ "living nodes" and System.monotonic_time(:millisecond) < deadline do
+      receive do
+      after
+        20 -> kill_epmd(port, deadline)
+      end
+    end
+  end
+
+  @doc """
+  Boots a node and gives its controlling process. Options: `name:` (without it the node has none), `env:` (foundation's
+  environment), `start:` (whether to start Foundation; true), `os_env:` a list of pairs, `args:`, `exec:` a command
+  in front of erl, `cookie:`.
+  """
+  def boot(group, opts \\ []) do
+    {:ok, peer, _node} = :peer.start(peer_options(group, opts))
+    for {key, value} <- opts[:env] || [], do: call(peer, Application, :put_env, [:foundation, key, value])
+    {:ok, _} = call(peer, Application, :ensure_all_started, [:logger])
+
+    if Keyword.get(opts, :start, true),
+      do: {:ok, _} = call(peer, Application, :ensure_all_started, [:foundation])
+
+    peer
+  end
+
+  @doc "Boots several, at the same time."
+  def boot_all(group, count, opts) do
+    1..count
+    |> Task.async_stream(fn _ -> boot(group, opts) end, timeout: 60_000, max_concurrency: count)
+    |> Enum.map(fn {:ok, peer} -> peer end)
+  end
+
+  def call(peer, module, function, arguments, timeout \\ 15_000),
+    do: :peer.call(peer, module, function, arguments, timeout)
+
+  def name(peer), do: call(peer, :erlang, :node, [])
+  def nodes(peer), do: call(peer, Foundation.Cluster, :nodes, [])
+  def pid_of_system(peer), do: peer |> call(System, :pid, [])
+
+  @doc "Ends a node without any farewell."
+  def kill(peer) do
+    pid = pid_of_system(peer)
+    Process.unlink(peer)
+    System.cmd("kill", ["-9", pid])
+    :ok
+  end
+
+  @doc "Ends a node."
+  def stop(peer) do
+    :peer.stop(peer)
+  catch
+    :exit, _ -> :ok
+  end
+
+  @doc "Whether each of the nodes sees exactly all of them."
+  def all_see_all?(peers) do
+    names = peers |> Enum.map(&name/1) |> Enum.sort()
+    Enum.all?(peers, &(nodes(&1) == names))
+  end
+
+  def free_port do
+    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+    {:ok, port} = :inet.port(socket)
+    :gen_tcp.close(socket)
+    port
+  end
+
+  def unique, do: Base.encode16(:crypto.strong_rand_bytes(5), case: :lower)
+
+  def epmd_path do
+    bundled = Path.join(["#{:code.root_dir()}", "erts-#{:erlang.system_info(:version)}", "bin", "epmd"])
+    if File.regular?(bundled), do: bundled, else: System.find_executable("epmd")
+  end
+
+  defp peer_options(group, opts) do
+    named =
+      if opts[:name], do: %{name: opts[:name], host: opts[:host] || ~c"127.0.0.1", longnames: true}, else: %{}
+
+    Map.merge(named, %{
+      connection: :standard_io,
+      wait_boot: 30_000,
+      # The other ways would stop this node in place of one without a name.
+      shutdown: :close,
+      env:
+        env([
+          {"ERL_EPMD_PORT", "#{group.epmd}"},
+          {"HOME", group.directory},
+          {"RELEASE_NAME", ""},
+          {"ERL_CRASH_DUMP_BYTES", "0"} | opts[:os_env] || []
+        ]),
+      args: args(group, opts)
+    })
+    |> then(fn options -> if opts[:exec], do: Map.put(options, :exec, opts[:exec]), else: options end)
+  end
+
+  defp args(group, opts) do
+    paths = for path <- :code.get_path(), File.dir?("#{path}"), do: ~c"#{Path.expand("#{path}")}"
+
+    [~c"-setcookie", ~c"#{opts[:cookie] || group.cookie}", ~c"-logger", ~c"level", ~c"error"] ++
+      [~c"-kernel", ~c"logger_level", ~c"error"] ++
+      Enum.map(opts[:args] || [], &~c"#{&1}") ++ Enum.flat_map(paths, &[~c"-pa", &1])
+  end
+
+  defp env(pairs), do: for({key, value} <- pairs, do: {~c"#{key}", ~c"#{value}"})
+end
