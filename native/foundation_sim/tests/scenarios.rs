@@ -8,7 +8,10 @@ use std::time::Duration;
 fn passes(name: &str, seeds: std::ops::Range<u64>) {
     let scenario = Scenario::named(name).expect("it is in the list");
     for seed in seeds {
-        let report = scenario.run(Setup { nodes: scenario.small, seed });
+        let report = scenario.run(Setup {
+            nodes: scenario.small,
+            seed,
+        });
         assert!(report.violations.is_empty(), "{}", report.text());
     }
 }
@@ -66,7 +69,11 @@ fn a_seed_decides_everything() {
         let scenario = Scenario::named(name).expect("it is in the list");
         let run = |seed| scenario.run(Setup { nodes: 20, seed });
         let (first, again, other) = (run(7), run(7), run(8));
-        assert_eq!((first.hash, first.events, &first.rows), (again.hash, again.events, &again.rows), "{name}");
+        assert_eq!(
+            (first.hash, first.events, &first.rows),
+            (again.hash, again.events, &again.rows),
+            "{name}"
+        );
         assert_ne!(first.hash, other.hash, "{name}");
     }
 }
@@ -77,7 +84,11 @@ fn a_failure_says_how_to_have_it_again() {
     let mut report = scenario.run(Setup { nodes: 5, seed: 3 });
     assert!(!report.text().contains("again:"));
     report.violations.push(Violation::Invented { node: 1 });
-    assert!(report.text().contains("again: cargo run --release -p foundation_sim -- run join --nodes 5 --seed 3"));
+    assert!(
+        report
+            .text()
+            .contains("again: cargo run --release -p foundation_sim -- run join --nodes 5 --seed 3")
+    );
 }
 
 fn cluster(nodes: usize, seed: u64) -> Network {
@@ -106,7 +117,9 @@ fn a_network_that_loses_everything_is_noticed() {
             network.faults.cut(at as u8, other);
         }
     }
-    let lost = network.broadcast(0, 0, 100, Urgency::Urgent).expect("it is small");
+    let lost = network
+        .broadcast(0, 0, 100, Urgency::Urgent)
+        .expect("it is small");
     network.run(Duration::from_secs(10));
     assert!(!network.is_one_view());
     assert_eq!(network.observed.broadcasts[lost].count, 0);
@@ -114,17 +127,24 @@ fn a_network_that_loses_everything_is_noticed() {
     network.heal();
     network.run(Duration::from_secs(15));
     assert!(network.is_one_view());
-    assert_eq!(network.observed.broadcasts[lost].count, 9, "kept until the links were back");
+    assert_eq!(
+        network.observed.broadcasts[lost].count, 9,
+        "kept until the links were back"
+    );
 }
 
 #[test]
 fn a_link_keeps_order_and_a_crash_ends_it() {
     let mut network = cluster(6, 2);
     network.faults.loss = 0.3;
-    let sent: Vec<usize> =
-        (0..200).filter_map(|turn| network.broadcast(turn % 6, 0, 50, Urgency::Normal)).collect();
+    let sent: Vec<usize> = (0..200)
+        .filter_map(|turn| network.broadcast(turn % 6, 0, 50, Urgency::Normal))
+        .collect();
     network.run(Duration::from_secs(20));
-    assert!(sent.iter().all(|each| network.observed.broadcasts[*each].count == 5));
+    assert!(
+        sent.iter()
+            .all(|each| network.observed.broadcasts[*each].count == 5)
+    );
     assert_eq!(network.observed.violations, []);
     network.crash(3);
     network.run(Duration::from_secs(20));
