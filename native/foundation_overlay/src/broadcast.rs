@@ -51,11 +51,12 @@ impl Broadcasts {
     /// Something about this link changed: whether it is open, or whether the topology wants it.
     pub(crate) fn link(&mut self, ctx: &mut Context, id: &NodeId) {
         if !ctx.links.is_up(id) {
-            self.trees.link_down(id);
-        } else if ctx.links.is_wanted_by(Want::SHAPES, id) {
+            self.trees.link_down(ctx.now, id, &mut self.asked);
+        } else if ctx.links.is_wanted_by(Want::SHAPES, id) || !ctx.links.is_wanted_by(Want::TOPICS, id) {
+            // What is not wanted here is wanted there, most likely by the topology too.
             self.trees.neighbor_up(ctx.now, id, &mut self.asked);
         } else {
-            self.trees.neighbor_down(id);
+            self.trees.neighbor_down(ctx.now, id, &mut self.asked);
             self.trees.link_up(ctx.now, id, &mut self.asked);
         }
         self.settle(ctx);

@@ -75,8 +75,11 @@ pub struct Plumtree {
     retained: Retained,
     missing: Missing,
     next_seq: u64,
+    /// Whose broadcasts come of late, and how many of them in a row.
+    streak: (Option<NodeId>, u32),
     started: Option<Duration>,
     flush_at: Option<Duration>,
+    ask_at: [Option<Duration>; 2],
     wake: Option<Duration>,
     stats: Stats,
 }
@@ -94,8 +97,10 @@ impl Plumtree {
             retained: Retained::new(config.retain),
             missing: Missing::new(config.waits),
             next_seq: first_seq,
+            streak: (None, 0),
             started: None,
             flush_at: None,
+            ask_at: [None; 2],
             wake: None,
             stats: Stats::default(),
             me,
@@ -109,16 +114,25 @@ impl Plumtree {
         if *peer == self.me || !self.neighbours.add(peer) {
             return;
         }
+        self.tell(now, peer, out);
+        self.schedule(out);
+    }
+
+    /// Tells a node what was kept lately.
+    fn tell(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
         self.retained.expire(now);
         let kept = self.retained.newest(self.config.tell_new);
         let notes = kept.map(|(id, kept)| (id.clone(), kept.round, kept.at)).collect();
         self.send_announcements(now, peer, notes, out);
     }
 
-    /// Takes a link away.
-    pub fn neighbor_down(&mut self, peer: &NodeId) {
-        self.neighbours.remove(peer);
-        self.missing.forget(peer);
+    /// Takes a link away. What was under way on it may be lost, so others are asked for it a little later.
+    pub fn neighbor_down(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
+        if self.neighbours.remove(peer) {
+            self.missing.forget(peer);
+            self.ask_at = self.config.ask_after.map(|after| Some(now + after));
+            self.schedule(out);
+        }
     }
 
     /// Adds a node that [`Push::Direct`] and [`Push::Staged`] reach.
@@ -180,6 +194,7 @@ impl Plumtree {
             Message::Have(announced) => self.have(now, from, announced, out),
             Message::Graft(ids) => self.graft(now, from, ids, out),
             Message::Prune => self.neighbours.make_lazy(from),
+            Message::Ask => self.tell(now, from, out),
         }
         self.schedule(out);
     }
@@ -194,6 +209,7 @@ impl Plumtree {
             self.flush(now, out);
         }
         self.request(now, out);
+        self.ask(now, out);
         self.schedule(out);
     }
 
@@ -246,6 +262,10 @@ impl Plumtree {
             return;
         }
         self.missing.arrived(now, &gossip.id);
+        match &mut self.streak {
+            (Some(origin), length) if *origin == gossip.id.origin => *length = length.saturating_add(1),
+            streak => *streak = (Some(gossip.id.origin.clone()), 1),
+        }
         self.stats.delivered += 1;
         out.push(Effect::Deliver {
             origin: gossip.id.origin.clone(),
@@ -341,9 +361,15 @@ impl Plumtree {
     fn announce(&mut self, now: Duration, parent: Option<&NodeId>, gossip: &Gossip) {
         let most = self.config.announce_to;
         let skip = |peer: &NodeId| Some(peer) == parent || *peer == gossip.id.origin;
-        let to = match gossip.push {
+        let to: Targets = match gossip.push {
             Push::Flood | Push::Random { .. } => return,
-            Push::Tree => self.neighbours.sample_lazy(&mut self.rng, most, skip),
+            // All of them: a node may have nobody else to hear of it from.
+            Push::Tree => self
+                .neighbours
+                .lazy()
+                .filter(|peer| !skip(peer))
+                .cloned()
+                .collect(),
             Push::Direct | Push::Staged { .. } => self.neighbours.sample(&mut self.rng, most, skip),
         };
         let mut noted = false;
@@ -422,7 +448,10 @@ impl Plumtree {
     fn shorten(&mut self, now: Duration, from: &NodeId, id: &MessageId, round: u16, out: &mut Vec<Effect>) {
         let Some(kept) = self.retained.get(id) else { return };
         let here = round.saturating_add(1);
+        // A way that is shorter for one origin is longer for another: with several, links would be exchanged forever.
+        let one_origin = self.streak.1 >= STREAK && self.streak.0.as_ref() == Some(&id.origin);
         if self.config.shorter_by == 0
+            || !one_origin
             || kept.push != Push::Tree
             || kept.round < here.saturating_add(self.config.shorter_by)
             || self.neighbours.is_eager(from)
@@ -484,6 +513,17 @@ impl Plumtree {
         }
     }
 
+    /// Asks some neighbours what they have, when it is time after a lost link.
+    fn ask(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        let due = self.ask_at.iter().flatten().any(|at| *at <= now);
+        if due {
+            self.ask_at = self.ask_at.map(|at| at.filter(|at| *at > now));
+            for peer in self.neighbours.sample(&mut self.rng, self.config.ask, |_| false) {
+                self.send(&peer, Message::Ask, out);
+            }
+        }
+    }
+
     fn push(&mut self, to: Targets, gossip: Gossip, out: &mut Vec<Effect>) {
         if !to.is_empty() {
             self.stats.payloads_sent += to.len() as u64;
@@ -504,10 +544,17 @@ impl Plumtree {
 
     /// Asks to be woken when nothing earlier was asked for.
     fn schedule(&mut self, out: &mut Vec<Effect>) {
-        let due = [self.flush_at, self.missing.due(), self.retained.expiry()]
-            .into_iter()
-            .flatten()
-            .min();
+        let [soon, later] = self.ask_at;
+        let due = [
+            self.flush_at,
+            self.missing.due(),
+            self.retained.expiry(),
+            soon,
+            later,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         if let Some(due) = due
             && self.wake.is_none_or(|wake| due < wake)
         {
@@ -517,5 +564,7 @@ impl Plumtree {
     }
 }
 
+/// Broadcasts of one origin in a row that make a tree worth shortening for it.
+const STREAK: u32 = 16;
 /// Most hops of a [`Push::Random`].
 const MAX_TTL: u8 = 32;

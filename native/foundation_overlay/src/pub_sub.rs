@@ -124,9 +124,10 @@ impl PubSub {
     }
 
     /// Such a link is closed, or no more the overlay's own.
-    pub fn neighbor_down(&mut self, peer: &NodeId) {
+    pub fn neighbor_down(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
         if self.neighbours.remove(peer) {
-            self.shared.neighbor_down(peer);
+            self.shared.neighbor_down(now, peer, &mut self.inner);
+            self.drain(now, None, out);
         }
     }
 
@@ -151,13 +152,21 @@ impl PubSub {
     }
 
     /// A link is closed.
-    pub fn link_down(&mut self, peer: &NodeId) {
-        self.neighbor_down(peer);
+    pub fn link_down(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
+        self.neighbor_down(now, peer, out);
         if self.up.remove(peer) {
-            self.topics
-                .values_mut()
-                .for_each(|each| each.tree.neighbor_down(peer));
+            for topic in self.topics.keys().copied().collect::<Vec<_>>() {
+                self.part(now, topic, peer, out);
+            }
         }
+    }
+
+    /// A topic's tree loses a link.
+    fn part(&mut self, now: Duration, topic: u32, peer: &NodeId, out: &mut Vec<Effect>) {
+        if let Some(each) = self.topics.get_mut(&topic) {
+            each.tree.neighbor_down(now, peer, &mut self.inner);
+        }
+        self.drain(now, Some(topic), out);
     }
 
     /// A node is a member of the cluster.
@@ -387,7 +396,10 @@ impl PubSub {
             let dropped: BTreeSet<NodeId> = each.wanted.difference(&wanted).cloned().collect();
             let added: Vec<NodeId> = wanted.difference(&each.wanted).cloned().collect();
             if self.mode == Mode::Topics {
-                dropped.iter().for_each(|peer| each.tree.neighbor_down(peer));
+                let inner = &mut self.inner;
+                dropped
+                    .iter()
+                    .for_each(|peer| each.tree.neighbor_down(now, peer, inner));
             }
             for peer in &added {
                 if self.up.contains(peer) {
@@ -436,11 +448,13 @@ impl PubSub {
             .collect();
         for peer in due {
             self.unlink.remove(&peer);
-            self.topics.values_mut().for_each(|each| {
-                if !each.wanted.contains(&peer) {
-                    each.tree.neighbor_down(&peer);
-                }
-            });
+            let unwanted = self
+                .topics
+                .iter()
+                .filter(|(_, each)| !each.wanted.contains(&peer));
+            for topic in unwanted.map(first).collect::<Vec<_>>() {
+                self.part(now, topic, &peer, out);
+            }
             if self.linked.remove(&peer) {
                 out.push(Effect::Unlink(peer));
             }

@@ -61,9 +61,10 @@ impl<K> Timers<K> {
         }));
     }
 
-    /// The alarm rang, perhaps a little early by our clock; the next [`arm`](Self::arm) may ask for another.
-    pub(crate) fn rang(&mut self, timer: Timer) {
-        if self.armed.is_some_and(|(_, armed)| armed == timer) {
+    /// The alarm rang, perhaps a little early by our clock, or another one after it was due; the next
+    /// [`arm`](Self::arm) may ask for another.
+    pub(crate) fn rang(&mut self, now: Duration, timer: Timer) {
+        if self.armed.is_some_and(|(at, armed)| armed == timer || at <= now) {
             self.armed = None;
         }
     }
@@ -134,7 +135,7 @@ mod tests {
             panic!("an alarm")
         };
         // By our clock it is not five yet.
-        timers.rang(timer);
+        timers.rang(secs(4), timer);
         assert_eq!(timers.pop(secs(4)), None);
         timers.arm(secs(4), &mut out);
         assert!(matches!(out[..], [Effect::Timer { after, .. }] if after == secs(1)));
