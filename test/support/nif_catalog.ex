@@ -26,7 +26,8 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Breakers,
     Foundation.NifCatalog.Metrics,
     Foundation.NifCatalog.Events,
-    Foundation.NifCatalog.Discovery
+    Foundation.NifCatalog.Discovery,
+    Foundation.NifCatalog.Fabric
   ]
 
   @spec entries() :: [entry]
