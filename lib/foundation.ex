@@ -11,7 +11,10 @@ defmodule Foundation do
       true
   """
 
-  alias Foundation.{Config, ErrorContext, Events, ProcessRegistry, Telemetry}
+  import Kernel, except: [send: 2]
+
+  alias Foundation.{Cluster, Config, ErrorContext, Events, ProcessRegistry, Telemetry}
+  alias Foundation.Cluster.{Place, Starter}
   alias Foundation.Types.Error
 
   @services [:config_server, :event_store, :telemetry_service]
@@ -122,5 +125,70 @@ defmodule Foundation do
          otp_release: System.otp_release()
        }}
     end
+  end
+
+  @doc """
+  Forms a cluster; `Foundation.Cluster.start/2` with its forms and errors. `true`, the default, finds the others by
+  itself.
+  """
+  @spec start_cluster(term) :: :ok | {:error, term}
+  def start_cluster(spec \\ true), do: Cluster.start(spec)
+
+  @doc "How the cluster stands; `Foundation.Cluster.info/0`."
+  @spec cluster_info() :: map
+  defdelegate cluster_info, to: Cluster, as: :info
+
+  @doc """
+  Sends a message to a process by its name, on whichever member of the cluster it is.
+
+  `name` is a registered name, or that of a service in `Foundation.ProcessRegistry` (looked for on this node, then in
+  `:global`, then on all members at once), `{name, node}`, `{:global, term}`, `{:via, module, term}` or a pid. `:ok`
+  says that it was sent, not that it was received.
+
+  Errors: `:not_found`. Costs a look-up where the process is here, a round trip to the members where it is not.
+
+      iex> Process.register(self(), :docs_send)
+      iex> Foundation.send(:docs_send, :hello)
+      :ok
+      iex> receive do: (:hello -> :received)
+      :received
+      iex> Foundation.send(:docs_nobody, :hello)
+      {:error, :not_found}
+  """
+  @spec send(term, term) :: :ok | {:error, :not_found}
+  def send(name, message) do
+    with {:ok, destination} <- Place.whereis(name) do
+      Kernel.send(destination, message)
+      :ok
+    end
+  end
+
+  @doc """
+  Starts a process under Foundation's supervisor, here or elsewhere in the cluster.
+
+  `module` has `child_spec/1`, which is called with `args` (`use GenServer`, `use Agent` and so on give it one). Options:
+  `distribute: true` starts it on the member whose schedulers have the least to do, measured now, and which is not
+  draining; `node:` on that one; `name:` registers it there under that atom; `restart:` (`:transient`), as a supervisor
+  has it; `timeout:` (5,000 ms) for the other node's answer.
+
+  Errors: those of the start; `{:unreachable, node}`; `:timeout`.
+
+      iex> {:ok, pid} = Foundation.start_process(Agent, fn -> 42 end)
+      iex> Agent.get(pid, & &1)
+      42
+  """
+  @spec start_process(module, term, keyword) :: {:ok, pid} | {:error, term}
+  def start_process(module, args, opts \\ []) when is_atom(module) and is_list(opts) do
+    node = opts[:node] || if(opts[:distribute], do: Place.roomiest(), else: node())
+    start_on(node, [module, args, Keyword.take(opts, [:name, :restart])], Keyword.get(opts, :timeout, 5_000))
+  end
+
+  defp start_on(node, arguments, _timeout) when node == node(), do: apply(Starter, :start, arguments)
+
+  defp start_on(node, arguments, timeout) do
+    :erpc.call(node, Starter, :start, arguments, timeout)
+  catch
+    :error, {:erpc, :noconnection} -> {:error, {:unreachable, node}}
+    :error, {:erpc, reason} -> {:error, reason}
   end
 end

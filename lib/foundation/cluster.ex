@@ -15,8 +15,9 @@ defmodule Foundation.Cluster do
 
   Every visible node that this one is connected to is a member. When the connection breaks, the member is unreachable; it
   has left when it said goodbye (it was drained, or its cluster was stopped) or when it did not come back within
-  `down_after` (5 s). A member that the strategies find no longer is disconnected when `leave_after` (15 s) has
-  passed and none of them has found it again. A strategy that gets an error keeps what it knew. A node that is being
+  `down_after` (5 s). A member that the strategies of this node find no longer is given up when `leave_after` (15 s) has
+  passed and none of them has found it again; it leaves when more than half of the others have given it up. A strategy
+  that gets an error keeps what it knew. A node that is being
   drained, or was, is not connected again until it says that it is back, or `rejoin_after` (60 s) is over.
 
   ## Events
@@ -37,7 +38,7 @@ defmodule Foundation.Cluster do
   No function here calls the native library.
   """
 
-  alias Foundation.Cluster.{Config, Drain, Environment, Membership, Strategy, Table}
+  alias Foundation.Cluster.{Config, Drain, Environment, Federation, Membership, Strategy, Table}
 
   @call_ms 5_000
   @ready_ms 30_000
@@ -74,20 +75,26 @@ defmodule Foundation.Cluster do
   defp restarted({:error, reason}), do: {:error, reason}
 
   @doc false
-  # The children that the environment asks for; the application's own supervisor starts them.
-  @spec children() :: {:ok, [Supervisor.child_spec()]} | {:error, term}
-  def children do
+  # What the environment asks for.
+  @spec from_environment() :: {:ok, Config.t() | :none} | {:error, term}
+  def from_environment do
     case Config.from_environment() do
-      :none -> {:ok, []}
-      {:ok, config} -> with({:ok, child} <- child(config), do: {:ok, [child]})
-      {:error, problem} -> {:error, problem}
+      :none -> {:ok, :none}
+      result -> result
     end
   end
+
+  @doc false
+  # The children for it, when this node can be connected to.
+  @spec prepare(Config.t() | :none) :: {:ok, [Supervisor.child_spec()]} | {:error, term}
+  def prepare(:none), do: {:ok, []}
+  def prepare(config), do: with({:ok, child} <- child(config), do: {:ok, [child]})
 
   @doc false
   @spec describe(term) :: String.t()
   def describe({:invalid_config, _} = problem), do: Config.message(problem)
   def describe({:distribution, reason}), do: "the distribution cannot be started: #{inspect(reason)}"
+  def describe(other), do: inspect(other)
 
   defp child(config) do
     with :ok <- Environment.prepare(config), do: {:ok, Foundation.Cluster.Supervisor.child_spec(config)}
@@ -99,7 +106,7 @@ defmodule Foundation.Cluster do
   """
   @spec stop() :: :ok
   def stop do
-    if running?(), do: Membership.leave(:stopped)
+    if running?(), do: Drain.part(:stopped)
     _ = Supervisor.terminate_child(Foundation.Supervisor, Foundation.Cluster.Supervisor)
     _ = Supervisor.delete_child(Foundation.Supervisor, Foundation.Cluster.Supervisor)
     :ok
@@ -120,6 +127,24 @@ defmodule Foundation.Cluster do
   """
   @spec nodes() :: [node]
   defdelegate nodes, to: Membership
+
+  @doc """
+  The names of the nodes of another cluster, as text; see `Foundation.Cluster.Federation.nodes/1`. One call to it.
+  """
+  @spec nodes(Federation.cluster()) :: {:ok, [String.t()]} | {:error, Federation.reason()}
+  defdelegate nodes(cluster), to: Federation
+
+  @doc "The clusters that `config :foundation, clusters:` names, in order. O(clusters)."
+  @spec clusters() :: [Federation.cluster()]
+  defdelegate clusters, to: Federation
+
+  @doc """
+  Calls a function in another cluster through its gateway: `{module, function, arguments}`, which that cluster must allow.
+  `timeout:` in ms (5,000). Errors and cost: see `Foundation.Cluster.Federation.call/3`.
+  """
+  @spec send_to_cluster(Federation.cluster(), {module, atom, [term]}, keyword) ::
+          {:ok, term} | {:error, Federation.reason()}
+  def send_to_cluster(cluster, target, opts \\ []), do: Federation.call(cluster, target, opts)
 
   @doc """
   How many members are up, this node counted. O(members).
@@ -226,7 +251,8 @@ defmodule Foundation.Cluster do
   applications are stopped.
 
   Errors: `{:deadline, names}` of functions that were not done and have been ended, `{:failed, names}` of those that
-  raised (the node has left all the same); `:not_running`; `{:unreachable, node}`.
+  raised (the node has left all the same); `:resumed` when `resume/0` came before the end; `:not_running`;
+  `{:unreachable, node}`. A second drain waits for the first.
   """
   @spec drain(keyword) :: :ok | {:error, term}
   def drain(opts \\ []) do
@@ -242,12 +268,27 @@ defmodule Foundation.Cluster do
     end
   end
 
-  # Its connection ends with the drain, and with it perhaps the answer.
   defp drain_other(node, opts, timeout) do
-    :erpc.call(node, __MODULE__, :drain, [Keyword.delete(opts, :node)], timeout + @call_ms)
+    arguments = [Keyword.get(opts, :reason, :drain), timeout]
+    result = :erpc.call(node, __MODULE__, :drain_for_other, arguments, timeout + @call_ms)
+    if result != {:error, :not_running}, do: await_gone(node, System.monotonic_time(:millisecond) + @call_ms)
+    result
   catch
-    :error, {:erpc, :noconnection} -> if draining?(node), do: :ok, else: {:error, {:unreachable, node}}
+    :error, {:erpc, :noconnection} -> {:error, {:unreachable, node}}
     :error, {:erpc, reason} -> {:error, {reason, node}}
+  end
+
+  @doc false
+  @spec drain_for_other(term, pos_integer) :: :ok | {:error, term}
+  def drain_for_other(reason, timeout), do: ask(fn -> Drain.run_for_other(reason, timeout) end)
+
+  defp await_gone(node, deadline) do
+    if node in nodes() and System.monotonic_time(:millisecond) < deadline do
+      receive do
+      after
+        5 -> await_gone(node, deadline)
+      end
+    end
   end
 
   @doc """
@@ -274,6 +315,13 @@ defmodule Foundation.Cluster do
     done = if fun, do: Drain.register(name, fun), else: Drain.unregister(name)
     if done, do: :ok, else: {:error, :not_running}
   end
+
+  @doc """
+  Finds out why nodes do not come together: `{:ok | :problems, findings}`, each finding with what is wrong and what to
+  change, in words. Options, and what is looked at: `Foundation.Cluster.Doctor.run/1`.
+  """
+  @spec doctor(keyword) :: Foundation.Cluster.Doctor.result()
+  defdelegate doctor(opts \\ []), to: Foundation.Cluster.Doctor, as: :run
 
   @doc false
   # The option as configured, or the default without a cluster.

@@ -6,13 +6,15 @@ defmodule Foundation.Distributed do
       iex> run.results
       [ok: 2, ok: 3, ok: 4]
 
-  This is the door; the rooms are the modules below it, with everything there is to say about each function. Messages and
-  calls need the fabric, which `config :foundation, fabric: true` switches on (see `Foundation.Distributed.Fabric`).
+  Messages and calls go over the fabric, beside Distributed Erlang or without it, which is switched on by
+  `config :foundation, fabric: true`; see `Foundation.Distributed.Fabric` for its options and
+  `Foundation.Distributed.Channels` for everything that channels do. This is the door; the rooms are the modules below
+  it, with everything there is to say about each function.
 
-  **Scheduling**: messages and calls as `Foundation.Distributed.Channels`; the rest calls no native function.
+  **Scheduling**: as `Foundation.Distributed.Channels`.
   """
 
-  alias Foundation.Distributed.{Call, Channels, Discovery, Fabric, Work}
+  alias Foundation.Distributed.{Call, Channels, Discovery, Fabric, Topology, Work}
 
   @doc "Whether the fabric runs on this node. O(1)."
   @spec available?() :: boolean
@@ -37,6 +39,10 @@ defmodule Foundation.Distributed do
           {:ok, term} | {:error, Channels.reason() | :noproc | {:exit, term}}
   def call(channel, destination, request, options \\ []) when is_atom(channel),
     do: Call.call(channel, destination, request, options)
+
+  @doc "Changes the topology of the whole cluster, as `Foundation.Distributed.Topology.switch_topology/1`."
+  @spec switch_topology(Topology.topology()) :: :ok | {:error, term}
+  defdelegate switch_topology(topology), to: Topology
 
   @doc "As `Foundation.Distributed.Discovery.discover_services/1`."
   @spec discover_services(keyword) :: [Discovery.service()]

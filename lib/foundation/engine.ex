@@ -50,5 +50,10 @@ defmodule Foundation.Engine do
     def handle(unquote(name)), do: :persistent_term.get(unquote(:"foundation_engine_#{name}"), nil)
   end
 
+  @doc "As `handle/1` of a name known when it is compiled, without a call on the way."
+  defmacro inline_handle(name) when name in @names do
+    quote do: :persistent_term.get(unquote(key(name)), nil)
+  end
+
   defp key(name), do: :"foundation_engine_#{name}"
 end

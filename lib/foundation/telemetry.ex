@@ -17,7 +17,9 @@ defmodule Foundation.Telemetry do
   else that reads, merges or writes text, runs on a dirty CPU scheduler.
   """
 
-  alias Foundation.Native
+  require Foundation.Engine
+
+  alias Foundation.{Engine, Native}
   alias Foundation.Services.TelemetryService
   alias Foundation.Telemetry.{Metrics, Series}
   alias Foundation.Types.Error
@@ -152,11 +154,16 @@ defmodule Foundation.Telemetry do
     end
   end
 
-  def record(name, value), do: Metrics.record(:histogram, name, value, %{})
+  def record(name, value), do: record(name, value, %{})
 
   @doc "`record/2` of the series with these tags."
   @spec record(name, number | String.t(), tags) :: :ok | {:error, atom}
-  def record(name, value, tags), do: Metrics.record(:histogram, name, value, tags)
+  def record(name, value, tags) do
+    case Native.metrics_record(Engine.inline_handle(:metrics), :histogram, name, tags, value) do
+      :ok -> :ok
+      other -> Metrics.settle(other, :histogram, name, value, tags)
+    end
+  end
 
   @doc "`record/3` with options: `exemplar:`, a map of labels, at most 128 characters together."
   @spec record(name, number | String.t(), tags, keyword) :: :ok | {:error, atom}

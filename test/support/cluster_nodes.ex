@@ -14,9 +14,29 @@ defmodule Foundation.ClusterNodes do
   end
 
   @doc "Ends the group's epmd and removes its directory."
-  def stop_group(%{epmd: epmd, directory: directory}) do
-    System.cmd(epmd_path(), ["-port", "#{epmd}", "-kill"], stderr_to_stdout: true)
+  def stop_group(%{epmd: port, directory: directory} = group) do
+    unless kill_epmd(group),
+      do: System.cmd(epmd_path(), ["-port", "#{port}", "-kill"], stderr_to_stdout: true)
+
     File.rm_rf!(directory)
+  end
+
+  @doc "Kills the epmd that the group's nodes started, also while it knows nodes. Says whether there was one."
+  def kill_epmd(%{epmd: port}) do
+    for comm <- Path.wildcard("/proc/[0-9]*/comm"), epmd_of?(Path.dirname(comm), port), reduce: false do
+      _ ->
+        System.cmd("kill", ["-9", comm |> Path.dirname() |> Path.basename()])
+        true
+    end
+  end
+
+  defp epmd_of?(process, port) do
+    with {:ok, "epmd\n"} <- File.read(Path.join(process, "comm")),
+         {:ok, environment} <- File.read(Path.join(process, "environ")) do
+      "ERL_EPMD_PORT=#{port}" in String.split(environment, <<0>>)
+    else
+      _ -> false
+    end
   end
 
   @doc """
@@ -85,17 +105,20 @@ defmodule Foundation.ClusterNodes do
   end
 
   defp peer_options(group, opts) do
-    named = if opts[:name], do: %{name: opts[:name], host: opts[:host] || ~c"127.0.0.1"}, else: %{}
+    named =
+      if opts[:name], do: %{name: opts[:name], host: opts[:host] || ~c"127.0.0.1", longnames: true}, else: %{}
 
     Map.merge(named, %{
       connection: :standard_io,
       wait_boot: 30_000,
-      shutdown: 5_000,
+      # The other ways would stop this node in place of one without a name.
+      shutdown: :close,
       env:
         env([
           {"ERL_EPMD_PORT", "#{group.epmd}"},
           {"HOME", group.directory},
-          {"RELEASE_NAME", ""} | opts[:os_env] || []
+          {"RELEASE_NAME", ""},
+          {"ERL_CRASH_DUMP_BYTES", "0"} | opts[:os_env] || []
         ]),
       args: args(group, opts)
     })

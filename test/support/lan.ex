@@ -8,7 +8,7 @@ defmodule Foundation.Lan do
   @doc "Whether namespaces can be made here."
   @spec available?() :: boolean
   def available? do
-    name = "fdt#{System.pid()}x"
+    name = "fdt#{System.pid()}x#{System.unique_integer([:positive])}"
 
     with path when is_binary(path) <- System.find_executable("ip"),
          {_, 0} <- System.cmd("ip", ["netns", "add", name], stderr_to_stdout: true) do
@@ -43,23 +43,30 @@ defmodule Foundation.Lan do
 
   defp plug(lan, host, n, multicast) do
     ip!(~w(netns add #{host}))
-    ip!(~w(-n #{host} link add eth0 type veth peer name port#{n} netns #{lan.switch}))
-    ip!(~w(-n #{lan.switch} link set port#{n} master br0 up))
     ip!(~w(-n #{host} link set lo up))
-    # Without waiting until the IPv6 address is known to be nobody else's.
-    ip!(
-      ~w(netns exec #{host} sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.eth0.accept_dad=0),
-      true
-    )
+    connect(lan, host, n, "eth0", multicast)
+  end
 
-    unless multicast, do: ip!(~w(-n #{host} link set eth0 multicast off))
-    ip!(~w(-n #{host} addr add #{lan.prefix}#{n}/24 dev eth0))
-    ip!(~w(-n #{host} link set eth0 up))
+  @doc "Gives a host one more interface, `name`, at address `n` of another network."
+  @spec connect(t, String.t(), pos_integer, String.t(), boolean) :: :ok
+  def connect(lan, host, n, name, multicast \\ true) do
+    ip!(~w(-n #{host} link add #{name} type veth peer name port#{n} netns #{lan.switch}))
+    ip!(~w(-n #{lan.switch} link set port#{n} master br0 up))
+    # Without waiting until the IPv6 address is known to be nobody else's.
+    sysctl(host, "net/ipv6/conf/#{name}/accept_dad", 0)
+    unless multicast, do: ip!(~w(-n #{host} link set #{name} multicast off))
+    ip!(~w(-n #{host} addr add #{lan.prefix}#{n}/24 dev #{name}))
+    ip!(~w(-n #{host} link set #{name} up))
   end
 
   @doc "Runs an `ip` command within a host, `link set eth0 down` for example."
   @spec ip(String.t(), String.t()) :: :ok
   def ip(host, command), do: ip!(["-n", host | String.split(command)])
+
+  @doc "Sets a parameter of the kernel for one host."
+  @spec sysctl(String.t(), String.t(), integer) :: :ok
+  def sysctl(host, key, value),
+    do: ip!(["netns", "exec", host, "sh", "-c", "echo #{value} > /proc/sys/#{key}"])
 
   @doc "Starts an Erlang node inside of a host, with this project's code and no epmd that the outside has."
   @spec node(String.t(), atom, keyword) :: %{peer: pid, node: node}
@@ -97,10 +104,9 @@ defmodule Foundation.Lan do
     :ok
   end
 
-  defp ip!(args, tolerant \\ false) do
+  defp ip!(args) do
     case System.cmd("ip", args, stderr_to_stdout: true) do
       {_, 0} -> :ok
-      {_, _} when tolerant -> :ok
       {text, _} -> raise "ip #{Enum.join(args, " ")}: #{text}"
     end
   end

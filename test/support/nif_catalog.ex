@@ -26,8 +26,10 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Breakers,
     Foundation.NifCatalog.Metrics,
     Foundation.NifCatalog.Events,
+    Foundation.NifCatalog.Fabric,
+    Foundation.NifCatalog.Federation,
     Foundation.NifCatalog.Discovery,
-    Foundation.NifCatalog.Fabric
+    Foundation.NifCatalog.Topology
   ]
 
   @spec entries() :: [entry]

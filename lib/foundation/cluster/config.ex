@@ -32,13 +32,14 @@ defmodule Foundation.Cluster.Config do
     Cluster.Strategy.Kubernetes => Strategy.Kubernetes,
     Cluster.Strategy.Kubernetes.DNS => Strategy.Kubernetes.DNS,
     Cluster.Strategy.Kubernetes.DNSSRV => Strategy.Kubernetes.DNSSRV,
-    Cluster.Strategy.Rancher => Strategy.Rancher
+    Cluster.Strategy.Rancher => Strategy.Rancher,
+    Cluster.Strategy.Consul => Strategy.Consul
   }
 
   @forms "false, true, a strategy (#{@strategies |> Map.keys() |> Enum.sort() |> Enum.map_join(", ", &inspect/1)} " <>
            "or a module), {strategy, options}, a list of these, or topologies as libcluster has them"
 
-  @secret_keys [:secret, :cookie, :token, :password, :acl_token]
+  @secret_keys [:secret, :cookie, :token, :password, :acl_token, :access_token]
 
   @type mfa_tuple :: {module, atom, [term]}
   @type topology :: %{

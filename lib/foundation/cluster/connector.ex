@@ -15,7 +15,7 @@ defmodule Foundation.Cluster.Connector do
 
   @first_ms 100
   @longest_ms 30_000
-  @turn_ms 10
+  @turn_ms 5
   @at_once 32
 
   @spec start_link(keyword) :: GenServer.on_start()
@@ -33,6 +33,7 @@ defmodule Foundation.Cluster.Connector do
         :ignored
 
       connected?(node) ->
+        if Table.get({:given_up, node}), do: Membership.wanted(node)
         true
 
       waiting?(node) ->
@@ -50,6 +51,16 @@ defmodule Foundation.Cluster.Connector do
     Membership.given_up(node, topology)
     true
   end
+
+  @doc "Tries the node until `give_up_trying/2`, for someone who is no strategy."
+  @spec keep_trying(atom, node) :: :ok
+  def keep_trying(topology, node) do
+    Table.claim(node, topology)
+    retry(node)
+  end
+
+  @spec give_up_trying(atom, node) :: boolean
+  def give_up_trying(topology, node), do: Table.release(node, topology)
 
   @doc "The connected nodes that the strategy has asked for."
   @spec list(atom) :: [node]

@@ -2,11 +2,13 @@ defmodule Foundation.Cluster.Drain do
   @moduledoc false
   # Empties this node: says so to all, lets what is registered finish until the deadline, says goodbye, leaves.
 
-  alias Foundation.Cluster.{Connector, Membership, Table}
+  alias Foundation.Cluster.{Connector, Membership, Peering, Table}
 
   require Logger
 
-  @type result :: :ok | {:error, {:deadline, [term]}} | {:error, {:failed, [term]}}
+  @farewell_ms 1_000
+
+  @type result :: :ok | {:error, {:deadline, [term]} | {:failed, [term]} | :resumed}
 
   @doc "Keeps a function to be run when this node is drained; the last one of a name counts."
   @spec register(term, (() -> term)) :: boolean
@@ -17,12 +19,90 @@ defmodule Foundation.Cluster.Drain do
 
   @spec run(term, pos_integer) :: result
   def run(reason, timeout) do
-    info = %{phase: :draining, reason: reason, since: System.system_time(:millisecond), timeout: timeout}
-    Membership.drain(info)
+    info = info(reason, timeout)
+
+    case Membership.drain(info) do
+      :ok -> finish_and_leave(info)
+      {:error, %{phase: :left}} -> :ok
+      {:error, _draining} -> wait_for_other(System.monotonic_time(:millisecond) + timeout)
+    end
+  end
+
+  @doc "The same for a caller on another node, who hears of the outcome before the connection ends."
+  @spec run_for_other(term, pos_integer) :: result
+  def run_for_other(reason, timeout) do
+    info = info(reason, timeout)
+
+    case Membership.drain(info) do
+      :ok -> finish_for_other(info)
+      {:error, %{phase: :left}} -> :ok
+      {:error, _draining} -> wait_for_other(System.monotonic_time(:millisecond) + timeout)
+    end
+  end
+
+  @doc "Says goodbye, waits until the others have heard it, and closes the connections."
+  @spec part(term) :: :ok
+  def part(reason) do
+    members = Membership.leave(reason)
+    farewells(MapSet.new(members), System.monotonic_time(:millisecond) + @farewell_ms)
+    Peering.close_all(members)
+  end
+
+  defp info(reason, timeout),
+    do: %{phase: :draining, reason: reason, since: System.system_time(:millisecond), timeout: timeout}
+
+  defp finish_and_leave(%{timeout: timeout} = info) do
     result = finish(Table.all(:on_drain), timeout)
-    Membership.drain(%{info | phase: :left})
-    Membership.leave(reason)
+    with :ok <- leave(info), do: result
+  end
+
+  defp finish_for_other(%{timeout: timeout} = info) do
+    answering = self()
+    result = finish(Table.all(:on_drain), timeout)
+
+    spawn(fn ->
+      reference = Process.monitor(answering)
+      receive do: ({:DOWN, ^reference, _, _, _} -> leave(info))
+    end)
+
     result
+  end
+
+  defp leave(info) do
+    case Membership.drain(%{info | phase: :left}) do
+      :ok -> part(info.reason)
+      {:error, _} -> {:error, :resumed}
+    end
+  end
+
+  # Somebody drains already; what they wait for is waited for.
+  defp wait_for_other(deadline) do
+    cond do
+      Membership.left?() ->
+        :ok
+
+      not Membership.draining?(node()) ->
+        {:error, :resumed}
+
+      System.monotonic_time(:millisecond) > deadline ->
+        {:error, {:deadline, []}}
+
+      true ->
+        receive do
+        after
+          10 -> wait_for_other(deadline)
+        end
+    end
+  end
+
+  defp farewells(members, deadline) do
+    if MapSet.size(members) > 0 do
+      receive do
+        {:farewell, node} -> farewells(MapSet.delete(members, node), deadline)
+      after
+        max(deadline - System.monotonic_time(:millisecond), 0) -> :ok
+      end
+    end
   end
 
   @doc "Takes the drain back."

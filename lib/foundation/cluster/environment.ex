@@ -3,7 +3,7 @@ defmodule Foundation.Cluster.Environment do
   # Sees from the environment where this node runs, and what follows from that: which strategies find the others there, and
   # how a node that has no name yet must be called so that they can.
 
-  alias Foundation.Cluster.{Config, Distribution, Strategy}
+  alias Foundation.Cluster.{Compat, Config, Distribution, Strategy}
 
   @service_account "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
@@ -12,20 +12,34 @@ defmodule Foundation.Cluster.Environment do
   @doc "Starts the distribution if the node has none, under a name the strategies can find."
   @spec prepare(Config.t()) :: :ok | {:error, Distribution.problem()}
   def prepare(config) do
-    naming = if Enum.any?(config.topologies, &by_address?/1), do: detect().naming, else: :short
-    Distribution.ensure(config.options, naming)
+    Compat.check()
+    Distribution.ensure(config.options, if(Node.alive?(), do: :short, else: naming(config.topologies)))
   end
 
+  @by_address [
+    Strategy.DNSPoll,
+    Strategy.Kubernetes,
+    Strategy.Kubernetes.DNS,
+    Strategy.Consul,
+    Strategy.Rancher
+  ]
+
+  @doc false
   # What finds addresses, not names, wants names that are made of addresses.
-  defp by_address?(%{module: module}) do
-    module in [
-      Strategy.Auto,
-      Strategy.DNSPoll,
-      Strategy.Kubernetes,
-      Strategy.Kubernetes.DNS,
-      Strategy.Consul,
-      Strategy.Rancher
-    ]
+  @spec naming([Config.topology()]) :: Distribution.naming()
+  def naming(topologies) do
+    modules = Enum.map(topologies, & &1.module)
+
+    cond do
+      Enum.any?(modules, &(&1 in @by_address)) ->
+        with :short <- detect().naming, do: {:long, own_address()}
+
+      Strategy.Auto in modules ->
+        detect().naming
+
+      true ->
+        :short
+    end
   end
 
   @doc "Where this node runs."
@@ -59,11 +73,12 @@ defmodule Foundation.Cluster.Environment do
   defp kubernetes(_env, _read), do: nil
 
   defp headless(env, service),
-    do: [service: service, application_name: base(env)] ++ given(polling_interval: nil)
+    do: [service: service, application_name: base(env)]
 
   defp selected(env) do
     [
       mode: :ip,
+      kubernetes_ip_lookup_mode: :pods,
       kubernetes_node_basename: base(env),
       kubernetes_selector: env["FOUNDATION_KUBERNETES_SELECTOR"] || "app=#{base(env)}"
     ] ++ given(kubernetes_namespace: env["POD_NAMESPACE"])

@@ -9,17 +9,12 @@ defmodule Foundation.Cluster.Membership do
 
   use GenServer
 
-  alias Foundation.Cluster.{Connector, Peering, Readiness, Table}
-  alias Foundation.Telemetry
-
-  require Logger
+  alias Foundation.Cluster.{Bulletin, Connector, Drain, Peering, Readiness, Table}
 
   @look_ms 100
 
   @type state :: :up | :unreachable
   @type member :: %{state: state, since: integer, boot: integer | nil, reason: term}
-  @type event ::
-          :joined | :unreachable | :reachable | :left | :draining | :resumed
 
   @spec start_link(map) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, options, name: __MODULE__)
@@ -38,11 +33,16 @@ defmodule Foundation.Cluster.Membership do
 
   @doc "Whether no connection to the node may be made now."
   @spec refused?(node) :: boolean
-  def refused?(node), do: draining?(node) or left?()
+  def refused?(node), do: draining?(node) or left?() or Table.get({:parted, node}, false)
 
   @doc "Whether this node has left the cluster to be stopped."
   @spec left?() :: boolean
   def left?, do: match?(%{phase: :left}, Table.get({:draining, node()}))
+
+  @doc "When the node started, in us since the epoch, as far as it has said so."
+  @spec boot(node) :: integer | nil
+  def boot(node) when node == node(), do: Table.get(:boot)
+  def boot(node), do: Table.get({:member, node}, %{boot: nil}).boot
 
   @doc "Looks again whether those who wait for the cluster can go on."
   @spec look() :: :ok
@@ -52,13 +52,20 @@ defmodule Foundation.Cluster.Membership do
   @spec given_up(node, atom) :: :ok
   def given_up(node, topology), do: GenServer.cast(__MODULE__, {:given_up, node, topology})
 
-  @doc "Sets or clears the drain state of this node, and tells the others."
-  @spec drain(map | nil) :: :ok
+  @doc """
+  Sets or clears the drain state of this node, and tells the others. A drain begins once, and one that was taken back does
+  not go on: `{:error, state}` with the state as it is.
+  """
+  @spec drain(map | nil) :: :ok | {:error, map | nil}
   def drain(info), do: GenServer.call(__MODULE__, {:drain, info})
 
-  @doc "Says goodbye to every member, for that reason, and closes the connections."
-  @spec leave(term) :: :ok
-  def leave(reason), do: GenServer.call(__MODULE__, {:leave, reason})
+  @doc "Some strategy wants a node again that was given up."
+  @spec wanted(node) :: :ok
+  def wanted(node), do: GenServer.cast(__MODULE__, {:wanted, node})
+
+  @doc "Says goodbye to every member, for that reason: who they were. Each answers the caller `{:farewell, node}`."
+  @spec leave(term) :: [node]
+  def leave(reason), do: GenServer.call(__MODULE__, {:leave, reason, self()})
 
   @spec subscribe(pid, [atom] | :all) :: :ok
   def subscribe(pid, events), do: GenServer.call(__MODULE__, {:subscribe, pid, events})
@@ -77,7 +84,7 @@ defmodule Foundation.Cluster.Membership do
     for {pid, _} <- Table.all(:subscriber), do: Process.monitor(pid)
     boot = Table.get(:boot) || System.os_time(:microsecond)
     Table.put(:boot, boot)
-    state = %{options: options, boot: boot, waiting: [], leaving: %{}}
+    state = %{options: options, boot: boot, waiting: [], leaving: %{}, votes: MapSet.new()}
     {:ok, catch_up(state)}
   end
 
@@ -95,8 +102,7 @@ defmodule Foundation.Cluster.Membership do
   def handle_call({:subscribe, pid, events}, _from, state) do
     if Table.get({:subscriber, pid}) == nil, do: Process.monitor(pid)
     Table.put({:subscriber, pid}, events)
-    for {node, %{state: :up}} <- Table.all(:member), do: tell_one(pid, events, {:joined, node, :present})
-    for {node, info} <- Table.all(:draining), do: tell_one(pid, events, {:draining, node, info.reason})
+    Bulletin.tell_present(pid, events)
     {:reply, :ok, state}
   end
 
@@ -115,21 +121,30 @@ defmodule Foundation.Cluster.Membership do
   def handle_call({:drain, nil}, _from, state) do
     Table.delete({:draining, node()})
     Peering.tell(members(), {:resumed, node()})
-    tell(:resumed, node(), :resumed)
+    Bulletin.tell(:resumed, node(), :resumed)
     {:reply, :ok, state}
   end
 
-  def handle_call({:drain, info}, _from, state) do
-    known? = draining?(node())
-    Table.put({:draining, node()}, info)
-    Peering.tell(members(), {:draining, node(), info})
-    unless known?, do: tell(:draining, node(), info.reason)
-    {:reply, :ok, state}
+  def handle_call({:drain, %{phase: phase} = info}, _from, state) do
+    case {phase, Table.get({:draining, node()})} do
+      {:draining, nil} ->
+        draining(info)
+        Bulletin.tell(:draining, node(), info.reason)
+        {:reply, :ok, state}
+
+      {:left, %{phase: :draining}} ->
+        draining(info)
+        {:reply, :ok, state}
+
+      {_, other} ->
+        {:reply, {:error, other}, state}
+    end
   end
 
-  def handle_call({:leave, reason}, _from, state) do
-    Peering.tell(members(), {:goodbye, node(), reason})
-    {:reply, :ok, Enum.reduce(members(), state, &part(&2, &1, {:goodbye, reason}))}
+  def handle_call({:leave, reason, caller}, _from, state) do
+    members = members()
+    Peering.tell(members, {:goodbye, node(), reason, caller})
+    {:reply, members, Enum.reduce(members, state, &left(&2, &1, parting(reason)))}
   end
 
   @impl true
@@ -144,6 +159,12 @@ defmodule Foundation.Cluster.Membership do
     end
   end
 
+  def handle_cast({:wanted, node}, state) do
+    Table.delete({:given_up, node})
+    Peering.tell([node], {:wanted, node()})
+    {:noreply, state}
+  end
+
   @impl true
   def handle_info({:nodeup, node, _info}, state), do: {:noreply, up(state, node)}
   def handle_info({:nodedown, node, info}, state), do: {:noreply, down(state, node, info[:nodedown_reason])}
@@ -154,9 +175,8 @@ defmodule Foundation.Cluster.Membership do
     {_timer, leaving} = Map.pop(state.leaving, node)
     state = %{state | leaving: leaving}
 
-    if Table.claims(node) == [],
-      do: {:noreply, part(state, node, {:given_up, topology})},
-      else: {:noreply, state}
+    if Table.claims(node) == [], do: give_up(node, topology)
+    {:noreply, state}
   end
 
   def handle_info({:down_after, node, since}, state) do
@@ -167,6 +187,7 @@ defmodule Foundation.Cluster.Membership do
   end
 
   def handle_info({:rejoin_after, node}, state) do
+    Table.delete({:parted, node})
     unless Table.get({:member, node}), do: Table.delete({:draining, node})
     {:noreply, state}
   end
@@ -198,11 +219,16 @@ defmodule Foundation.Cluster.Membership do
 
   @impl true
   def terminate(reason, _state) when reason in [:normal, :shutdown] do
-    unless left?(), do: Peering.tell(members(), {:goodbye, node(), :stopped})
+    unless left?(), do: Peering.tell(members(), {:goodbye, node(), :stopped, nil})
   end
 
   def terminate({:shutdown, _}, state), do: terminate(:shutdown, state)
   def terminate(_reason, _state), do: :ok
+
+  defp draining(info) do
+    Table.put({:draining, node()}, info)
+    Peering.tell(members(), {:draining, node(), info})
+  end
 
   # -- what happens to a node --------------------------------------------------------------------------------------
 
@@ -219,24 +245,27 @@ defmodule Foundation.Cluster.Membership do
 
   defp joined(state, node, boot, reason) do
     put(node, %{state: :up, since: now(), boot: boot, reason: reason})
-    tell(:joined, node, reason)
+    Bulletin.tell(:joined, node, reason)
     release_waiting(state)
   end
 
   defp back(state, node, member) do
     put(node, %{member | state: :up, since: now(), reason: :reconnected})
-    tell(:reachable, node, :reconnected)
+    Bulletin.tell(:reachable, node, :reconnected)
     release_waiting(state)
   end
 
   defp down(state, node, reason) do
+    Table.delete({:given_up, node})
+    state = %{state | votes: MapSet.delete(state.votes, node)}
+
     case Table.get({:member, node}) do
       nil ->
         state
 
       member ->
         put(node, %{member | state: :unreachable, since: now(), reason: reason})
-        tell(:unreachable, node, reason)
+        Bulletin.tell(:unreachable, node, reason)
         expect(state, node)
         if Table.claims(node) != [], do: Connector.retry(node)
         state
@@ -250,41 +279,67 @@ defmodule Foundation.Cluster.Membership do
 
   defp left(state, node, reason) do
     Table.delete({:member, node})
-
-    if draining?(node),
-      do: Process.send_after(self(), {:rejoin_after, node}, state.options.rejoin_after)
-
-    tell(:left, node, reason)
+    Bulletin.tell(:left, node, reason)
     release_waiting(state)
   end
 
-  # We end it.
-  defp part(state, node, reason) do
+  # To cut one connection of many has the runtime cut others, so that no two halves overlap: the node is asked to leave.
+  # One that does not understand is cut.
+  defp give_up(node, topology) do
     case Table.get({:member, node}) do
-      nil ->
-        state
+      %{boot: boot} when boot != nil ->
+        Table.put({:given_up, node}, topology)
+        Peering.tell([node], {:given_up, node(), topology})
 
-      _member ->
+      _ ->
         Peering.disconnect(node)
-        left(state, node, reason)
     end
   end
 
   # -- what a node says --------------------------------------------------------------------------------------------
 
   defp heard(state, {:hello, node, %{boot: boot} = hello}) when is_atom(node) do
+    Table.delete({:parted, node})
     state = state |> drained(node, hello[:draining]) |> booted(node, boot)
-    if left?(), do: part(state, node, :draining), else: state
+    # Whoever has left, and is connected to all the same, closes the connection.
+    if left?(), do: Peering.disconnect(node)
+    state
   end
 
   defp heard(state, {:draining, node, info}), do: drained(state, node, info)
   defp heard(state, {:resumed, node}), do: drained(state, node, nil)
 
-  defp heard(state, {:goodbye, node, reason}) do
-    if Table.get({:member, node}), do: left(state, node, {:goodbye, reason}), else: state
+  defp heard(state, {:goodbye, node, reason, caller}) do
+    if is_pid(caller), do: parted(state, node, reason, caller)
+    if Table.get({:member, node}), do: left(state, node, parting(reason)), else: state
   end
 
+  # It leaves when more than half of the others say so: one that is mistaken takes nobody out.
+  defp heard(state, {:given_up, node, topology}) do
+    votes = MapSet.put(state.votes, node)
+
+    if 2 * MapSet.size(votes) > length(members()),
+      do: spawn(fn -> Drain.part({:given_up, topology}) end)
+
+    %{state | votes: votes}
+  end
+
+  defp heard(state, {:wanted, node}), do: %{state | votes: MapSet.delete(state.votes, node)}
   defp heard(state, _unknown), do: state
+
+  # It closes the connection, and does not want it made again at once; but who was given up may be found again.
+  defp parted(state, node, reason, caller) do
+    unless match?({:given_up, _}, reason) do
+      Table.put({:parted, node}, true)
+      Process.send_after(self(), {:rejoin_after, node}, state.options.rejoin_after)
+    end
+
+    Peering.farewell(caller)
+  end
+
+  # A node that leaves because others gave it up says so.
+  defp parting({:given_up, _} = reason), do: reason
+  defp parting(reason), do: {:goodbye, reason}
 
   defp booted(state, node, boot) do
     case Table.get({:member, node}) do
@@ -303,7 +358,7 @@ defmodule Foundation.Cluster.Membership do
   defp drained(state, node, nil) do
     if draining?(node) do
       Table.delete({:draining, node})
-      tell(:resumed, node, :resumed)
+      Bulletin.tell(:resumed, node, :resumed)
     end
 
     state
@@ -312,33 +367,11 @@ defmodule Foundation.Cluster.Membership do
   defp drained(state, node, info) do
     known? = draining?(node)
     Table.put({:draining, node}, info)
-    unless known?, do: tell(:draining, node, info.reason)
-    if match?(%{phase: :left}, info), do: part(state, node, {:goodbye, info.reason}), else: state
+    unless known?, do: Bulletin.tell(:draining, node, info.reason)
+    state
   end
 
-  # -- telling -----------------------------------------------------------------------------------------------------
-
-  defp tell(event, node, reason) do
-    seq = Table.next_seq()
-    Logger.info("[cluster] #{node} #{event}: #{inspect(reason)}")
-    message = message(seq, event, node, reason)
-
-    for {pid, events} <- Table.all(:subscriber), wanted?(events, event), do: send(pid, message)
-
-    Telemetry.execute([:foundation, :cluster, event], %{size: length(nodes())}, %{node: node, reason: reason})
-  end
-
-  defp tell_one(pid, events, {event, node, reason}) do
-    if wanted?(events, event), do: send(pid, message(Table.get(:seq, 0), event, node, reason))
-  end
-
-  defp message(seq, event, node, reason) do
-    {:foundation_cluster,
-     %{seq: seq, event: event, node: node, reason: reason, at: System.system_time(:millisecond)}}
-  end
-
-  defp wanted?(:all, _event), do: true
-  defp wanted?(events, event), do: event in events
+  # -- small things ------------------------------------------------------------------------------------------------
 
   defp release_waiting(state) do
     {ready, waiting} =

@@ -22,7 +22,26 @@ defmodule Foundation.Cluster.Peering do
     :ok
   end
 
-  @doc "Closes the connection, after what has been sent over it."
+  @doc "Answers a goodbye."
+  @spec farewell(pid) :: :ok
+  def farewell(pid) do
+    :erlang.send(pid, {:farewell, node()}, [:noconnect, :nosuspend])
+    :ok
+  end
+
+  @doc """
+  Closes the connections to all of these. Those that `:global` knows of are closed by it, which takes this node out without
+  having the others take each other for parted.
+  """
+  @spec close_all([node]) :: :ok
+  def close_all([]), do: :ok
+
+  def close_all(nodes) do
+    if function_exported?(:global, :disconnect, 0), do: apply(:global, :disconnect, [])
+    for node <- nodes, node in Node.list(), do: disconnect(node)
+    :ok
+  end
+
   @spec disconnect(node) :: boolean | :ignored
   def disconnect(node), do: :erlang.disconnect_node(node)
 

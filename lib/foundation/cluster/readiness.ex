@@ -31,7 +31,8 @@ defmodule Foundation.Cluster.Readiness do
 
   defp expected(_options) do
     members = for {node, _} <- Table.all(:member), do: node
-    [node() | members ++ Table.claimed()] |> Enum.reject(&left?/1) |> Enum.uniq() |> length()
+    found = for {_, report} <- Table.all(:report), node <- report.nodes, do: node
+    [node() | members ++ found ++ Table.claimed()] |> Enum.reject(&left?/1) |> Enum.uniq() |> length()
   end
 
   defp left?(node), do: node != node() and Membership.draining?(node) and Table.get({:member, node}) == nil

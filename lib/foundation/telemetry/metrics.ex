@@ -2,6 +2,8 @@ defmodule Foundation.Telemetry.Metrics do
   @moduledoc false
   # The series of 2.x: checks arguments, calls the native library, gives its answers their shape.
 
+  require Foundation.Engine
+
   alias Foundation.{Engine, Native}
   alias Foundation.Telemetry.Series
 
@@ -12,18 +14,15 @@ defmodule Foundation.Telemetry.Metrics do
   # -- recording ---------------------------------------------------------------------------------------------------
 
   def record(kind, name, value, tags) do
-    case Engine.handle(:metrics) do
-      nil ->
-        {:error, :not_running}
-
-      handle ->
-        case Native.metrics_record(handle, kind, name, tags, value) do
-          :ok -> :ok
-          :badarg -> record_anyway(kind, name, value, tags)
-          refused -> refused
-        end
+    case Native.metrics_record(Engine.inline_handle(:metrics), kind, name, tags, value) do
+      :ok -> :ok
+      other -> settle(other, kind, name, value, tags)
     end
   end
+
+  # What the native library did not take at once.
+  def settle(:badarg, kind, name, value, tags), do: record_anyway(kind, name, value, tags)
+  def settle(refused, _kind, _name, _value, _tags), do: refused
 
   # What is no number may be a decimal in text; the rest is refused with its name.
   defp record_anyway(kind, name, value, tags) do

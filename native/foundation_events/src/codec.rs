@@ -4,11 +4,15 @@ use crate::Error;
 
 #[inline]
 pub(crate) fn put_u64(buf: &mut Vec<u8>, mut value: u64) {
+    let mut bytes = [0; 10];
+    let mut len = 0;
     while value >= 0x80 {
-        buf.push(value as u8 | 0x80);
+        bytes[len] = value as u8 | 0x80;
         value >>= 7;
+        len += 1;
     }
-    buf.push(value as u8);
+    bytes[len] = value as u8;
+    buf.extend_from_slice(&bytes[..=len]);
 }
 
 #[inline]
@@ -55,6 +59,35 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(crate) fn u64(&mut self) -> Result<u64, Error> {
+        match self.rest {
+            [byte @ 0..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long(),
+        }
+    }
+
+    // Up to eight bytes are read as one word: its first byte without the upper bit is the last.
+    fn long(&mut self) -> Result<u64, Error> {
+        let word = self
+            .rest
+            .first_chunk()
+            .map_or(0, |chunk| u64::from_le_bytes(*chunk));
+        let ends = !word & 0x8080_8080_8080_8080;
+        if self.rest.len() < 8 || ends == 0 {
+            return self.byte_by_byte();
+        }
+        let len = ends.trailing_zeros() / 8 + 1;
+        let sevens = word & (u64::MAX >> (64 - 8 * len)) & 0x7f7f_7f7f_7f7f_7f7f;
+        let pairs = sevens & 0x007f_007f_007f_007f | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
+        let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+        self.rest = &self.rest[len as usize..];
+        Ok(fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4)
+    }
+
+    #[cold]
+    fn byte_by_byte(&mut self) -> Result<u64, Error> {
         let mut value = 0u64;
         let mut shift = 0;
         loop {
@@ -80,5 +113,30 @@ impl<'a> Reader<'a> {
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Error> {
         let len = usize::try_from(self.u64()?).map_err(|_| Error::Corrupt)?;
         self.take(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_read_as_they_were_put(
+            value in prop_oneof![any::<u64>(), (0..64_u32).prop_map(|bits| u64::MAX >> bits)],
+            behind in prop::collection::vec(any::<u8>(), 0..12),
+        ) {
+            let mut bytes = Vec::new();
+            put_u64(&mut bytes, value);
+            let len = bytes.len();
+            for cut in 0..len {
+                prop_assert!(Reader::new(&bytes[..cut]).u64().is_err());
+            }
+            bytes.extend_from_slice(&behind);
+            let mut reader = Reader::new(&bytes);
+            prop_assert_eq!(reader.u64().unwrap(), value);
+            prop_assert_eq!(reader.rest(), &behind[..]);
+        }
     }
 }

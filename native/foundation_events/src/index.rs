@@ -1,8 +1,8 @@
 //! The events and everything that finds them, without a lock and without a log.
 
-use crate::arena::Arena;
+use crate::arena::{Arena, prefix_len};
 use crate::links;
-use crate::record::{Correlation, Names, View, unpack};
+use crate::record::{Correlation, Keys, Names, View, unpack};
 use crate::slots::{Chain, Meta, NONE, Slot, Slots};
 use crate::symbols::Symbol;
 use crate::table::Table;
@@ -88,6 +88,9 @@ pub(crate) struct Index {
     time: TimeIndex,
     arrivals: Head,
     hasher: ahash::RandomState,
+    /// The correlation that was linked last and the first of its list: the next event is likely to be of the same.
+    /// Forgotten whenever something leaves a list.
+    story: Option<([u8; 16], Slot)>,
 }
 
 impl Index {
@@ -110,17 +113,29 @@ impl Index {
             + self.time.held()
     }
 
-    /// Stores a packed record, whose view it is. An event of the same id and an earlier sequence goes; one of a later
+    /// How many chunks and blocks are missing for so many records and bytes more.
+    pub(crate) fn missing(&self, records: usize, bytes: usize) -> (usize, usize) {
+        let prefixes = records * prefix_len(bytes / records.max(1));
+        (self.arena.missing(bytes + prefixes), self.slots.missing(records))
+    }
+
+    /// Takes memory for later.
+    pub(crate) fn supply(&mut self, chunks: Vec<Vec<u8>>, blocks: Vec<Box<[Meta]>>) {
+        chunks.into_iter().for_each(|chunk| self.arena.supply(chunk));
+        blocks.into_iter().for_each(|block| self.slots.supply(block));
+    }
+
+    /// Stores a packed record, whose keys these are. An event of the same id and an earlier sequence goes; one of a later
     /// sequence stays and the record is dropped. True when an event went.
-    pub(crate) fn insert(&mut self, view: &View<'_>, record: &[u8], seq: u64) -> bool {
-        let old = self.find(view.id);
+    pub(crate) fn insert(&mut self, keys: &Keys<'_>, record: &[u8], seq: u64) -> bool {
+        let old = self.find(keys.id);
         if let Some(old) = old {
             let meta = self.slots.get(old);
             if meta.seq > seq {
                 return false;
             }
-            if meta.timestamp == view.timestamp {
-                self.replace(old, view, record, seq);
+            if meta.timestamp == keys.timestamp {
+                self.replace(old, keys, record, seq);
                 return true;
             }
             self.remove(old);
@@ -128,16 +143,16 @@ impl Index {
         let place = self.arena.put(record);
         let slot = self
             .slots
-            .insert(Meta::new(view.id, view.timestamp, seq, place, view.kind));
-        self.ids.insert(self.hasher.hash_one(view.id), slot);
+            .insert(Meta::new(keys.id, keys.timestamp, seq, place, keys.kind));
+        self.ids.insert(self.hasher.hash_one(keys.id), slot);
         self.time.insert(&self.slots, slot);
-        self.link(view, slot);
+        self.link(keys, slot);
         old.is_some()
     }
 
     // The id and the timestamp stay, and with them the slot and its places in both; in the lists it becomes the last.
-    fn replace(&mut self, slot: Slot, view: &View<'_>, record: &[u8], seq: u64) {
-        let kept = self.unlink_changed(view, slot);
+    fn replace(&mut self, slot: Slot, keys: &Keys<'_>, record: &[u8], seq: u64) {
+        let kept = self.unlink_changed(keys, slot);
         let place = self.slots.get(slot).place;
         let (place, sparse) = if self.arena.overwrite(place, record) {
             (place, None)
@@ -145,9 +160,9 @@ impl Index {
             (self.arena.put(record), self.arena.free(place))
         };
         let meta = self.slots.get_mut(slot);
-        (meta.place, meta.seq, meta.kind) = (place, seq, view.kind);
+        (meta.place, meta.seq, meta.kind) = (place, seq, keys.kind);
         self.arrive(slot);
-        self.link_where(view, slot, kept);
+        self.link_where(keys, slot, kept);
         if let Some(sparse) = sparse {
             self.rewrite(sparse);
         }
@@ -165,7 +180,8 @@ impl Index {
     }
 
     // Leaves the lists that the new event is not in, and goes to the end of the others.
-    fn unlink_changed(&mut self, new: &View<'_>, slot: Slot) -> Kept {
+    fn unlink_changed(&mut self, new: &Keys<'_>, slot: Slot) -> Kept {
+        self.story = None;
         self.arrivals.first = links::remove(&mut self.slots, Chain::Arrival, self.arrivals.first, slot);
         self.arrivals.count -= 1;
         let Ok(old) = unpack(self.record(slot), Names::Interned) else {
@@ -231,36 +247,27 @@ impl Index {
         links::insert_after(slots, Chain::Arrival, first, prev, slot);
     }
 
-    fn link(&mut self, view: &View<'_>, slot: Slot) {
+    fn link(&mut self, keys: &Keys<'_>, slot: Slot) {
         self.arrive(slot);
-        self.link_where(view, slot, Kept::default());
+        self.link_where(keys, slot, Kept::default());
     }
 
-    fn link_where(&mut self, view: &View<'_>, slot: Slot, kept: Kept) {
+    fn link_where(&mut self, keys: &Keys<'_>, slot: Slot, kept: Kept) {
         let slots = &mut self.slots;
         if !kept.kind {
-            let head = self.kinds.entry(view.kind).or_default();
+            let head = self.kinds.entry(keys.kind).or_default();
             head.first = links::append(slots, Chain::Kind, head.first, slot);
             head.count += 1;
         }
-        if let Some(node) = view.node.filter(|_| !kept.node) {
+        if let Some(node) = keys.node.filter(|_| !kept.node) {
             let head = self.nodes.entry(node).or_default();
             head.first = links::append(slots, Chain::Node, head.first, slot);
             head.count += 1;
         }
-        if let Some(correlation) = view.correlation.filter(|_| !kept.correlation) {
-            let hash = self.hasher.hash_one(correlation.bytes());
-            match self.first_of_correlation(correlation, hash) {
-                None => {
-                    links::append(&mut self.slots, Chain::Correlation, NONE, slot);
-                    self.correlations.insert(hash, slot);
-                }
-                Some(first) => {
-                    links::append(&mut self.slots, Chain::Correlation, first, slot);
-                }
-            }
+        if let Some(correlation) = keys.correlation.filter(|_| !kept.correlation) {
+            self.link_correlation(correlation, slot);
         }
-        if let Some(parent) = view.parent.filter(|_| !kept.parent) {
+        if let Some(parent) = keys.parent.filter(|_| !kept.parent) {
             let hash = self.hasher.hash_one(parent);
             match self.first_of_parent(parent, hash) {
                 None => {
@@ -274,8 +281,29 @@ impl Index {
         }
     }
 
+    fn link_correlation(&mut self, correlation: Correlation<'_>, slot: Slot) {
+        let known = self
+            .story
+            .filter(|(uuid, _)| correlation == Correlation::Uuid(*uuid));
+        let first = match known {
+            Some((_, first)) => links::append(&mut self.slots, Chain::Correlation, first, slot),
+            None => {
+                let hash = self.hasher.hash_one(correlation.bytes());
+                let first = self.first_of_correlation(correlation, hash).unwrap_or(NONE);
+                if first == NONE {
+                    self.correlations.insert(hash, slot);
+                }
+                links::append(&mut self.slots, Chain::Correlation, first, slot)
+            }
+        };
+        if let Correlation::Uuid(uuid) = correlation {
+            self.story = Some((uuid, first));
+        }
+    }
+
     /// Forgets an event.
     pub(crate) fn remove(&mut self, slot: Slot) {
+        self.story = None;
         let place = self.slots.get(slot).place;
         let record = self.arena.get(place);
         if let Ok(view) = unpack(record, Names::Interned) {

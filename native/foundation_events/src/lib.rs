@@ -12,6 +12,7 @@ pub mod etf;
 pub mod hub;
 mod index;
 mod links;
+mod pid;
 pub mod query;
 mod record;
 mod slots;
@@ -21,5 +22,6 @@ mod table;
 mod time_index;
 
 pub use error::Error;
+pub use pid::{Pid, PidParts, PidTerm};
 pub use record::{Event, Wall};
 pub use store::{Bounds, Durability, Opened, Refused, Stats, Store, Syncing};

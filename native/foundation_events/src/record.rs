@@ -2,7 +2,9 @@
 
 use crate::Error;
 use crate::codec::{Reader, put_bytes, put_i64, put_u64};
+use crate::pid::{Pid, PidParts};
 use crate::symbols::{self, Symbol};
+use std::ops::Range;
 
 /// A calendar time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +33,8 @@ pub struct Event<'a> {
     pub node: Option<Symbol>,
     /// The calendar time.
     pub wall: Option<Wall<'a>>,
-    /// The process, as external term.
-    pub pid: Option<&'a [u8]>,
+    /// The process.
+    pub pid: Option<Pid<'a>>,
     /// The correlation id.
     pub correlation: Option<&'a [u8]>,
     /// The id of the event this one followed from.
@@ -48,9 +50,15 @@ const WALL_UTC: u8 = 8;
 const WALL_TERM: u8 = 16;
 const PID: u8 = 32;
 const NODE: u8 = 64;
+/// With `PID`: a process of the event's node, without the node's name.
+const PID_HERE: u8 = 128;
+/// A UTC time of six digits, as what it is later than the arrival.
+const WALL_NEAR: u8 = WALL_UTC | WALL_TERM;
+/// Microseconds that count as near; beyond, the difference takes as many bytes as the time.
+const NEAR: i64 = 1 << 40;
 
 /// Where names go: as symbols in memory, as text on disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
     Interned,
     Written,
@@ -95,10 +103,47 @@ pub(crate) struct View<'a> {
     pub(crate) kind: Symbol,
     pub(crate) node: Option<Symbol>,
     pub(crate) wall: Option<Wall<'a>>,
-    pub(crate) pid: Option<&'a [u8]>,
+    pub(crate) pid: Option<Pid<'a>>,
     pub(crate) correlation: Option<Correlation<'a>>,
     pub(crate) parent: Option<u64>,
     pub(crate) data: &'a [u8],
+}
+
+/// What an event is found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keys<'a> {
+    pub(crate) id: u64,
+    pub(crate) timestamp: i64,
+    pub(crate) kind: Symbol,
+    pub(crate) node: Option<Symbol>,
+    pub(crate) correlation: Option<Correlation<'a>>,
+    pub(crate) parent: Option<u64>,
+}
+
+impl<'a> Keys<'a> {
+    pub(crate) fn of(view: &View<'a>) -> Keys<'a> {
+        Keys {
+            id: view.id,
+            timestamp: view.timestamp,
+            kind: view.kind,
+            node: view.node,
+            correlation: view.correlation,
+            parent: view.parent,
+        }
+    }
+
+    /// Those of an event whose UUID is known.
+    pub(crate) fn of_event(event: &Event<'a>, uuid: Option<[u8; 16]>) -> Keys<'a> {
+        let text = || event.correlation.map(Correlation::Text);
+        Keys {
+            id: event.id,
+            timestamp: event.timestamp,
+            kind: event.kind,
+            node: event.node,
+            correlation: uuid.map(Correlation::Uuid).or_else(text),
+            parent: event.parent,
+        }
+    }
 }
 
 impl<'a> View<'a> {
@@ -123,27 +168,28 @@ pub(crate) fn pack(event: &Event<'_>, arrival: u64, names: Names, buf: &mut Vec<
     pack_with(event, event.correlation.and_then(parse_uuid), arrival, names, buf);
 }
 
-/// As `pack`, when the UUID is known already. Answers where, in the record, its names end.
+/// As `pack`, when the UUID is known already. Answers where, in the record, its names stand.
 pub(crate) fn pack_with(
     event: &Event<'_>,
     uuid: Option<[u8; 16]>,
     arrival: u64,
     names: Names,
     buf: &mut Vec<u8>,
-) -> usize {
+) -> Range<usize> {
     let start = buf.len();
     pack_head(event, uuid, arrival, buf);
+    let head = buf.len() - start;
     put_name(buf, event.kind, names);
     if let Some(node) = event.node {
         put_name(buf, node, names);
     }
     let named = buf.len() - start;
-    pack_rest(event, uuid, buf);
-    named
+    pack_rest(event, uuid, arrival, buf);
+    head..named
 }
 
 /// What stands before the names.
-pub(crate) fn pack_head(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64, buf: &mut Vec<u8>) {
+fn pack_head(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64, buf: &mut Vec<u8>) {
     let mut flags = 0;
     flags |= if event.correlation.is_some() {
         CORRELATION
@@ -154,10 +200,15 @@ pub(crate) fn pack_head(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64,
     flags |= if event.parent.is_some() { PARENT } else { 0 };
     flags |= match event.wall {
         None => 0,
+        Some(Wall::Utc { micros, precision }) if near(micros, precision, arrival).is_some() => WALL_NEAR,
         Some(Wall::Utc { .. }) => WALL_UTC,
         Some(Wall::Term(_)) => WALL_TERM,
     };
-    flags |= if event.pid.is_some() { PID } else { 0 };
+    flags |= match event.pid {
+        None => 0,
+        Some(pid) if here(pid, event.node).is_some() => PID | PID_HERE,
+        Some(_) => PID,
+    };
     flags |= if event.node.is_some() { NODE } else { 0 };
     buf.push(flags);
     put_u64(buf, event.id);
@@ -165,18 +216,35 @@ pub(crate) fn pack_head(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64,
     put_u64(buf, arrival);
 }
 
-fn pack_rest(event: &Event<'_>, uuid: Option<[u8; 16]>, buf: &mut Vec<u8>) {
+/// What the time is later than the arrival, if that says it all.
+fn near(micros: i64, precision: u8, arrival: u64) -> Option<i64> {
+    let arrived = i64::try_from(arrival).ok()?.checked_mul(1000)?;
+    let later = micros.checked_sub(arrived)?;
+    (precision == 6 && (-NEAR..NEAR).contains(&later)).then_some(later)
+}
+
+/// The parts of a process that runs on the event's node, as most do.
+fn here(pid: Pid<'_>, node: Option<Symbol>) -> Option<PidParts> {
+    match pid {
+        Pid::Parts(parts) if node == Some(parts.node) => Some(parts),
+        _ => None,
+    }
+}
+
+fn pack_rest(event: &Event<'_>, uuid: Option<[u8; 16]>, arrival: u64, buf: &mut Vec<u8>) {
     match event.wall {
         None => {}
-        Some(Wall::Utc { micros, precision }) => {
-            put_i64(buf, micros);
-            buf.push(precision);
-        }
+        Some(Wall::Utc { micros, precision }) => match near(micros, precision, arrival) {
+            Some(later) => put_i64(buf, later),
+            None => {
+                put_i64(buf, micros);
+                buf.push(precision);
+            }
+        },
         Some(Wall::Term(term)) => put_bytes(buf, term),
     }
-    // A process is kept as the external term it came as: at about thirty bytes it is the node's name that weighs.
     if let Some(pid) = event.pid {
-        put_bytes(buf, pid);
+        pack_pid(pid, event.node, buf);
     }
     match (uuid, event.correlation) {
         (Some(uuid), _) => buf.extend_from_slice(&uuid),
@@ -187,6 +255,46 @@ fn pack_rest(event: &Event<'_>, uuid: Option<[u8; 16]>, buf: &mut Vec<u8>) {
         put_u64(buf, parent);
     }
     buf.extend_from_slice(event.data);
+}
+
+fn pack_pid(pid: Pid<'_>, node: Option<Symbol>, buf: &mut Vec<u8>) {
+    match (here(pid, node), pid) {
+        (Some(parts), _) => {
+            buf.push(parts.form);
+            put_u64(buf, u64::from(parts.id));
+            put_u64(buf, u64::from(parts.serial));
+            put_u64(buf, u64::from(parts.creation));
+        }
+        (None, Pid::Parts(parts)) => put_bytes(buf, &parts.term()),
+        (None, Pid::Term(term)) => put_bytes(buf, term),
+    }
+}
+
+fn read_pid<'a>(r: &mut Reader<'a>, node: Option<Symbol>) -> Result<Pid<'a>, Error> {
+    let form = r.byte()?;
+    let mut number = || u32::try_from(r.u64()?).map_err(|_| Error::Corrupt);
+    Ok(Pid::Parts(PidParts {
+        node: node.ok_or(Error::Corrupt)?,
+        form,
+        id: number()?,
+        serial: number()?,
+        creation: number()?,
+    }))
+}
+
+fn read_wall<'a>(r: &mut Reader<'a>, flags: u8, arrival: u64) -> Result<Option<Wall<'a>>, Error> {
+    Ok(match flags & WALL_NEAR {
+        0 => None,
+        WALL_UTC => Some(Wall::Utc {
+            micros: r.i64()?,
+            precision: r.byte()?.min(6),
+        }),
+        WALL_TERM => Some(Wall::Term(r.bytes()?)),
+        _ => Some(Wall::Utc {
+            micros: (arrival as i64).saturating_mul(1000).saturating_add(r.i64()?),
+            precision: 6,
+        }),
+    })
 }
 
 /// Reads a record.
@@ -202,17 +310,12 @@ pub(crate) fn unpack(bytes: &[u8], names: Names) -> Result<View<'_>, Error> {
     } else {
         None
     };
-    let wall = if flags & WALL_UTC != 0 {
-        Some(Wall::Utc {
-            micros: r.i64()?,
-            precision: r.byte()?.min(6),
-        })
-    } else if flags & WALL_TERM != 0 {
-        Some(Wall::Term(r.bytes()?))
-    } else {
-        None
+    let wall = read_wall(&mut r, flags, arrival)?;
+    let pid = match flags & (PID | PID_HERE) {
+        0 => None,
+        PID => Some(Pid::Term(r.bytes()?)),
+        _ => Some(read_pid(&mut r, node)?),
     };
-    let pid = if flags & PID != 0 { Some(r.bytes()?) } else { None };
     let correlation = if flags & UUID != 0 {
         let bytes = r.take(16)?;
         Some(Correlation::Uuid(bytes.try_into().map_err(|_| Error::Corrupt)?))
@@ -264,32 +367,34 @@ pub(crate) fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
     if text[8] != b'-' || text[13] != b'-' || text[18] != b'-' || text[23] != b'-' {
         return None;
     }
-    const STARTS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let words = [[0, 4], [9, 14], [19, 24], [28, 32]];
     let mut bytes = [0u8; 16];
-    let mut seen = 0;
-    for (byte, start) in bytes.iter_mut().zip(STARTS) {
-        let (high, low) = (
-            DIGITS[usize::from(text[start])],
-            DIGITS[usize::from(text[start + 1])],
-        );
-        seen |= high | low;
-        *byte = high << 4 | low & 15;
+    for (bytes, [a, b]) in bytes.chunks_exact_mut(4).zip(words) {
+        let mut digits = [0; 8];
+        digits[..4].copy_from_slice(&text[a..a + 4]);
+        digits[4..].copy_from_slice(&text[b..b + 4]);
+        bytes.copy_from_slice(&parse_hex(digits)?);
     }
-    // A digit has no bit above the fourth; what is none has them all.
-    (seen < 16).then_some(bytes)
+    Some(bytes)
 }
 
-const NO_DIGIT: u8 = 0xff;
-
-static DIGITS: [u8; 256] = {
-    let mut digits = [NO_DIGIT; 256];
-    let mut i = 0;
-    while i < 16 {
-        digits[b"0123456789abcdef"[i] as usize] = i as u8;
-        i += 1;
+/// Eight lower-case digits at once, a byte of the word each; None when one of them is something else.
+fn parse_hex(digits: [u8; 8]) -> Option<[u8; 4]> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let text = u64::from_le_bytes(digits);
+    // A letter has its seventh bit set and counts from ten.
+    let values = (text & (0x0f * EACH)) + 9 * (text >> 6 & EACH);
+    let letters = (values + 6 * EACH) >> 4 & EACH;
+    let again = values + 0x30 * EACH + 39 * letters;
+    if values & (0xf0 * EACH) != 0 || again != text {
+        return None;
     }
-    digits
-};
+    // The first digit of two is the upper half of its byte, and the lower byte of its pair.
+    let pairs = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
+    let joined = pairs | pairs >> 8;
+    let [a, b, _, _, c, d, _, _] = joined.to_le_bytes();
+    Some([a, b, c, d])
+}
 
 fn format_uuid(bytes: &[u8; 16], text: &mut [u8; 36]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -302,5 +407,116 @@ fn format_uuid(bytes: &[u8; 16], text: &mut [u8; 36]) {
         text[at] = HEX[usize::from(byte >> 4)];
         text[at + 1] = HEX[usize::from(byte & 15)];
         at += 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn walls() -> impl Strategy<Value = Option<Wall<'static>>> {
+        let arrival = ARRIVAL as i64 * 1000;
+        let micros = prop_oneof![
+            arrival - 5_000_000..arrival + 5_000_000,
+            arrival - 2 * NEAR..arrival + 2 * NEAR,
+            any::<i64>(),
+        ];
+        prop_oneof![
+            Just(None),
+            Just(Some(Wall::Term(b"\x83w\x01x"))),
+            (micros, 0_u8..=6).prop_map(|(micros, precision)| Some(Wall::Utc { micros, precision })),
+        ]
+    }
+
+    fn pids() -> impl Strategy<Value = Option<Pid<'static>>> {
+        let parts = (any::<bool>(), any::<[u32; 3]>()).prop_map(|(here, [id, serial, creation])| {
+            let node = symbols::intern(if here { "here@h" } else { "there@h" });
+            Pid::Parts(PidParts {
+                node,
+                form: 119,
+                id,
+                serial,
+                creation,
+            })
+        });
+        prop_oneof![
+            Just(None),
+            Just(Some(Pid::Term(b"\x83X anything"))),
+            parts.prop_map(Some)
+        ]
+    }
+
+    const ARRIVAL: u64 = 1_700_000_000_000;
+
+    fn parse_uuid_digit_by_digit(text: &str) -> Option<[u8; 16]> {
+        let dashes = |i: usize| matches!(i, 8 | 13 | 18 | 23);
+        let shaped = text.len() == 36
+            && text.bytes().enumerate().all(|(i, b)| match dashes(i) {
+                true => b == b'-',
+                false => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
+            });
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let number = shaped.then(|| u128::from_str_radix(&digits, 16).ok());
+        number.flatten().map(u128::to_be_bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn uuids_are_read_and_nothing_else(
+            bytes in any::<[u8; 16]>(),
+            (at, other) in (0..36_usize, 0..128_u8),
+        ) {
+            let mut text = [0; 36];
+            format_uuid(&bytes, &mut text);
+            prop_assert_eq!(parse_uuid(&text), Some(bytes));
+            text[at] = other;
+            let spoilt = std::str::from_utf8(&text).unwrap();
+            prop_assert_eq!(parse_uuid(&text), parse_uuid_digit_by_digit(spoilt));
+        }
+
+        #[test]
+        fn what_is_packed_is_read_again(
+            (id, timestamp, arrival) in (any::<u64>(), any::<i64>(), prop_oneof![Just(ARRIVAL), any::<u64>()]),
+            (wall, pid) in (walls(), pids()),
+            node in any::<bool>(),
+            correlation in prop_oneof![
+                Just(None),
+                Just(Some("00000000-0000-4000-8000-0123456789ab")),
+                Just(Some("0000000A-0000-4000-8000-0123456789ab")),
+                Just(Some("")),
+            ],
+            parent in any::<Option<u64>>(),
+            names in prop_oneof![Just(Names::Interned), Just(Names::Written)],
+        ) {
+            let node = node.then(|| symbols::intern("here@h"));
+            let event = Event {
+                id,
+                timestamp,
+                kind: symbols::intern("kind"),
+                node,
+                wall,
+                pid,
+                correlation: correlation.map(str::as_bytes),
+                parent,
+                data: b"\x83j",
+            };
+            let mut record = Vec::new();
+            pack(&event, arrival, names, &mut record);
+            let view = unpack(&record, names).unwrap();
+            prop_assert_eq!(view.arrival, arrival);
+            prop_assert_eq!(Keys::of(&view), Keys::of_event(&event, event.correlation.and_then(parse_uuid)));
+            let whole = |pid: Option<Pid<'_>>| pid.map(|pid| match pid {
+                Pid::Term(term) => term.to_vec(),
+                Pid::Parts(parts) => parts.term().to_vec(),
+            });
+            let mut buffer = [0; 36];
+            let read = view.event(&mut buffer);
+            prop_assert_eq!(whole(read.pid), whole(pid));
+            prop_assert_eq!(Event { pid: None, ..read }, Event { pid: None, ..event });
+            for cut in 0..record.len() - event.data.len() {
+                prop_assert!(unpack(&record[..cut], names).is_err());
+            }
+        }
     }
 }

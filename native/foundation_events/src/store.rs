@@ -6,12 +6,14 @@ pub(crate) mod scan;
 pub use durable::{Durability, Opened, Syncing};
 
 use crate::Error;
+use crate::arena::{self, prefix_len};
 use crate::hub::{Full, Hub};
 use crate::index::Index;
-use crate::record::{Event, Names, pack, unpack};
-use crate::slots::NONE;
+use crate::record::{Event, Keys, Names, pack_with, parse_uuid, unpack};
+use crate::slots::{self, NONE};
 use foundation_storage::Log;
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -139,13 +141,16 @@ impl Store {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
-            let mut ends = smallvec::SmallVec::<[usize; 4]>::with_capacity(events.len());
+            let mut ends = SmallVec::<[usize; 4]>::with_capacity(events.len());
+            let mut keys = SmallVec::<[Keys<'_>; 4]>::with_capacity(events.len());
             for event in events {
-                pack(event, now_ms, Names::Interned, scratch);
+                let uuid = event.correlation.and_then(parse_uuid);
+                pack_with(event, uuid, now_ms, Names::Interned, scratch);
                 ends.push(scratch.len());
+                keys.push(Keys::of_event(event, uuid));
             }
             let tickets = self.hub.admit(scratch, &ends, force).map_err(Refused::Full)?;
-            self.insert(scratch, &ends, None);
+            self.insert(&keys, scratch, &ends, None);
             let wake = self.hub.publish(tickets, scratch, &ends);
             if scratch.capacity() > 1 << 20 {
                 *scratch = Vec::new();
@@ -155,19 +160,27 @@ impl Store {
     }
 
     /// Puts packed records in, under sequences from `first` on, or under the store's own.
-    fn insert(&self, packed: &[u8], ends: &[usize], first: Option<u64>) {
+    fn insert(&self, keys: &[Keys<'_>], packed: &[u8], ends: &[usize], first: Option<u64>) {
         let mut start = 0;
         let mut done = 0;
-        for step in ends.chunks(STEP) {
+        for (keys, ends) in keys.chunks(STEP).zip(ends.chunks(STEP)) {
             let mut state = self.state.write();
-            for &end in step {
+            for (keys, &end) in keys.iter().zip(ends) {
                 let seq = first.map_or(state.next_seq, |first| first + done);
-                state.put(&packed[start..end], seq);
+                state.put(keys, &packed[start..end], seq);
                 start = end;
                 done += 1;
             }
         }
         self.stored.fetch_add(done, Ordering::Relaxed);
+    }
+
+    /// Has memory ready for so many records of so many bytes together, got without the lock.
+    fn prepare(&self, records: usize, bytes: usize) {
+        let (chunks, blocks) = self.state.read().index.missing(records, bytes);
+        let chunks = (0..chunks).map(|_| arena::touched()).collect();
+        let blocks = (0..blocks).map(|_| slots::touched()).collect();
+        self.state.write().index.supply(chunks, blocks);
     }
 
     /// The record of an id, unpacked; None when there is none. O(1).
@@ -274,7 +287,7 @@ impl Store {
             }
             victims += 1;
             events -= 1;
-            bytes = bytes.saturating_sub(record.len() as u64 + 4);
+            bytes = bytes.saturating_sub((prefix_len(record.len()) + record.len()) as u64);
         }
         victims
     }
@@ -328,12 +341,10 @@ impl Store {
 }
 
 impl State {
-    fn put(&mut self, record: &[u8], seq: u64) {
+    fn put(&mut self, keys: &Keys<'_>, record: &[u8], seq: u64) {
         self.next_seq = self.next_seq.max(seq.saturating_add(1));
-        if let Ok(view) = unpack(record, Names::Interned) {
-            self.next_id = self.next_id.max(view.id).saturating_add(1);
-            self.index.insert(&view, record, seq);
-        }
+        self.next_id = self.next_id.max(keys.id).saturating_add(1);
+        self.index.insert(keys, record, seq);
     }
 
     fn prune_step(&mut self, timestamp: i64) -> u64 {

@@ -10,6 +10,8 @@ pub(crate) type Key = (i64, u64);
 #[derive(Default)]
 pub(crate) struct TimeIndex {
     blocks: Vec<Vec<Slot>>,
+    /// The first key of each block: finding a block touches no slot.
+    firsts: Vec<Key>,
 }
 
 fn key(slots: &Slots, slot: Slot) -> Key {
@@ -32,16 +34,21 @@ impl TimeIndex {
                     let mut block = Vec::with_capacity(if self.blocks.is_empty() { 8 } else { BLOCK });
                     block.push(slot);
                     self.blocks.push(block);
+                    self.firsts.push(wanted);
                 }
             }
             return;
         }
-        let at = self.block_of(slots, wanted);
+        let at = self.block_of(wanted);
         let block = &mut self.blocks[at];
         let pos = block.partition_point(|&s| key(slots, s) < wanted);
         block.insert(pos, slot);
+        if pos == 0 {
+            self.firsts[at] = wanted;
+        }
         if block.len() > BLOCK {
             let tail = block.split_off(BLOCK / 2);
+            self.firsts.insert(at + 1, key(slots, tail[0]));
             self.blocks.insert(at + 1, tail);
         }
     }
@@ -51,23 +58,27 @@ impl TimeIndex {
             return;
         }
         let wanted = key(slots, slot);
-        let at = self.block_of(slots, wanted);
+        let at = self.block_of(wanted);
         let block = &mut self.blocks[at];
         let pos = block.partition_point(|&s| key(slots, s) < wanted);
         if block.get(pos) == Some(&slot) {
             block.remove(pos);
         }
-        if block.is_empty() {
-            self.blocks.remove(at);
+        match block.first() {
+            Some(&first) if pos == 0 => self.firsts[at] = key(slots, first),
+            Some(_) => {}
+            None => {
+                self.blocks.remove(at);
+                self.firsts.remove(at);
+            }
         }
     }
 
     /// The block that holds or would hold `wanted`: the last one that starts at or before it.
-    fn block_of(&self, slots: &Slots, wanted: Key) -> usize {
-        let after = self
-            .blocks
-            .partition_point(|b| b.first().is_some_and(|&s| key(slots, s) <= wanted));
-        after.saturating_sub(1)
+    fn block_of(&self, wanted: Key) -> usize {
+        self.firsts
+            .partition_point(|&first| first <= wanted)
+            .saturating_sub(1)
     }
 
     /// Up to `max` slots from `from` on (inclusive) in ascending order.
@@ -75,7 +86,7 @@ impl TimeIndex {
         let at = if self.blocks.is_empty() {
             0
         } else {
-            self.block_of(slots, from)
+            self.block_of(from)
         };
         let skip = self
             .blocks
@@ -91,9 +102,7 @@ impl TimeIndex {
 
     /// Up to `max` slots from `from` on (inclusive) in descending order.
     pub(crate) fn descending(&self, slots: &Slots, from: Key, max: usize) -> impl Iterator<Item = Slot> {
-        let end = self
-            .blocks
-            .partition_point(|b| b.first().is_some_and(|&s| key(slots, s) <= from));
+        let end = self.firsts.partition_point(|&first| first <= from);
         let skip = end.checked_sub(1).map_or(0, |last| {
             let block = &self.blocks[last];
             block.len() - block.partition_point(|&s| key(slots, s) <= from)
@@ -109,9 +118,11 @@ impl TimeIndex {
 
     /// Bytes taken.
     pub(crate) fn held(&self) -> usize {
-        self.blocks
+        let blocks: usize = self
+            .blocks
             .iter()
             .map(|b| b.capacity() * size_of::<Slot>() + size_of::<Vec<Slot>>())
-            .sum()
+            .sum();
+        blocks + self.firsts.capacity() * size_of::<Key>()
     }
 }

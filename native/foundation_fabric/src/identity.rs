@@ -10,9 +10,6 @@ mod authority;
 mod name;
 mod pem;
 
-#[cfg(test)]
-mod identity_tests;
-
 use crate::secret::Secret;
 use arc_swap::ArcSwap;
 use authority::Authority;

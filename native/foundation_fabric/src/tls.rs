@@ -7,9 +7,6 @@ pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod verify;
 
-#[cfg(test)]
-mod tls_tests;
-
 pub use verify::Accepts;
 
 use crate::admission::{Admission, AdmissionLimits, Permit, Recent};
@@ -19,11 +16,11 @@ use crate::transport::{BoxFuture, Reason, Refused, RefusedCounters, Stream, Tran
 use foundation_overlay::{NodeId, PeerName};
 use handshake::{Established, HandshakeError};
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stream::Alert;
@@ -114,11 +111,7 @@ impl Local {
     }
 
     /// Who a certificate says the peer is, and whether its hello agrees.
-    fn peer(
-        &self,
-        certificate: &rustls::pki_types::CertificateDer<'_>,
-        hello: &Hello,
-    ) -> Result<NodeId, Reason> {
+    fn peer(&self, certificate: &CertificateDer<'_>, hello: &Hello) -> Result<NodeId, Reason> {
         let subject = subject_of(certificate).ok_or(Reason::WrongName)?;
         if hello.cluster != subject.cluster {
             return Err(Reason::ForeignCluster);
@@ -129,39 +122,35 @@ impl Local {
         })
     }
 
-    /// The accepting side's half of the hellos.
-    pub(crate) async fn welcome<R, W>(
+    /// The accepting side hears the peer's hello and checks it.
+    pub(crate) async fn hear(
         &self,
-        certificate: &rustls::pki_types::CertificateDer<'_>,
-        remote: SocketAddr,
-        mut read: R,
-        mut write: W,
-    ) -> Result<Stream, Reason>
-    where
-        R: AsyncRead + Send + Unpin + 'static,
-        W: AsyncWrite + Send + Unpin + 'static,
-    {
-        let hello = Hello::receive(&mut read)
+        certificate: &CertificateDer<'_>,
+        read: &mut (impl AsyncRead + Unpin),
+    ) -> Result<(NodeId, Hello), Reason> {
+        let hello = Hello::receive(read)
             .await
             .map_err(|error| reason_of_io(&error))??;
         let peer = self.peer(certificate, &hello)?;
-        self.answer(&hello)
-            .send(&mut write)
+        Ok((peer, hello))
+    }
+
+    /// The accepting side answers it.
+    pub(crate) async fn reply(
+        &self,
+        hello: &Hello,
+        write: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<(), Reason> {
+        self.answer(hello)
+            .send(write)
             .await
-            .map_err(|error| reason_of_io(&error))?;
-        Ok(Stream {
-            peer,
-            hello,
-            remote,
-            read: Box::new(read),
-            write: Box::new(write),
-        })
+            .map_err(|error| reason_of_io(&error))
     }
 
     /// The connecting side's half of the hellos.
     pub(crate) async fn introduce<R, W>(
         &self,
-        certificate: &rustls::pki_types::CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         expect: Option<&PeerName>,
         ours: &Hello,
         remote: SocketAddr,
@@ -237,44 +226,39 @@ fn failed(error: HandshakeError) -> TransportError {
     }
 }
 
-/// TLS 1.3 over TCP.
-pub struct TlsTransport {
+/// Opens links and accepts none.
+pub(crate) struct Connector {
     local: Arc<Local>,
-    bound: SocketAddr,
     client: Arc<ClientConfig>,
-    config: TransportConfig,
-    ready: Mutex<mpsc::Receiver<Stream>>,
-    closed: watch::Sender<bool>,
+    handshake: Duration,
+    dead_after: Duration,
 }
 
-impl TlsTransport {
-    /// Binds and starts to accept, on the runtime that this is called in.
-    pub async fn bind(identity: Arc<Identity>, config: TransportConfig) -> Result<Self, TransportError> {
-        let listener = socket::listen(config.bind)?;
-        let bound = listener.local_addr()?;
-        let local = Arc::new(Local::new(identity.clone(), &config, bound));
-        let client = Arc::new(settings::client(&identity, config.accepts)?);
-        let server = Arc::new(settings::server(&identity, config.accepts)?);
-        let (sender, receiver) = mpsc::channel(READY);
-        let (closed, closing) = watch::channel(false);
-        let acceptor = Acceptor {
-            local: local.clone(),
-            server,
-            admission: Admission::new(config.admission, Instant::now()),
-            recent: Recent::default(),
+impl Connector {
+    /// Opens links in the name of `identity`; `bound` is where this node accepts them, if it does.
+    pub(crate) fn new(
+        identity: &Arc<Identity>,
+        config: &TransportConfig,
+        bound: SocketAddr,
+    ) -> Result<Self, TransportError> {
+        Ok(Self {
+            local: Arc::new(Local::new(identity.clone(), config, bound)),
+            client: Arc::new(settings::client(identity, config.accepts)?),
             handshake: config.handshake,
             dead_after: config.dead_after,
-            ready: sender,
-        };
-        tokio::spawn(Arc::new(acceptor).run(listener, closing));
-        Ok(Self {
-            local,
-            bound,
-            client,
-            config,
-            ready: Mutex::new(receiver),
-            closed,
         })
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        to: SocketAddr,
+        expect: Option<&PeerName>,
+        hello: &Hello,
+    ) -> Result<Stream, TransportError> {
+        tokio::time::timeout(self.handshake, self.open(to, expect, hello))
+            .await
+            .unwrap_or(Err(TransportError::Timeout))
+            .map_err(|error| self.local.counted(to, error))
     }
 
     async fn open(
@@ -283,12 +267,9 @@ impl TlsTransport {
         expect: Option<&PeerName>,
         hello: &Hello,
     ) -> Result<Stream, TransportError> {
-        if *self.closed.borrow() {
-            return Err(TransportError::Closed);
-        }
         let mut socket = TcpStream::connect(to).await?;
-        socket::tune(&socket, self.config.dead_after)?;
-        let name = ServerName::IpAddress(IpAddr::from(to.ip()).into());
+        socket::tune(&socket, self.dead_after)?;
+        let name = ServerName::IpAddress(to.ip().into());
         let side = UnbufferedClientConnection::new(self.client.clone(), name)
             .map_err(|error| TransportError::Identity(error.into()))?;
         let established = handshake::run(side, &mut socket, Vec::new())
@@ -301,8 +282,43 @@ impl TlsTransport {
     }
 }
 
+/// TLS 1.3 over TCP.
+pub struct TlsTransport {
+    connector: Connector,
+    bound: SocketAddr,
+    ready: Mutex<mpsc::Receiver<Stream>>,
+    closed: watch::Sender<bool>,
+}
+
+impl TlsTransport {
+    /// Binds and starts to accept, on the runtime that this is called in.
+    pub async fn bind(identity: Arc<Identity>, config: TransportConfig) -> Result<Self, TransportError> {
+        let listener = socket::listen(config.bind)?;
+        let bound = listener.local_addr()?;
+        let connector = Connector::new(&identity, &config, bound)?;
+        let (sender, receiver) = mpsc::channel(READY);
+        let (closed, closing) = watch::channel(false);
+        let acceptor = Acceptor {
+            local: connector.local.clone(),
+            server: Arc::new(settings::server(&identity, config.accepts)?),
+            admission: Admission::new(config.admission, Instant::now()),
+            recent: Recent::default(),
+            handshake: config.handshake,
+            dead_after: config.dead_after,
+            ready: sender,
+        };
+        tokio::spawn(Arc::new(acceptor).run(listener, closing));
+        Ok(Self {
+            connector,
+            bound,
+            ready: Mutex::new(receiver),
+            closed,
+        })
+    }
+}
+
 type Halves = (
-    rustls::pki_types::CertificateDer<'static>,
+    CertificateDer<'static>,
     stream::Reader<tokio::net::tcp::OwnedReadHalf>,
     stream::Writer<tokio::net::tcp::OwnedWriteHalf>,
 );
@@ -323,10 +339,10 @@ impl Transport for TlsTransport {
         hello: &'a Hello,
     ) -> BoxFuture<'a, Result<Stream, TransportError>> {
         Box::pin(async move {
-            tokio::time::timeout(self.config.handshake, self.open(to, expect, hello))
-                .await
-                .unwrap_or(Err(TransportError::Timeout))
-                .map_err(|error| self.local.counted(to, error))
+            if *self.closed.borrow() {
+                return Err(TransportError::Closed);
+            }
+            self.connector.connect(to, expect, hello).await
         })
     }
 
@@ -347,7 +363,7 @@ impl Transport for TlsTransport {
     }
 
     fn refused(&self) -> Refused {
-        self.local.refused.read()
+        self.connector.local.refused.read()
     }
 
     fn close(&self) {
@@ -430,8 +446,16 @@ impl Acceptor {
                 HandshakeError::Io(error) => reason_of_io(&error),
                 HandshakeError::Oversized => Reason::Oversized,
             })?;
-        let (certificate, read, write) = split(established, socket).map_err(|_| Reason::Malformed)?;
-        self.local.welcome(&certificate, remote, read, write).await
+        let (certificate, mut read, mut write) = split(established, socket).map_err(|_| Reason::Malformed)?;
+        let (peer, hello) = self.local.hear(&certificate, &mut read).await?;
+        self.local.reply(&hello, &mut write).await?;
+        Ok(Stream {
+            peer,
+            hello,
+            remote,
+            read: Box::new(read),
+            write: Box::new(write),
+        })
     }
 
     /// Reads up to the random value of the client's hello and looks at it, before any cryptography.

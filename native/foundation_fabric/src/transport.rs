@@ -117,6 +117,24 @@ impl Reason {
     ];
 }
 
+impl Reason {
+    /// A word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stranger => "stranger",
+            Self::Expired => "expired",
+            Self::ForeignCluster => "foreign_cluster",
+            Self::WrongName => "wrong_name",
+            Self::Replay => "replay",
+            Self::Malformed => "malformed",
+            Self::TooSlow => "too_slow",
+            Self::TooMany => "too_many",
+            Self::Oversized => "oversized",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 impl From<HelloError> for Reason {
     fn from(error: HelloError) -> Self {
         match error {
@@ -213,9 +231,6 @@ pub enum TransportError {
     /// As many links are open as are allowed, and none of them is idle.
     #[error("all {0} links are busy")]
     Busy(usize),
-    /// The last attempts failed; the next is due in this time.
-    #[error("backing off for {0:?}")]
-    BackingOff(std::time::Duration),
 }
 
 #[cfg(test)]

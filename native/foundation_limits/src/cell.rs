@@ -19,6 +19,20 @@ pub(crate) enum Wait {
     Never,
 }
 
+impl Wait {
+    /// Until `over`, in scaled billionths, has leaked from the bucket `d`.
+    #[inline]
+    pub(crate) fn until_leaked(over: i128, d: &Dimension) -> Self {
+        if over <= 0 {
+            Self::Now
+        } else if d.leak == 0 {
+            Self::Never
+        } else {
+            Self::For(clamp((over + d.leak - 1) / d.leak))
+        }
+    }
+}
+
 /// 120 bits, so that a cell with its tag takes 16 bytes. What lies beyond (21 years of the steepest rate there can
 /// be) stays at the end of the range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,14 +136,7 @@ impl Cell {
         match self {
             Self::Bucket { full_at } => {
                 let level = full_at.get() - i128::from(now) * d.leak;
-                let over = level.max(0) + (cost - d.capacity) * d.scale;
-                if over <= 0 {
-                    Wait::Now
-                } else if d.leak == 0 {
-                    Wait::Never
-                } else {
-                    Wait::For(clamp((over + d.leak - 1) / d.leak))
-                }
+                Wait::until_leaked(level.max(0) + (cost - d.capacity) * d.scale, d)
             }
             Self::Sliding(ring) => {
                 ring.advance(now / d.slot);

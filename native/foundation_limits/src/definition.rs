@@ -2,6 +2,7 @@
 
 use crate::amount;
 use crate::error::LimitError;
+use crate::plain::Rate;
 
 /// Most dimensions a key may have.
 pub const MAX_DIMENSIONS: usize = 16;
@@ -86,7 +87,7 @@ impl Dimension {
     }
 }
 
-fn gcd(mut a: i128, mut b: i128) -> i128 {
+pub(crate) fn gcd(mut a: i128, mut b: i128) -> i128 {
     while b != 0 {
         (a, b) = (b, a % b);
     }
@@ -99,6 +100,8 @@ pub struct Definition {
     pub(crate) dimensions: Box<[Dimension]>,
     pub(crate) idle_us: u64,
     pub(crate) max_waiters: u32,
+    /// What a plain key needs to know of it; `None` when no key with it is plain.
+    pub(crate) rate: Option<Rate>,
 }
 
 impl Definition {
@@ -113,6 +116,7 @@ impl Definition {
             }
         }
         Ok(Self {
+            rate: Rate::new(&dimensions),
             dimensions: dimensions.into(),
             idle_us,
             max_waiters,

@@ -14,6 +14,7 @@ mod hold;
 pub mod keyed;
 mod limits;
 mod node;
+mod plain;
 pub mod pool;
 mod schedule;
 mod table;

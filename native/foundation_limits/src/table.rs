@@ -1,13 +1,16 @@
 //! The keys: found by hash in one of many shards, made, changed and dropped.
 //!
+//! A key is there in one of two forms: plain ([`crate::plain`]), or a node behind a pointer, which others can hold.
 //! Readers on different threads take different locks (`crossbeam_utils::sync::ShardedLock`), so that two schedulers on the
-//! same key meet at that key and nowhere before.
+//! same key meet at that key and nowhere before. A key changes its form under the write lock, that is while nobody
+//! looks at it.
 
 use crate::definition::Definition;
 use crate::error::LimitError;
 use crate::node::{KeyBytes, Node, State};
+use crate::plain::Plain;
 use ahash::RandomState;
-use crossbeam_utils::sync::ShardedLock;
+use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -16,20 +19,66 @@ use std::sync::{Arc, PoisonError};
 
 const SHARDS: usize = 64;
 
-type Shard = ShardedLock<HashTable<Arc<Node>>>;
+#[derive(Default)]
+struct Shard {
+    plain: HashTable<Plain>,
+    nodes: HashTable<Arc<Node>>,
+}
 
 pub(crate) struct Table {
-    shards: Box<[Shard]>,
+    shards: Box<[ShardedLock<Shard>]>,
     hasher: RandomState,
     len: AtomicUsize,
     max_keys: usize,
     definitions: Mutex<HashSet<Arc<Definition>>>,
 }
 
+/// A key in the form it has.
+pub(crate) enum Form<'a> {
+    Plain(&'a Plain),
+    Node(&'a Arc<Node>),
+}
+
+impl Shard {
+    #[inline]
+    fn find(&self, hash: u64, key: &[u8]) -> Option<Form<'_>> {
+        if let Some(plain) = self.plain.find(hash, |plain| plain.key() == key) {
+            return Some(Form::Plain(plain));
+        }
+        self.nodes
+            .find(hash, |node| node.key.as_slice() == key)
+            .map(Form::Node)
+    }
+
+    fn insert_node(&mut self, hash: u64, node: Arc<Node>, hasher: &RandomState) {
+        let rehash = |other: &Arc<Node>| hasher.hash_one(other.key.as_slice());
+        self.nodes.insert_unique(hash, node, rehash);
+    }
+
+    fn insert(&mut self, hash: u64, key: &[u8], state: State, hasher: &RandomState, now: u64) {
+        match Plain::pack(key, state, now) {
+            Ok(plain) => {
+                let rehash = |other: &Plain| hasher.hash_one(other.key());
+                self.plain.insert_unique(hash, plain, rehash);
+            }
+            Err(state) => self.insert_node(hash, Arc::new(Node::new(key, state)), hasher),
+        }
+    }
+}
+
+impl Node {
+    fn new(key: &[u8], state: State) -> Self {
+        Self {
+            key: KeyBytes::from_slice(key),
+            state: Mutex::new(state),
+        }
+    }
+}
+
 impl Table {
     pub(crate) fn new(max_keys: usize) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| ShardedLock::new(HashTable::new())).collect(),
+            shards: (0..SHARDS).map(|_| ShardedLock::new(Shard::default())).collect(),
             hasher: RandomState::new(),
             len: AtomicUsize::new(0),
             max_keys,
@@ -41,54 +90,126 @@ impl Table {
         self.len.load(Ordering::Relaxed)
     }
 
+    // Bits that the tables inside do not look at.
     #[inline]
-    fn place(&self, key: &[u8]) -> (u64, &Shard) {
+    fn place(&self, key: &[u8]) -> (u64, usize) {
         let hash = self.hasher.hash_one(key);
-        (hash, &self.shards[(hash >> 48) as usize % SHARDS])
+        (hash, (hash >> 48) as usize % SHARDS)
     }
 
-    /// Calls `f` with the node of `key` while it cannot be dropped.
     #[inline]
-    pub(crate) fn with<R>(&self, key: &[u8], f: impl FnOnce(&Arc<Node>) -> R) -> Option<R> {
+    fn read(&self, shard: usize) -> ShardedLockReadGuard<'_, Shard> {
+        self.shards[shard % SHARDS]
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, shard: usize) -> ShardedLockWriteGuard<'_, Shard> {
+        self.shards[shard % SHARDS]
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `f` with `key` while it can neither be dropped nor change its form.
+    #[inline]
+    pub(crate) fn with<R>(&self, key: &[u8], f: impl FnOnce(Form<'_>) -> R) -> Option<R> {
         let (hash, shard) = self.place(key);
-        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-        shard.find(hash, |node| node.key.as_slice() == key).map(f)
+        self.read(shard).find(hash, key).map(f)
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Node>> {
-        self.with(key, Arc::clone)
-    }
-
-    /// The node of `key`, made with `state` when there is none. The flag says whether it was made.
-    pub(crate) fn get_or_insert(
+    /// As [`Self::with`], for a plain key only. `ahead` is given the place where the key most likely is, before anything
+    /// there is looked at.
+    #[inline]
+    pub(crate) fn with_plain<R>(
         &self,
         key: &[u8],
-        state: impl FnOnce() -> State,
-    ) -> Result<(Arc<Node>, bool), LimitError> {
+        ahead: impl FnOnce(*const Plain),
+        f: impl FnOnce(&Plain) -> R,
+    ) -> Option<R> {
         let (hash, shard) = self.place(key);
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(node) = shard.find(hash, |node| node.key.as_slice() == key) {
-            return Ok((node.clone(), false));
+        let shard = self.read(shard);
+        let mut ahead = Some(ahead);
+        let same = |plain: &Plain| {
+            if let Some(ahead) = ahead.take() {
+                ahead(plain);
+            }
+            plain.key() == key
+        };
+        shard.plain.find(hash, same).map(f)
+    }
+
+    /// The node of `key`, which is no plain key from then on. The flag says whether it was one.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<(Arc<Node>, bool)> {
+        let node = |form: Form<'_>| match form {
+            Form::Node(node) => Some(node.clone()),
+            Form::Plain(_) => None,
+        };
+        match self.with(key, node)? {
+            Some(node) => Some((node, false)),
+            None => self.unpack(key),
+        }
+    }
+
+    fn unpack(&self, key: &[u8]) -> Option<(Arc<Node>, bool)> {
+        let (hash, at) = self.place(key);
+        let mut guard = self.write(at);
+        let shard = &mut *guard;
+        if let Some(node) = shard.nodes.find(hash, |node| node.key.as_slice() == key) {
+            return Some((node.clone(), false));
+        }
+        let (plain, _) = shard
+            .plain
+            .find_entry(hash, |plain| plain.key() == key)
+            .ok()?
+            .remove();
+        let node = Arc::new(Node::new(key, plain.unpack()));
+        shard.insert_node(hash, node.clone(), &self.hasher);
+        Some((node, true))
+    }
+
+    /// Makes `key` plain if it can be and nobody holds its node.
+    pub(crate) fn pack(&self, key: &[u8], now: u64) {
+        let (hash, at) = self.place(key);
+        let mut guard = self.write(at);
+        let shard = &mut *guard;
+        let Ok(entry) = shard.nodes.find_entry(hash, |node| node.key.as_slice() == key) else {
+            return;
+        };
+        if !packs(entry.get()) {
+            return;
+        }
+        let (node, _) = entry.remove();
+        match Arc::try_unwrap(node) {
+            Ok(node) => shard.insert(hash, key, node.state.into_inner(), &self.hasher, now),
+            Err(node) => shard.insert_node(hash, node, &self.hasher),
+        }
+    }
+
+    /// Makes `key` with `state`; false when it is there already.
+    pub(crate) fn insert(
+        &self,
+        key: &[u8],
+        now: u64,
+        state: impl FnOnce() -> State,
+    ) -> Result<bool, LimitError> {
+        let (hash, at) = self.place(key);
+        let mut shard = self.write(at);
+        if shard.find(hash, key).is_some() {
+            return Ok(false);
         }
         if self.len.fetch_add(1, Ordering::Relaxed) >= self.max_keys {
             self.len.fetch_sub(1, Ordering::Relaxed);
             return Err(LimitError::TooManyKeys);
         }
-        let node = Arc::new(Node {
-            key: KeyBytes::from_slice(key),
-            state: Mutex::new(state()),
-        });
-        shard.insert_unique(hash, node.clone(), |other| {
-            self.hasher.hash_one(other.key.as_slice())
-        });
-        Ok((node, true))
+        shard.insert(hash, key, state(), &self.hasher, now);
+        Ok(true)
     }
 
     /// Drops `node` from the table if the table and the caller are the only ones that hold it and `really` agrees.
     pub(crate) fn remove(&self, node: &Arc<Node>, really: impl FnOnce(&mut State) -> bool) -> bool {
-        let (hash, shard) = self.place(&node.key);
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        let Ok(entry) = shard.find_entry(hash, |other| Arc::ptr_eq(other, node)) else {
+        let (hash, at) = self.place(&node.key);
+        let mut shard = self.write(at);
+        let Ok(entry) = shard.nodes.find_entry(hash, |other| Arc::ptr_eq(other, node)) else {
             return false;
         };
         if Arc::strong_count(node) > 2 || !really(&mut node.state.lock()) {
@@ -97,6 +218,19 @@ impl Table {
         entry.remove();
         self.len.fetch_sub(1, Ordering::Relaxed);
         true
+    }
+
+    /// Drops `key` if it is plain and `really` agrees; answers whether it was made from a pattern.
+    pub(crate) fn remove_plain(&self, key: &[u8], really: impl FnOnce(&Plain) -> bool) -> Option<bool> {
+        let (hash, at) = self.place(key);
+        let mut shard = self.write(at);
+        let entry = shard.plain.find_entry(hash, |plain| plain.key() == key).ok()?;
+        if !really(entry.get()) {
+            return None;
+        }
+        let (plain, _) = entry.remove();
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        Some(plain.patterned)
     }
 
     /// One object for all equal definitions.
@@ -115,13 +249,33 @@ impl Table {
 
     /// The nodes of shard number `index` (modulo their number) for which `wanted` holds.
     pub(crate) fn scan(&self, index: usize, mut wanted: impl FnMut(&Arc<Node>) -> bool) -> Vec<Arc<Node>> {
-        let shard = self.shards[index % SHARDS]
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        shard.iter().filter(|node| wanted(node)).cloned().collect()
+        let shard = self.read(index);
+        shard.nodes.iter().filter(|node| wanted(node)).cloned().collect()
+    }
+
+    /// The plain keys of shard number `index` for which `wanted` holds.
+    pub(crate) fn scan_plain(&self, index: usize, mut wanted: impl FnMut(&Plain) -> bool) -> Vec<KeyBytes> {
+        let shard = self.read(index);
+        let wanted = shard.plain.iter().filter(|plain| wanted(plain));
+        wanted.map(|plain| KeyBytes::from_slice(plain.key())).collect()
+    }
+
+    /// The keys of shard number `index` that are nodes and could be plain.
+    pub(crate) fn loose(&self, index: usize) -> Vec<KeyBytes> {
+        let shard = self.read(index);
+        let loose = shard.nodes.iter().filter(|node| packs(node));
+        loose.map(|node| node.key.clone()).collect()
     }
 
     pub(crate) fn shards(&self) -> usize {
         SHARDS
     }
+}
+
+/// Whether a node that only the table holds may well be plain.
+fn packs(node: &Arc<Node>) -> bool {
+    Arc::strong_count(node) == 1
+        && node.state.try_lock().is_some_and(|state| {
+            state.definition.rate.is_some() && state.parent.is_none() && state.extra.is_none()
+        })
 }

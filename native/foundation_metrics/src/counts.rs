@@ -13,15 +13,13 @@ pub struct Counts(Store);
 #[derive(Clone, Debug)]
 enum Store {
     Short(Vec<(u32, u32)>),
-    Blocks(Box<Blocks>),
+    Blocks(Blocks),
 }
 
-#[derive(Clone, Debug, Default)]
-struct Blocks {
-    /// For each block of indices, one more than its place in `counters`; 0 where there is none.
-    directory: Vec<u32>,
-    counters: Vec<[u64; BLOCK]>,
-}
+/// A directory and the blocks in one stretch of memory, two loads from any counter: the length of the directory; for
+/// each block of indices the place of its counters, 0 where there are none; the counters.
+#[derive(Clone, Debug)]
+struct Blocks(Vec<u64>);
 
 impl Default for Counts {
     fn default() -> Self {
@@ -48,6 +46,30 @@ impl Counts {
         }
     }
 
+    /// Adds a hit of a bucket that was hit before; false, with nothing changed, where more is to be done. O(1).
+    #[inline]
+    pub(crate) fn hit_again(&mut self, index: usize) -> bool {
+        match &mut self.0 {
+            Store::Blocks(blocks) => {
+                let place = blocks.place(index / BLOCK);
+                match blocks.0.get_mut(place + index % BLOCK) {
+                    Some(counter) if place > 0 => {
+                        *counter = counter.saturating_add(1);
+                        true
+                    }
+                    _ => false,
+                }
+            }
+            Store::Short(list) => match list.iter_mut().find(|entry| entry.0 == index as u32) {
+                Some(entry) if entry.1 < u32::MAX => {
+                    entry.1 += 1;
+                    true
+                }
+                _ => false,
+            },
+        }
+    }
+
     #[cold]
     fn add_slowly(&mut self, index: usize, n: u64) {
         let Store::Short(list) = &mut self.0 else { return };
@@ -59,7 +81,7 @@ impl Counts {
             list.push((index as u32, n));
             return;
         }
-        let mut blocks = Box::<Blocks>::default();
+        let mut blocks = Blocks(vec![0]);
         for &(index, n) in list.iter() {
             blocks.add(index as usize, n.into());
         }
@@ -92,9 +114,7 @@ impl Counts {
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
             Store::Short(list) => list.capacity() * 8,
-            Store::Blocks(b) => {
-                size_of::<Blocks>() + b.directory.capacity() * 4 + b.counters.capacity() * BLOCK * 8
-            }
+            Store::Blocks(blocks) => blocks.0.capacity() * 8,
         }
     }
 }
@@ -102,34 +122,92 @@ impl Counts {
 impl Blocks {
     #[inline]
     fn add(&mut self, index: usize, n: u64) {
-        let at = match self.directory.get(index / BLOCK) {
-            Some(&at) if at > 0 => at,
-            _ => self.grow(index / BLOCK),
+        let place = self.place(index / BLOCK);
+        let place = if place > 0 {
+            place
+        } else {
+            self.grow(index / BLOCK)
         };
-        let counter = &mut self.counters[at as usize - 1][index % BLOCK];
+        let counter = &mut self.0[place + index % BLOCK];
         *counter = counter.saturating_add(n);
     }
 
-    #[cold]
-    fn grow(&mut self, block: usize) -> u32 {
-        if self.directory.len() <= block {
-            self.directory.resize(block + 1, 0);
+    /// Where the counters of a block begin, or 0.
+    #[inline]
+    fn place(&self, block: usize) -> usize {
+        if block < self.blocks() {
+            self.0[1 + block] as usize
+        } else {
+            0
         }
-        self.counters.push([0; BLOCK]);
-        let at = self.counters.len() as u32;
-        self.directory[block] = at;
-        at
+    }
+
+    /// How many blocks the directory knows.
+    #[inline]
+    fn blocks(&self) -> usize {
+        self.0[0] as usize
+    }
+
+    #[cold]
+    fn grow(&mut self, block: usize) -> usize {
+        let known = self.blocks();
+        if block >= known {
+            let more = block + 1 - known;
+            for place in self.0[1..=known].iter_mut().filter(|place| **place > 0) {
+                *place += more as u64;
+            }
+            self.0.splice(1 + known..1 + known, std::iter::repeat_n(0, more));
+            self.0[0] = (block + 1) as u64;
+        }
+        let place = self.0.len();
+        self.0.resize(place + BLOCK, 0);
+        self.0[1 + block] = place as u64;
+        place
     }
 
     fn for_each(&self, mut f: impl FnMut(usize, u64)) {
-        for (block, &at) in self.directory.iter().enumerate() {
-            if at > 0 {
-                for (i, &n) in self.counters[at as usize - 1].iter().enumerate() {
+        for block in 0..self.blocks() {
+            let place = self.place(block);
+            if place > 0 {
+                for (i, &n) in self.0[place..place + BLOCK].iter().enumerate() {
                     if n > 0 {
                         f(block * BLOCK + i, n);
                     }
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn counts_as_a_map_does(
+            hits in prop::collection::vec((0_usize..60_000, 1_u64..u64::MAX / 1000), 0..200),
+            dense in prop::collection::vec(0_usize..300, 0..200),
+        ) {
+            let mut counts = Counts::default();
+            let mut model = BTreeMap::<usize, u64>::new();
+            for (index, n) in hits.into_iter().chain(dense.into_iter().map(|index| (index, 1))) {
+                counts.add(index, n);
+                *model.entry(index).or_default() += n;
+            }
+            let mut seen = Vec::new();
+            counts.for_each(|index, n| seen.push((index, n)));
+            prop_assert_eq!(seen, model.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_full_counter_stays_full() {
+        let mut counts = Counts::default();
+        counts.add(3, u64::MAX - 1);
+        counts.add(3, 5);
+        counts.for_each(|index, n| assert_eq!((index, n), (3, u64::MAX)));
     }
 }

@@ -29,11 +29,32 @@ impl Tally {
     /// Counts a value. O(1).
     #[inline]
     pub(crate) fn add(&mut self, layout: &Layout, units: u64) {
+        self.hit(layout.index(units), units);
+    }
+
+    /// Counts a value whose bucket is known. O(1).
+    #[inline]
+    pub(crate) fn hit(&mut self, index: usize, units: u64) {
+        self.note(units);
+        self.counts.add(index, 1);
+    }
+
+    /// Counts a value whose bucket was hit before; false, with nothing changed, for any other. O(1).
+    #[inline]
+    pub(crate) fn hit_again(&mut self, index: usize, units: u64) -> bool {
+        let again = self.counts.hit_again(index);
+        if again {
+            self.note(units);
+        }
+        again
+    }
+
+    #[inline]
+    fn note(&mut self, units: u64) {
         self.count += 1;
         self.sum += u128::from(units);
         self.min = self.min.min(units);
         self.max = self.max.max(units);
-        self.counts.add(layout.index(units), 1);
     }
 
     /// Counts all that `other`, of the same layout, has counted.

@@ -38,6 +38,23 @@ pub struct Scaled {
     pub clamped: bool,
 }
 
+/// Which bucket a value falls into; the same for all layouts of as many digits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buckets {
+    half_bits: u8,
+}
+
+impl Buckets {
+    /// The bucket of a value.
+    #[inline]
+    pub(crate) fn index(self, units: u64) -> usize {
+        let bits = u32::from(self.half_bits);
+        let mask = (2_u64 << bits) - 1;
+        let doubling = 63 - (units | mask).leading_zeros() - bits;
+        ((doubling as usize) << bits) + (units >> doubling) as usize
+    }
+}
+
 /// A bucket layout: significant digits, resolution, range.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layout {
@@ -160,14 +177,28 @@ impl Layout {
         units * self.resolution
     }
 
+    /// What decides on the bucket of a value.
+    #[inline]
+    pub(crate) fn buckets_of(&self) -> Buckets {
+        Buckets {
+            half_bits: self.half_bits,
+        }
+    }
+
+    /// Whole numbers below this are counted as they are; 0 when none is.
+    pub(crate) fn whole_below(&self) -> u64 {
+        if self.resolution == 1.0 {
+            self.highest + 1
+        } else {
+            0
+        }
+    }
+
     /// The bucket of a value.
     #[must_use]
     #[inline]
     pub fn index(&self, units: u64) -> usize {
-        let bits = u32::from(self.half_bits);
-        let mask = (2_u64 << bits) - 1;
-        let doubling = 63 - (units | mask).leading_zeros() - bits;
-        ((doubling as usize) << bits) + (units >> doubling) as usize
+        self.buckets_of().index(units)
     }
 
     /// The least value of a bucket.

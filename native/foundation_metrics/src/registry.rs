@@ -62,7 +62,8 @@ pub struct Exemplar {
 /// Most exemplars a series keeps, the newest of each decade of values.
 const MAX_EXEMPLARS: usize = 24;
 
-/// What a series holds.
+/// What a series holds. A histogram lies in its series, one load nearer than in a box of its own.
+#[allow(clippy::large_enum_variant)]
 pub enum Data {
     /// Of a counter or a sum.
     Counter(Counter),
@@ -74,6 +75,8 @@ pub enum Data {
 
 /// One series.
 pub struct Series {
+    /// The name's kind.
+    pub kind: Kind,
     /// The name's configuration and counts.
     pub family: Arc<Family>,
     /// What it holds.
@@ -101,6 +104,7 @@ impl Series {
             Kind::Histogram => Data::Histogram(Recorder::new(config.layout, config.adapts)),
         };
         Self {
+            kind: config.kind,
             family,
             data,
             exemplars: Mutex::new(Vec::new()),
@@ -119,7 +123,7 @@ impl Series {
             Data::Histogram(recorder) => recorder.record(number, now_ms),
             Data::Gauge(gauge) => gauge.set(number),
             Data::Counter(counter) => {
-                if self.family.config.kind == Kind::Counter && number.to_f64() < 0.0 {
+                if self.kind == Kind::Counter && number.to_f64() < 0.0 {
                     return Err(Error::Negative);
                 }
                 counter.add(number);
@@ -267,15 +271,15 @@ impl Registry {
     }
 
     /// Calls `f` with the series of `key` if it exists; `f` must not call back. What a thread asks for repeatedly it
-    /// finds in a small table of its own, without touching what other threads write.
+    /// finds in a small table of its own, without touching what other threads write. `hash` is any hash of the key, the
+    /// same each time, whose upper bits say where in that table it belongs.
     #[inline]
-    pub fn with<R>(&self, key: &[u8], f: impl FnOnce(&Series) -> R) -> Option<R> {
-        let hash = self.series.hasher().hash_one(key);
+    pub fn with<R>(&self, key: &[u8], hash: u64, f: impl FnOnce(&Series) -> R) -> Option<R> {
         RECENT.with_borrow_mut(|recent| {
             if recent.is_empty() {
                 recent.resize_with(RECENT_SLOTS, Recent::default);
             }
-            let slot = &mut recent[hash as usize % RECENT_SLOTS];
+            let slot = &mut recent[(hash >> 32) as usize % RECENT_SLOTS];
             if slot.hash == hash
                 && let Some(held) = &slot.held
                 && held.registry == self.id
@@ -307,6 +311,12 @@ impl Registry {
             *slot = Recent { hash, held: None };
         }
         Some(f(entry.value()))
+    }
+
+    /// A hash for `with`, for a caller who has none. O(key).
+    #[must_use]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.series.hasher().hash_one(key)
     }
 
     /// The series of `key`, made when there is none, its name with `config` when that is new.

@@ -34,10 +34,14 @@ fn count(registry: &Registry, key: &str, max: usize) -> Result<(), Error> {
 }
 
 fn value(registry: &Registry, key: &str) -> Option<Number> {
-    registry.with(key.as_bytes(), |series| match &series.data {
-        Data::Counter(counter) => counter.value(),
-        _ => panic!("a counter"),
-    })
+    registry.with(
+        key.as_bytes(),
+        registry.hash(key.as_bytes()),
+        |series| match &series.data {
+            Data::Counter(counter) => counter.value(),
+            _ => panic!("a counter"),
+        },
+    )
 }
 
 #[test]

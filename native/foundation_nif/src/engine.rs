@@ -6,11 +6,14 @@ use rustler::{Atom, Env, Error, LocalPid, NifResult, Term};
 /// Runs when the VM loads the library.
 pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
     logging::install();
+    crate::word::load(env);
     crate::metrics::load(env)
         && crate::limits::load(env)
         && crate::breaker::load(env)
-        && crate::fabric::load(env)
         && crate::discovery::load(env)
+        && crate::fabric::load(env)
+        && crate::topology::load(env)
+        && crate::federation::load(env)
 }
 
 /// The version of the library.

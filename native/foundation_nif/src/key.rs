@@ -24,15 +24,15 @@ pub(crate) const MAX_BYTES: usize = 4096;
 /// A key, on the stack for the usual lengths.
 pub(crate) type KeyBuf = SmallVec<[u8; 128]>;
 
-const ATOM: u8 = 1;
-const INT: u8 = 2;
-const FLOAT: u8 = 3;
-const BINARY: u8 = 4;
+pub(crate) const ATOM: u8 = 1;
+pub(crate) const INT: u8 = 2;
+pub(crate) const FLOAT: u8 = 3;
+pub(crate) const BINARY: u8 = 4;
 const TUPLE: u8 = 5;
-const LIST: u8 = 6;
-const MAP: u8 = 7;
+pub(crate) const LIST: u8 = 6;
+pub(crate) const MAP: u8 = 7;
 const EXTERNAL: u8 = 8;
-const NIL: u8 = 9;
+pub(crate) const NIL: u8 = 9;
 
 /// Writes the key of `term`; `badarg` when it nests too deep or grows too long.
 pub(crate) fn key(term: Term<'_>) -> NifResult<KeyBuf> {

@@ -4,12 +4,15 @@
 //! core crate of the same name.
 #![deny(clippy::unwrap_used)]
 
+mod adaptive;
 mod atoms;
 mod breaker;
+mod clock;
 mod discovery;
 mod engine;
 mod events;
 mod fabric;
+mod federation;
 mod handle;
 mod key;
 mod limits;
@@ -18,6 +21,8 @@ mod metrics;
 mod pool;
 mod runtime;
 mod term;
+mod topology;
+mod word;
 
 // Small nodes of one size lie side by side: an acquire over 100,000 keys of three levels went from 749 to 589 ns.
 #[global_allocator]

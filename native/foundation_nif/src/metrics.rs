@@ -5,9 +5,11 @@ mod clock;
 mod read;
 mod record;
 mod scrape;
+mod usual;
 
 use crate::handle::{self, Held, Slot};
 use crate::key::{self, KeyBuf};
+use crate::word;
 use foundation_metrics::Error as Refusal;
 use foundation_metrics::aggregate::Aggregates;
 use foundation_metrics::layout::Number;
@@ -24,7 +26,7 @@ mod atoms {
         counter, gauge, sum, histogram, duration,
         all, minute, five_minutes, hour, since_baseline,
         digits, resolution, range, encoding, kind, declared, full, unknown, negative, empty,
-        overflow, prometheus, openmetrics,
+        overflow, prometheus, openmetrics, not_running,
     }
 }
 
@@ -114,13 +116,18 @@ fn series_key(name: Term<'_>, tags: Term<'_>, buf: &mut KeyBuf) -> NifResult<usi
 }
 
 fn kind(term: Atom) -> NifResult<Kind> {
-    if term == atoms::histogram() {
+    known_kind(|kind| kind == term)
+}
+
+#[inline]
+fn known_kind(is: impl Fn(Atom) -> bool) -> NifResult<Kind> {
+    if is(atoms::histogram()) {
         Ok(Kind::Histogram)
-    } else if term == atoms::counter() {
+    } else if is(atoms::counter()) {
         Ok(Kind::Counter)
-    } else if term == atoms::gauge() {
+    } else if is(atoms::gauge()) {
         Ok(Kind::Gauge)
-    } else if term == atoms::sum() {
+    } else if is(atoms::sum()) {
         Ok(Kind::Sum)
     } else {
         Err(Error::BadArg)
@@ -153,7 +160,7 @@ fn window(term: Atom) -> NifResult<Window> {
 /// A number as the caller has it; integers beyond 64 bits are refused.
 #[inline]
 fn number(term: Term<'_>) -> NifResult<Number> {
-    if let Ok(n) = term.decode::<i64>() {
+    if let Some(n) = word::integer(term) {
         Ok(Number::Int(n))
     } else if term.get_type() == TermType::Float {
         Ok(Number::Float(term.decode()?))

@@ -4,7 +4,7 @@
 //! destructor gives the place in the queue back or tells the pool's keeper which worker was left behind. The keeper
 //! holds a resource too: when the keeper is gone, the pool closes and whoever waits is told so.
 
-use crate::breaker::now;
+use crate::clock::now;
 use crate::key::{self, KeyBuf};
 use foundation_limits::keyed::Keyed;
 use foundation_limits::pool::{

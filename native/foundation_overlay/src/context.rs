@@ -8,10 +8,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::links::Links;
+use crate::measure::{Measures, Tally};
 use crate::swim_id::{Body, SwimId};
 use crate::timers::Timers;
 use crate::wire::WirePeer;
-use crate::{Config, Effect, MemberEvent, NodeId, Peer, PeerName};
+use crate::{Config, Effect, MemberEvent, NodeId, Peer, PeerName, Topology};
 
 /// Why the overlay wakes up.
 #[derive(Debug)]
@@ -32,14 +33,22 @@ pub(crate) enum Wake {
     Topology(u8),
     /// Look whether a switch has settled.
     Settle,
-    /// A broadcast tree's own business.
-    Tree(u64),
+    /// See whether another topology would serve better.
+    Automatic(u64),
+    /// Look for ways again.
+    Search,
+    /// Something about broadcasts is due.
+    Tree,
 }
 
 /// Something one part found out that the others must hear of.
 #[derive(Debug)]
 pub(crate) enum News {
     Member(MemberEvent, Peer),
+    /// Another topology is in force.
+    Switched(Topology),
+    /// A link opened, closed, or is wanted by others than before.
+    Link(NodeId),
     /// We closed the link to this node.
     Unlinked(NodeId),
 }
@@ -92,6 +101,7 @@ pub(crate) struct Context {
     pub(crate) links: Links,
     /// The other members, in the order of their names.
     pub(crate) peers: BTreeMap<PeerName, Peer>,
+    pub(crate) measures: Measures,
     pub(crate) counters: Counters,
     pub(crate) news: VecDeque<News>,
     pub(crate) out: Vec<Effect>,
@@ -107,6 +117,7 @@ impl Context {
             timers: Timers::new(),
             links: Links::default(),
             peers: BTreeMap::new(),
+            measures: Measures::default(),
             counters: Counters::default(),
             news: VecDeque::new(),
             out: Vec::new(),
@@ -155,6 +166,27 @@ impl Context {
             }
         }
         chosen
+    }
+
+    /// The measured round trip to a node, in microseconds.
+    pub(crate) fn cost(&self, id: &NodeId) -> Option<f64> {
+        self.measures.round_trips.get(id)?.mean()
+    }
+
+    /// A round trip was measured.
+    pub(crate) fn round_trip(&mut self, id: &NodeId, micros: f64) {
+        if self.peers.get(&id.name).is_some_and(|peer| peer.id == *id) {
+            self.measures
+                .round_trips
+                .entry(id.clone())
+                .or_default()
+                .add(micros);
+        }
+    }
+
+    /// The counts of this moment.
+    pub(crate) fn tally(&mut self) -> &mut Tally {
+        self.measures.minute.now(self.now)
     }
 
     /// A generator of its own for a part that needs one, decided by the seed alone.

@@ -26,6 +26,9 @@ pub enum Error {
         /// What fits.
         max: usize,
     },
+    /// The node subscribes to as many topics as it may. Nothing changed.
+    #[error("more than {0} topics")]
+    TooManyTopics(usize),
     /// The node has left the cluster. Nothing changed.
     #[error("this node has left")]
     Left,

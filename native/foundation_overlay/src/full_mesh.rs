@@ -2,6 +2,7 @@
 use crate::context::Context;
 use crate::links::Want;
 use crate::shape::Shape;
+use crate::wire::kind;
 use crate::{Error, NodeId, Peer, Route};
 
 /// Wants a link to every member; of two nodes the one with the smaller name opens it.
@@ -36,6 +37,10 @@ impl Shape for FullMesh {
 
     fn frame(&mut self, _: &mut Context, _: &NodeId, _: &[u8]) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn kind(&self) -> u8 {
+        kind::NONE
     }
 
     fn datagram(&mut self, _: &mut Context, _: &[u8]) -> Result<(), Error> {

@@ -6,15 +6,23 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod advise;
+mod broadcast;
+mod client_server;
 mod config;
 mod context;
 mod error;
 mod full_mesh;
 mod health;
+mod hyparview;
 mod join;
 mod links;
 mod measure;
 mod overlay;
+pub mod plumtree;
+pub mod pub_sub;
+mod routing;
+pub mod seen;
 mod shape;
 mod swim;
 mod swim_id;
@@ -24,9 +32,13 @@ mod timers;
 mod types;
 mod wire;
 
-pub use config::{ClientServerConfig, Config, HyParViewConfig, LinkConfig, RelayConfig, SwimConfig};
+pub use advise::{Advice, Estimate, Workload};
+pub use config::{
+    AutomaticConfig, ClientServerConfig, Config, HyParViewConfig, LinkConfig, RelayConfig, SwimConfig,
+};
 pub use context::Counters;
 pub use error::Error;
+pub use measure::{Analysis, PeerReport, Spread};
 pub use overlay::{Overlay, Stats};
 pub use types::{
     DownReason, Effect, Input, MAX_META, MAX_NAME, MemberEvent, NodeId, Peer, PeerName, Role, Route, Timer,
@@ -37,3 +49,5 @@ pub use types::{
 mod swim_tests;
 #[cfg(test)]
 mod testnet;
+#[cfg(test)]
+mod topology_tests;

@@ -15,6 +15,15 @@ impl Want {
     /// The topology in force, and the one before it while a switch settles: they alternate.
     pub(crate) const EVEN: Self = Self(1);
     pub(crate) const ODD: Self = Self(2);
+    /// Either of these two.
+    pub(crate) const SHAPES: Self = Self(3);
+    /// The trees of topics.
+    pub(crate) const TOPICS: Self = Self(4);
+
+    /// The other of the two for topologies.
+    pub(crate) fn other(self) -> Self {
+        if self == Self::EVEN { Self::ODD } else { Self::EVEN }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +57,20 @@ impl Links {
         self.links.get(id).is_some_and(|link| link.state == State::Up)
     }
 
-    pub(crate) fn is_wanted(&self, id: &NodeId) -> bool {
-        self.links.get(id).is_some_and(|link| link.wants != 0)
+    pub(crate) fn is_wanted_by(&self, want: Want, id: &NodeId) -> bool {
+        self.links.get(id).is_some_and(|link| link.wants & want.0 != 0)
+    }
+
+    /// Who is at the other end, as it was said when the link was first wanted or as it greeted us.
+    pub(crate) fn peer(&self, id: &NodeId) -> Option<&Peer> {
+        self.links.get(id)?.peer.as_ref()
+    }
+
+    /// The node at the other end said who it is.
+    pub(crate) fn greeted(&mut self, peer: &Peer) {
+        if let Some(link) = self.links.get_mut(&peer.id) {
+            link.peer = Some(peer.clone());
+        }
     }
 
     pub(crate) fn count_up(&self) -> usize {
@@ -69,19 +90,6 @@ impl Links {
         let mut up: Vec<_> = self.iter_up().cloned().collect();
         up.sort_unstable();
         up
-    }
-
-    /// How long the link has been open.
-    pub(crate) fn up_since(&self, id: &NodeId) -> Option<Duration> {
-        self.links
-            .get(id)
-            .filter(|link| link.state == State::Up)
-            .map(|link| link.since)
-    }
-
-    /// Failed attempts since the link was last open.
-    pub(crate) fn failures(&self, id: &NodeId) -> u32 {
-        self.links.get(id).map_or(0, |link| link.failures)
     }
 
     /// Links that should be there, whether they are or not.
@@ -117,6 +125,7 @@ impl Context {
         let fresh = link.wants == 0;
         link.wants |= want.0;
         link.peer = Some(peer.clone());
+        self.news.push_back(News::Link(peer.id.clone()));
         if !fresh || link.state != State::Waiting {
             return;
         }
@@ -135,6 +144,8 @@ impl Context {
         link.wants &= !want.0;
         if link.wants == 0 {
             self.close_link(id);
+        } else {
+            self.news.push_back(News::Link(id.clone()));
         }
     }
 
@@ -195,20 +206,20 @@ impl Context {
         }
         self.links.up += 1;
         self.counters.links_up += 1;
+        self.news.push_back(News::Link(id.clone()));
         true
     }
 
     /// The driver says the link is closed or could not be opened. A wanted one is tried again after a
-    /// pause. True when it had been open.
-    pub(crate) fn link_down(&mut self, id: &NodeId) -> bool {
+    /// pause. Says whether it had been open, if there was one at all.
+    pub(crate) fn link_down(&mut self, id: &NodeId) -> Option<bool> {
         let now = self.now;
-        let Some(link) = self.links.links.get_mut(id) else {
-            return false;
-        };
+        let link = self.links.links.get_mut(id)?;
         let was = std::mem::replace(&mut link.state, State::Waiting);
         link.since = now;
         if was == State::Up {
             self.links.up -= 1;
+            self.news.push_back(News::Link(id.clone()));
         }
         self.counters.links_down += 1;
         if link.wants == 0 {
@@ -220,7 +231,7 @@ impl Context {
             let jitter = self.rng.random_range(0.5..1.5);
             self.wake(pause.mul_f64(jitter), Wake::Link(id.clone()));
         }
-        was == State::Up
+        Some(was == State::Up)
     }
 
     /// Closes a link that nobody wanted for a while.

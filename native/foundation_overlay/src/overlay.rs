@@ -3,12 +3,18 @@ use std::time::Duration;
 
 use foca::Member as Claim;
 
+use crate::advise::{self, Advice, Automatic, Workload};
+use crate::broadcast::Broadcasts;
 use crate::context::{Context, Counters, News, Wake};
 use crate::join::Seeds;
+use crate::measure::{self, Analysis};
+use crate::routing::Router;
 use crate::swim::Swim;
 use crate::switch::Shapes;
 use crate::wire::{self, Control, Probe, kind};
-use crate::{Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Route, Topology};
+use crate::{
+    Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Route, Timer, Topology,
+};
 
 /// At most this many members are described in one frame.
 const MEMBERS_PER_FRAME: usize = 100;
@@ -26,6 +32,9 @@ pub struct Overlay {
     swim: Option<Swim>,
     seeds: Seeds,
     shapes: Shapes,
+    broadcasts: Broadcasts,
+    router: Router,
+    automatic: Automatic,
     left: bool,
 }
 
@@ -67,12 +76,17 @@ impl Overlay {
         let swim_config = config.swim.clone();
         let mut ctx = Context::new(config.clone(), me, seed);
         let swim = swim_config.map(|swim| Swim::new(&mut ctx, &swim, &config));
+        let mut broadcasts = Broadcasts::new(&mut ctx);
+        broadcasts.set_topology(&mut ctx, config.topology);
         let shapes = Shapes::new(&mut ctx);
         Ok(Self {
             ctx,
             swim,
             seeds: Seeds::default(),
             shapes,
+            broadcasts,
+            router: Router::default(),
+            automatic: Automatic::default(),
             left: false,
         })
     }
@@ -96,7 +110,7 @@ impl Overlay {
     fn dispatch(&mut self, input: Input<'_>) -> Result<(), Error> {
         let ctx = &mut self.ctx;
         match input {
-            Input::Timer(_) => self.wake(),
+            Input::Timer(timer) => self.wake(timer),
             _ if self.left => return Err(Error::Left),
             Input::Datagram { from, bytes } => {
                 ctx.counters.datagrams_received += 1;
@@ -113,11 +127,7 @@ impl Overlay {
             }
             Input::LinkUp(id) => self.link_up(&id),
             Input::LinkDown(id) => self.link_down(&id),
-            Input::Rtt { peer, micros } => {
-                if let Some(swim) = &mut self.swim {
-                    swim.rtt(peer, micros);
-                }
-            }
+            Input::Rtt { peer, micros } => ctx.round_trip(peer, f64::from(micros)),
             Input::Join(addrs) => self.seeds.add(ctx, addrs),
             Input::Leave => self.leave(),
             Input::Switch(topology) => self.shapes.decide(ctx, topology),
@@ -126,14 +136,29 @@ impl Overlay {
                     swim.health.set_slow(slow);
                 }
             }
-            Input::Traffic { .. } | Input::Broadcast { .. } | Input::Subscribe(_) | Input::Unsubscribe(_) => {
+            Input::Broadcast {
+                topic,
+                payload,
+                urgency,
+            } => {
+                ctx.tally().broadcasts += 1;
+                return self.broadcasts.broadcast(ctx, topic, payload, urgency);
             }
+            Input::Subscribe(topic) => return self.broadcasts.subscribe(ctx, topic),
+            Input::Unsubscribe(topic) => self.broadcasts.unsubscribe(ctx, topic),
+            Input::Traffic {
+                peer,
+                sent,
+                received,
+                lost,
+            } => ctx.traffic(peer, sent, received, lost),
+            Input::Automatic(workload) => self.automatic.set(ctx, workload),
         }
         Ok(())
     }
 
-    fn wake(&mut self) {
-        self.ctx.timers.rang(self.ctx.now);
+    fn wake(&mut self, timer: Timer) {
+        self.ctx.timers.rang(timer);
         while let Some((late, why)) = self.ctx.timers.pop(self.ctx.now) {
             if self.left {
                 continue;
@@ -153,7 +178,16 @@ impl Overlay {
                 (Wake::Idle(id), _) => ctx.link_idle(&id),
                 (Wake::Topology(what), _) => self.shapes.each().for_each(|shape| shape.wake(ctx, what)),
                 (Wake::Settle, _) => self.shapes.look(ctx),
-                (Wake::Swim(_) | Wake::Challenge(..) | Wake::Tree(_), _) => {}
+                (Wake::Automatic(round), _) => {
+                    let analysis = measure::analyze(ctx, self.shapes.decision.topology);
+                    let since = self.shapes.since();
+                    if let Some(topology) = self.automatic.look(ctx, round, since, &analysis) {
+                        self.shapes.decide(ctx, topology);
+                    }
+                }
+                (Wake::Search, _) => self.router.search(ctx),
+                (Wake::Tree, _) => self.broadcasts.timer(ctx),
+                (Wake::Swim(_) | Wake::Challenge(..), None) => {}
             }
             self.drain();
         }
@@ -172,7 +206,10 @@ impl Overlay {
                 }
                 Ok(())
             }
-            (kind::SHUFFLE_REPLY, _) => self.shapes.current.datagram(ctx, body),
+            (kind::SHUFFLE_REPLY, _) => {
+                let views = self.shapes.each().find(|shape| shape.kind() == kind::VIEWS);
+                views.map_or(Ok(()), |views| views.datagram(ctx, body))
+            }
             _ => Err(Error::Malformed("datagram kind")),
         }
     }
@@ -206,6 +243,10 @@ impl Overlay {
                 }
                 Ok(None)
             }
+            Probe::Decided(decision) => {
+                self.shapes.hear(ctx, decision, None);
+                Ok(None)
+            }
             other => Ok(self.swim.as_mut().and_then(|swim| swim.probe(ctx, other))),
         }
     }
@@ -221,8 +262,13 @@ impl Overlay {
                 }
                 Ok(())
             }
-            kind::VIEWS => self.shapes.current.frame(&mut self.ctx, from, body),
-            kind::TREE => Ok(()),
+            kind::ROUTE => self.router.frame(&mut self.ctx, from, body),
+            kind::VIEWS | kind::SERVERS => {
+                let shape = self.shapes.each().find(|shape| shape.kind() == which);
+                // A topology that this node has not heard of yet, or has left already.
+                shape.map_or(Ok(()), |shape| shape.frame(&mut self.ctx, from, body))
+            }
+            kind::TREE => self.broadcasts.receive(&mut self.ctx, from, body),
             _ => Err(Error::Malformed("frame kind")),
         }
     }
@@ -235,6 +281,7 @@ impl Overlay {
                 if peer.id != *from {
                     return Err(Error::Malformed("greeting"));
                 }
+                ctx.links.greeted(&peer);
                 if let Some(swim) = swim {
                     swim.claim(ctx, Claim::alive(id.clone()), true);
                     swim.describe(ctx, &id, &peer);
@@ -287,12 +334,18 @@ impl Overlay {
                 ctx.frame(id, wire::encode(kind::CONTROL, &Control::Members(part.to_vec())));
             }
         }
+        self.router.link_up(id);
         self.shapes.each().for_each(|shape| shape.link_up(ctx, id));
     }
 
     fn link_down(&mut self, id: &NodeId) {
         let ctx = &mut self.ctx;
-        ctx.link_down(id);
+        let was_up = ctx.link_down(id);
+        if was_up == Some(true) {
+            self.router.link_down(id);
+        } else {
+            self.router.dial_failed(ctx, id);
+        }
         self.shapes.each().for_each(|shape| shape.link_down(ctx, id));
     }
 
@@ -335,15 +388,29 @@ impl Overlay {
                     }
                     ctx.out.push(Effect::Member(event, peer.clone()));
                     match event {
-                        MemberEvent::Up => self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer)),
+                        MemberEvent::Up => {
+                            ctx.tally().arrivals += 1;
+                            self.broadcasts.member_up(&peer);
+                            self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer));
+                        }
                         MemberEvent::Down { .. } | MemberEvent::Left => {
                             ctx.close_link(&peer.id);
+                            ctx.measures.forget(&peer.id);
+                            ctx.tally().departures += 1;
+                            self.broadcasts.member_down(ctx, &peer);
+                            self.router.member_down(&peer.id);
                             self.shapes.each().for_each(|shape| shape.member_down(ctx, &peer));
                         }
                         MemberEvent::Suspect | MemberEvent::Alive | MemberEvent::Meta => {}
                     }
                 }
-                News::Unlinked(id) => self.shapes.each().for_each(|shape| shape.link_down(ctx, &id)),
+                News::Unlinked(id) => {
+                    self.broadcasts.link(ctx, &id);
+                    self.router.link_down(&id);
+                    self.shapes.each().for_each(|shape| shape.link_down(ctx, &id));
+                }
+                News::Link(id) => self.broadcasts.link(ctx, &id),
+                News::Switched(topology) => self.broadcasts.set_topology(ctx, topology),
             }
         }
     }
@@ -368,7 +435,7 @@ impl Overlay {
         self.ctx.links.wanted()
     }
 
-    /// How to reach a node now.
+    /// How to reach a node now. A relayed message needs a bound on its hops: ways change while it travels.
     pub fn route(&self, to: &NodeId) -> Route {
         if self.ctx.links.is_up(to) {
             return Route::Direct;
@@ -376,15 +443,33 @@ impl Overlay {
         if let Some(route) = self.shapes.current.via(&self.ctx, to) {
             return route;
         }
+        if let Some(next) = self.router.via(&self.ctx, to) {
+            return Route::Via(next);
+        }
         match self.ctx.peers.get(&to.name) {
             Some(peer) if peer.id == *to => Route::Dial(peer.clone()),
             _ => Route::Unknown,
         }
     }
 
+    /// What was measured over the last minute. O(members).
+    pub fn analyze(&self) -> Analysis {
+        measure::analyze(&self.ctx, self.shapes.decision.topology)
+    }
+
+    /// The topology that would serve a workload best, by what was measured. O(members).
+    pub fn recommend(&self, workload: Workload) -> Advice {
+        advise::recommend(workload, &self.analyze())
+    }
+
     /// The topology in force.
     pub fn topology(&self) -> Topology {
         self.shapes.decision.topology
+    }
+
+    /// What the shared broadcast tree counted.
+    pub fn tree_stats(&self) -> crate::plumtree::Stats {
+        self.broadcasts.trees().shared_stats()
     }
 
     /// The state in numbers. O(members).
@@ -415,6 +500,21 @@ impl std::fmt::Debug for Overlay {
 }
 
 impl Context {
+    /// Payload moved between this node and another.
+    fn traffic(&mut self, id: &NodeId, sent: u64, received: u64, lost: u32) {
+        if self.peers.get(&id.name).is_none_or(|peer| peer.id != *id) {
+            return;
+        }
+        let tally = self.tally();
+        tally.sent += sent;
+        tally.received += received;
+        tally.lost += u64::from(lost);
+        let moved = self.measures.moved.entry(id.clone()).or_default();
+        moved.sent += sent;
+        moved.received += received;
+        moved.lost += u64::from(lost);
+    }
+
     /// Keeps the table of peers; false when the event changes nothing.
     fn note_member(&mut self, event: MemberEvent, peer: &Peer) -> bool {
         let known = self.peers.get(&peer.id.name);

@@ -22,6 +22,9 @@ pub(crate) trait Shape: Send {
     /// A link closed or could not be opened. A wanted one is tried again by itself.
     fn link_down(&mut self, ctx: &mut Context, id: &NodeId);
 
+    /// The kind of its frames.
+    fn kind(&self) -> u8;
+
     /// A frame of the shape's own kind.
     fn frame(&mut self, ctx: &mut Context, from: &NodeId, body: &[u8]) -> Result<(), Error>;
 

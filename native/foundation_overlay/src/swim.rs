@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 
 use crate::context::{Context, Wake};
 use crate::health::Health;
-use crate::measure::Ewma;
 use crate::swim_id::SwimId;
 use crate::swim_tap::{Collect, Ear, Goodbyes, Note, TapCodec};
 use crate::wire::{self, Control, HEADER, Probe, Standing, State, kind};
@@ -37,7 +36,6 @@ pub(crate) struct Member {
     /// When anything was last heard from it directly.
     heard: Duration,
     pinged: Option<Duration>,
-    pub(crate) rtt: Ewma,
 }
 
 type Engine = Foca<SwimId, TapCodec, ChaCha8Rng, Goodbyes>;
@@ -119,10 +117,6 @@ impl Swim {
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.members.len()
     }
 
     pub(crate) fn get(&self, id: &NodeId) -> Option<&Member> {
@@ -407,6 +401,7 @@ impl Swim {
                 Note::ProbeFailed(id) => self.probe_failed(ctx, &id),
                 Note::Pinged(id) => {
                     self.asked_at = None;
+                    ctx.tally().probes += 1;
                     if let Some(member) = self.members.get_mut(id.name()) {
                         member.pinged = Some(ctx.now);
                     }

@@ -1,6 +1,6 @@
 //! What SWIM's notifications mean for the table of members.
-use super::{Context, Duration, Ewma, FocaState, Member, Swim, SwimId};
-use crate::{DownReason, MemberEvent, NodeId, Peer};
+use super::{Context, Duration, FocaState, Member, Swim, SwimId};
+use crate::{DownReason, MemberEvent, Peer};
 
 impl Member {
     fn new(id: SwimId, now: Duration) -> Self {
@@ -19,7 +19,6 @@ impl Member {
             accused: None,
             heard: now,
             pinged: None,
-            rtt: Ewma::default(),
         }
     }
 }
@@ -145,8 +144,9 @@ impl Swim {
         {
             member.heard = now;
             if ack && let Some(at) = member.pinged.take() {
-                member.rtt.add((now - at).as_micros() as f64);
                 self.health.better();
+                ctx.tally().answers += 1;
+                ctx.round_trip(from.id(), (now - at).as_micros() as f64);
             }
         }
         self.update(ctx, from, incarnation, FocaState::Alive);
@@ -186,15 +186,6 @@ impl Swim {
             self.foca_config.max_transmissions = wanted;
             // Only periods must not change, and they do not.
             let _ = self.foca.set_config(self.foca_config.clone());
-        }
-    }
-
-    /// The round trip to a member, in microseconds, as measured over links.
-    pub(crate) fn rtt(&mut self, id: &NodeId, micros: u32) {
-        if let Some(member) = self.members.get_mut(&id.name)
-            && member.peer.id == *id
-        {
-            member.rtt.add(f64::from(micros));
         }
     }
 }

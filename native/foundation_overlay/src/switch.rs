@@ -1,47 +1,63 @@
 //! Changing the topology of the whole cluster.
+//!
+//! A decision carries an epoch one above any the decider knew; of two decisions the one with the greater
+//! epoch wins, then the one of the greater node, so all nodes come to the same whatever they hear first.
+//! Decisions are flooded over links, gossiped by datagrams, and part of every greeting, so that who was
+//! away catches up. The links of the former topology stay until those of the new one stand.
 use std::time::Duration;
 
-use crate::context::{Context, Wake};
+use crate::client_server::ClientServer;
+use crate::context::{Context, News, Wake};
 use crate::full_mesh::FullMesh;
+use crate::hyparview::HyParView;
 use crate::links::Want;
 use crate::shape::Shape;
-use crate::wire::{Control, Decision, encode, kind};
+use crate::wire::{Control, Decision, Probe, encode, kind};
 use crate::{Effect, NodeId, Topology};
 
 /// How often it is looked at whether the new links stand.
 const LOOK: Duration = Duration::from_millis(100);
+/// Members a decision is gossiped to beside the neighbours.
+const GOSSIP: usize = 4;
 
 /// The topology in force, and the former one as long as its links are kept.
 pub(crate) struct Shapes {
     pub(crate) decision: Decision,
     pub(crate) current: Box<dyn Shape>,
     former: Option<Box<dyn Shape>>,
+    want: Want,
     since: Duration,
     ready_at: Option<Duration>,
 }
 
-fn make(topology: Topology, epoch: u64, _ctx: &Context) -> Box<dyn Shape> {
-    let want = if epoch % 2 == 0 { Want::EVEN } else { Want::ODD };
+fn make(topology: Topology, want: Want) -> Box<dyn Shape> {
     match topology {
         Topology::FullMesh => Box::new(FullMesh::new(want)),
-        _ => Box::new(FullMesh::new(want)),
+        Topology::HyParView | Topology::PubSub => Box::new(HyParView::new(want)),
+        Topology::ClientServer => Box::new(ClientServer::new(want)),
     }
+}
+
+/// Topic trees grow on partial views: between these two no link changes.
+const fn same_links(a: Topology, b: Topology) -> bool {
+    use Topology::{HyParView, PubSub};
+    a as u8 == b as u8 || matches!((a, b), (HyParView, PubSub) | (PubSub, HyParView))
 }
 
 impl Shapes {
     pub(crate) fn new(ctx: &mut Context) -> Self {
         let topology = ctx.config.topology;
-        let mut current = make(topology, 0, ctx);
+        let mut current = make(topology, Want::EVEN);
         current.start(ctx);
-        let decision = Decision {
-            epoch: 0,
-            by: None,
-            topology,
-        };
         Self {
-            decision,
+            decision: Decision {
+                epoch: 0,
+                by: None,
+                topology,
+            },
             current,
             former: None,
+            want: Want::EVEN,
             since: Duration::ZERO,
             ready_at: None,
         }
@@ -50,6 +66,11 @@ impl Shapes {
     /// Whether only the links of the topology in force are left.
     pub(crate) fn settled(&self) -> bool {
         self.former.is_none()
+    }
+
+    /// When the topology was last changed.
+    pub(crate) fn since(&self) -> Duration {
+        self.since
     }
 
     /// Everyone who has to hear of links and members.
@@ -63,18 +84,11 @@ impl Shapes {
             return;
         }
         let by = Some(ctx.me.id.clone());
-        self.adopt(
-            ctx,
-            Decision {
-                epoch: self.decision.epoch + 1,
-                by,
-                topology,
-            },
-            None,
-        );
+        let epoch = self.decision.epoch.saturating_add(1);
+        self.adopt(ctx, Decision { epoch, by, topology }, None);
     }
 
-    /// A decision was heard of. The greater one wins; a news is told on, an old one is answered with ours.
+    /// A decision was heard of. The greater one wins; a new one is told on, an old one is answered with ours.
     pub(crate) fn hear(&mut self, ctx: &mut Context, decision: Decision, from: Option<&NodeId>) {
         match decision.cmp(&self.decision) {
             std::cmp::Ordering::Greater => self.adopt(ctx, decision, from),
@@ -91,27 +105,31 @@ impl Shapes {
     }
 
     fn adopt(&mut self, ctx: &mut Context, decision: Decision, from: Option<&NodeId>) {
-        let changes = decision.topology != self.decision.topology;
-        let parity = self.decision.epoch % 2 != decision.epoch % 2;
-        self.decision = decision;
-        let frame = encode(kind::CONTROL, &Control::Switch(self.decision.clone()));
-        for id in ctx.links.sorted_up() {
-            if Some(&id) != from {
-                ctx.frame(&id, frame.clone());
-            }
-        }
+        let before = std::mem::replace(&mut self.decision, decision).topology;
+        self.spread(ctx, from);
         let Decision { epoch, topology, .. } = self.decision;
-        if !changes {
+        if topology == before {
             return;
         }
-        let _ = parity;
-        let mut next = make(topology, epoch, ctx);
+        ctx.news.push_back(News::Switched(topology));
+        self.since = ctx.now;
+        if same_links(before, topology) {
+            let settled = self.settled();
+            ctx.out.push(Effect::Topology {
+                current: topology,
+                epoch,
+                settled,
+            });
+            return;
+        }
         if let Some(mut older) = self.former.take() {
             older.stop(ctx);
         }
+        self.want = self.want.other();
+        let mut next = make(topology, self.want);
         next.start(ctx);
         self.former = Some(std::mem::replace(&mut self.current, next));
-        (self.since, self.ready_at) = (ctx.now, None);
+        self.ready_at = None;
         ctx.wake(LOOK, Wake::Settle);
         ctx.out.push(Effect::Topology {
             current: topology,
@@ -120,12 +138,28 @@ impl Shapes {
         });
     }
 
+    fn spread(&self, ctx: &mut Context, from: Option<&NodeId>) {
+        let frame = encode(kind::CONTROL, &Control::Switch(self.decision.clone()));
+        for id in ctx.links.sorted_up() {
+            if Some(&id) != from {
+                ctx.frame(&id, frame.clone());
+            }
+        }
+        let addrs: Vec<_> = ctx.peers.values().map(|peer| peer.addr).collect();
+        let datagram = encode(kind::PROBE, &Probe::Decided(self.decision.clone()));
+        for addr in ctx.sample(addrs, GOSSIP) {
+            ctx.datagram(addr, datagram.clone());
+        }
+    }
+
     /// Lets go of the former topology once the new one stands and messages under way had time to arrive.
     pub(crate) fn look(&mut self, ctx: &mut Context) {
         if self.former.is_none() {
             return;
         }
-        if self.ready_at.is_none() && self.current.ready(ctx) {
+        if !self.current.ready(ctx) {
+            self.ready_at = None;
+        } else if self.ready_at.is_none() {
             self.ready_at = Some(ctx.now);
         }
         let lingered = self

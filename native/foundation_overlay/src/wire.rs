@@ -1,9 +1,11 @@
 //! What overlay nodes say to each other: a version byte, a kind byte, and the rest by kind.
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::swim_id::SwimId;
-use crate::{Error, NodeId, Peer, Topology};
+use crate::{Error, NodeId, Peer, Role, Topology};
 
 /// Both sides must say this.
 pub(crate) const VERSION: u8 = 1;
@@ -18,6 +20,10 @@ pub(crate) mod kind {
     pub(crate) const VIEWS: u8 = 16;
     pub(crate) const TREE: u8 = 17;
     pub(crate) const CONTROL: u8 = 18;
+    pub(crate) const SERVERS: u8 = 19;
+    pub(crate) const ROUTE: u8 = 20;
+    /// Said by nobody.
+    pub(crate) const NONE: u8 = 255;
 }
 
 /// A peer as it is on the wire.
@@ -40,6 +46,33 @@ impl WirePeer {
             meta: Bytes::from(self.meta),
         };
         Ok((self.id, peer))
+    }
+}
+
+/// How to reach a node, without what its owner says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Contact {
+    pub(crate) id: NodeId,
+    pub(crate) addr: SocketAddr,
+    pub(crate) role: Role,
+}
+
+impl Contact {
+    pub(crate) fn of(peer: &Peer) -> Self {
+        Self {
+            id: peer.id.clone(),
+            addr: peer.addr,
+            role: peer.role,
+        }
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        Peer {
+            id: self.id.clone(),
+            addr: self.addr,
+            role: self.role,
+            meta: Bytes::new(),
+        }
     }
 }
 
@@ -66,6 +99,8 @@ pub(crate) enum Probe {
     Refute { me: SwimId, incarnation: u16 },
     /// I leave.
     Leave { me: SwimId },
+    /// The topology shall be this.
+    Decided(Decision),
 }
 
 /// A member and what is thought of it.

@@ -133,6 +133,21 @@ impl Log {
             .enqueue(&inner.shared.options, records, Box::new(callback))
     }
 
+    /// As `append`, and calls `meanwhile` on this thread while the thread of the log writes. For what the caller has to
+    /// do in any case; handing a few records over costs more than it saves. Not for a callback of this log.
+    ///
+    /// # Errors
+    /// As `append`; `meanwhile` may not have been called then.
+    pub fn append_while(&self, records: &[&[u8]], meanwhile: impl FnOnce()) -> Result<Range<u64>, Error> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        self.append_async(records, move |result| {
+            // Nobody waits any more only when `meanwhile` has panicked.
+            let _ = sender.send(result);
+        })?;
+        meanwhile();
+        receiver.recv().unwrap_or(Err(Error::Closed))
+    }
+
     /// Waits until everything appended before, by `append_async` too, is acknowledged or refused.
     ///
     /// # Errors
@@ -171,12 +186,12 @@ impl Log {
 
     /// Counts of the log. O(segments).
     pub fn stats(&self) -> Stats {
-        let active = self.inner.writer.lock().active();
+        let active = self.inner.active();
         let sealed = self.inner.shared.sealed.lock();
-        let all = || sealed.iter().chain([&active]);
+        let all = || sealed.iter().chain(&active);
         let counts = &self.inner.shared.counts;
         Stats {
-            segments: sealed.len() + 1,
+            segments: all().count(),
             records: all().map(|segment| segment.records).sum(),
             bytes: all().map(|segment| segment.bytes).sum(),
             first_seq: self.first_seq(),
@@ -265,8 +280,15 @@ impl Inner {
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let writer = self.writer.lock();
         let mut all = self.shared.sealed.lock().clone();
-        all.push(writer.active());
+        if !writer.is_lost() {
+            all.push(writer.active());
+        }
         all
+    }
+
+    fn active(&self) -> Option<Segment> {
+        let writer = self.writer.lock();
+        (!writer.is_lost()).then(|| writer.active())
     }
 }
 

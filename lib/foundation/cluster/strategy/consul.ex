@@ -10,7 +10,7 @@ defmodule Foundation.Cluster.Strategy.Consul do
 
     * `service_name`, or `service: [name: …, tag: …]`; needed
     * `base_url`: the agent's (`"http://localhost:8500"`)
-    * `access_token`: the ACL token
+    * `access_token`, or `token`: the ACL token
     * `list_using`: whom to ask, a list of `:health`, `:catalog`, `:agent` and `{that, opts}`, where `opts` replace these options
       for it; libcluster_consul's module names mean the same. `[{:health, passing: true}]` unless given
     * `passing`: with `:health`, only instances whose checks all pass
@@ -125,7 +125,8 @@ defmodule Foundation.Cluster.Strategy.Consul do
   defp get(path, query, config) do
     base = config |> Keyword.get(:base_url, @base_url) |> to_string() |> String.trim_trailing("/")
     url = base <> path <> if(query == [], do: "", else: "?" <> URI.encode_query(query))
-    token = if config[:access_token], do: [{"x-consul-token", config[:access_token]}], else: []
+    token = config[:access_token] || config[:token]
+    token = if token, do: [{"x-consul-token", token}], else: []
 
     case Http.get(
            url,

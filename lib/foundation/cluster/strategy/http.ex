@@ -139,16 +139,20 @@ defmodule Foundation.Cluster.Strategy.Http do
   defp reason({:shutdown, reason}), do: reason(reason)
   defp reason(other), do: {:transport, other}
 
-  # Both address families may have been tried: {:inet6, …, reason} and {:inet, …, reason}.
+  # Both address families may have been tried, and one of them is often simply not there.
   defp connect_errors(details), do: for({family, _, reason} <- details, family in [:inet, :inet6], do: reason)
 
   defp connect_reason(reasons) do
-    case {Enum.find(reasons, &match?({:tls_alert, _}, &1)), Enum.reject(reasons, &(&1 in [:eafnosupport]))} do
-      {{:tls_alert, {alert, _}}, _} -> {:tls, alert}
-      {nil, [{:options, _} = reason | _]} -> {:tls, reason}
-      {nil, [:timeout | _]} -> :timeout
-      {nil, [reason | _]} -> {:connect, reason}
-      {nil, []} -> {:connect, :unknown}
+    case Enum.sort_by(reasons, &weight/1) do
+      [{:tls_alert, {alert, _}} | _] -> {:tls, alert}
+      [{:options, _} = reason | _] -> {:tls, reason}
+      [:timeout | _] -> :timeout
+      [reason | _] -> {:connect, reason}
+      [] -> {:connect, :unknown}
     end
   end
+
+  defp weight({_, _}), do: 0
+  defp weight(reason) when reason in [:nxdomain, :eafnosupport, :enetunreach], do: 2
+  defp weight(_), do: 1
 end

@@ -33,7 +33,7 @@ defmodule Foundation.Cluster.Strategy.Mdns do
   use GenServer
   use Foundation.Cluster.Strategy
 
-  alias Foundation.Cluster.{Membership, Strategy}
+  alias Foundation.Cluster.{Membership, Strategy, Table}
   alias Foundation.Cluster.Strategy.Names
   alias Foundation.Native
 
@@ -54,9 +54,45 @@ defmodule Foundation.Cluster.Strategy.Mdns do
   @spec stats(pid) :: {:ok, map} | {:error, :not_running}
   def stats(strategy), do: GenServer.call(strategy, :stats)
 
+  @doc """
+  Listens for `ms` without announcing anything: the nodes found, and those with another cookie.
+
+  Options are those of the strategy. Errors: as in its report.
+  """
+  @spec look(keyword, pos_integer) ::
+          {:ok, [node], [{name :: String.t(), cluster :: String.t()}]} | {:error, term}
+  def look(config, ms) do
+    own = if Node.alive?(), do: node(), else: :doctor@localhost
+
+    with {:ok, session} <- open(config, own, false) do
+      receive do
+      after
+        ms -> :ok
+      end
+
+      stats = Native.discovery_stats(session)
+      Native.discovery_stop(session)
+      flush()
+      {:ok, Enum.flat_map(stats.nodes, &Names.node_name/1), stats.strangers}
+    end
+  end
+
+  defp flush do
+    receive do
+      {:foundation_discovery, _} -> flush()
+    after
+      0 -> :ok
+    end
+  end
+
+  @doc "The nodes with another cookie that the strategy of that name has heard, with their clusters."
+  @spec strangers(Strategy.topology()) :: [{name :: String.t(), cluster :: String.t()}]
+  def strangers(topology), do: Table.get({:strangers, topology}, [])
+
   @impl GenServer
   def init(state) do
     Process.flag(:trap_exit, true)
+    state = %{state | config: concealed(state.config)}
 
     {:ok, %{state: state, session: nil, known: MapSet.new(), announced: false, ticks: 0, strangers: []},
      {:continue, :start}}
@@ -89,7 +125,7 @@ defmodule Foundation.Cluster.Strategy.Mdns do
   defp start(%{state: %{config: config} = state} = mdns) do
     announce = announce?(config)
 
-    case open(config, announce) do
+    case opened(config, announce) do
       {:ok, session} ->
         Strategy.report(state, {:ok, []})
         again(%{mdns | session: session, announced: announce})
@@ -101,22 +137,34 @@ defmodule Foundation.Cluster.Strategy.Mdns do
     end
   end
 
-  defp open(config, announce) do
-    if Node.alive?() do
-      names = {Atom.to_string(node()), app(config), to_string(Keyword.get(config, :cluster, "default"))}
-      numbers = {System.os_time(:microsecond), distribution_port(), Keyword.get(config, :port, @udp_port)}
-      interfaces = config |> Keyword.get(:interfaces, []) |> Enum.map(&to_string/1)
-      Native.discovery_start(self(), names, numbers, secret(config), {announce, interfaces})
-    else
-      {:error, :not_alive}
-    end
+  defp opened(config, announce),
+    do: if(Node.alive?(), do: open(config, node(), announce), else: {:error, :not_alive})
+
+  defp open(config, own, announce) do
+    names = {Atom.to_string(own), app(config), to_string(Keyword.get(config, :cluster, "default"))}
+    port = if Node.alive?(), do: distribution_port(), else: 0
+    numbers = {System.os_time(:microsecond), port, Keyword.get(config, :port, @udp_port)}
+    interfaces = config |> Keyword.get(:interfaces, []) |> Enum.map(&to_string/1)
+    Native.discovery_start(self(), names, numbers, secret(config), {announce, interfaces})
   end
 
   defp app(config),
     do: to_string(Keyword.get_lazy(config, :app, fn -> System.get_env("RELEASE_NAME", "") end))
 
-  defp secret(config),
-    do: to_string(Keyword.get_lazy(config, :secret, fn -> :erlang.get_cookie() end))
+  defp secret(config) do
+    case Keyword.get_lazy(config, :secret, fn -> :erlang.get_cookie() end) do
+      concealed when is_function(concealed, 0) -> concealed.()
+      secret -> to_string(secret)
+    end
+  end
+
+  # A function shows nothing of what it holds when a state is printed.
+  defp concealed(config) do
+    case Keyword.fetch(config, :secret) do
+      {:ok, secret} when not is_function(secret) -> Keyword.put(config, :secret, fn -> to_string(secret) end)
+      _ -> config
+    end
+  end
 
   # The port that this node listens on, where it can be known.
   defp distribution_port do
@@ -215,6 +263,7 @@ defmodule Foundation.Cluster.Strategy.Mdns do
       )
     end
 
+    if strangers != mdns.strangers, do: Table.put({:strangers, mdns.state.topology}, strangers)
     %{mdns | strangers: strangers}
   end
 end

@@ -1,6 +1,7 @@
 //! Conditions, and what they say about a record.
 
 use crate::etf::{self, Term};
+use crate::pid::Pid;
 use crate::record::{View, Wall};
 use crate::symbols::{self, Symbol};
 use regex::bytes::Regex;
@@ -119,7 +120,11 @@ pub(crate) fn with<R>(path: &Path, view: &View<'_>, f: impl FnOnce(Option<Value<
             Some(Wall::Utc { micros, .. }) => f(Some(some(Term::Int(micros)))),
             Some(Wall::Term(bytes)) => f(inside(bytes, &path.steps)),
         },
-        Field::Pid => f(view.pid.map_or(Some(NIL), |bytes| inside(bytes, &path.steps))),
+        Field::Pid => match view.pid {
+            None => f(Some(NIL)),
+            Some(Pid::Term(term)) => f(inside(term, &path.steps)),
+            Some(Pid::Parts(parts)) => f(inside(&parts.term(), &path.steps)),
+        },
         Field::Data => f(inside(view.data, &path.steps)),
     }
 }

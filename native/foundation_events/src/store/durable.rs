@@ -3,7 +3,7 @@
 use super::{Refused, State, Store};
 use crate::Error;
 use crate::codec::{Reader, put_i64, put_u64};
-use crate::record::{Event, Names, pack, pack_head, pack_with, parse_uuid, put_name, unpack};
+use crate::record::{Event, Keys, Names, pack, pack_with, parse_uuid, put_name, unpack};
 use crate::symbols::Symbol;
 use foundation_storage::{Log, Options, Recovery, Sync};
 use std::cell::RefCell;
@@ -65,6 +65,8 @@ const NEXT_ID: u8 = 5;
 
 /// Compaction pays when this many records in the log are dead, and they are more than the live ones.
 const DEAD: u64 = 4096;
+/// From so many events on, the thread of the log writes while the caller's makes room for them.
+const MANY: usize = 256;
 
 /// Events on their way to the log and to the index; kept by each thread, so that a batch finds its memory warm.
 #[derive(Default)]
@@ -105,27 +107,31 @@ thread_local! {
 }
 
 impl Batch {
-    fn fill(&mut self, events: &[Event<'_>], now_ms: u64) {
+    fn fill<'a>(&mut self, events: &[Event<'a>], now_ms: u64) -> Vec<Keys<'a>> {
         self.packed.clear();
         self.ends.clear();
         self.written.clear();
         self.cuts.clear();
+        let mut keys = Vec::with_capacity(events.len());
         for event in events {
             let uuid = event.correlation.and_then(parse_uuid);
-            let packed = self.packed.len();
-            let named = pack_with(event, uuid, now_ms, Names::Interned, &mut self.packed);
+            let from = self.packed.len();
+            let names = pack_with(event, uuid, now_ms, Names::Interned, &mut self.packed);
             self.ends.push(self.packed.len());
+            keys.push(Keys::of_event(event, uuid));
+            // But for the names, a record is the same in memory and on disk.
+            let record = &self.packed[from..];
             let start = self.written.len();
             self.written.push(EVENT);
-            pack_head(event, uuid, now_ms, &mut self.written);
+            self.written.extend_from_slice(&record[..names.start]);
             self.names.put(event.kind, &mut self.written);
             if let Some(node) = event.node {
                 self.names.put(node, &mut self.written);
             }
-            // What follows the names is the same in memory and on disk.
-            self.written.extend_from_slice(&self.packed[packed + named..]);
+            self.written.extend_from_slice(&record[names.end..]);
             self.cuts.push(start..self.written.len());
         }
+        keys
     }
 
     fn trim(&mut self) {
@@ -177,7 +183,7 @@ impl Store {
         force: bool,
     ) -> Result<Vec<u64>, Refused> {
         BATCH.with_borrow_mut(|batch| {
-            batch.fill(events, now_ms);
+            let keys = batch.fill(events, now_ms);
             let Batch {
                 packed,
                 ends,
@@ -188,9 +194,14 @@ impl Store {
             let records: Vec<&[u8]> = cuts.iter().map(|cut| &written[cut.clone()]).collect();
             let _gate = self.gate.read();
             let tickets = self.hub.admit(packed, ends, force).map_err(Refused::Full)?;
-            let stored = match self.append(&records) {
+            let appended = if records.len() < MANY {
+                self.append(&records)
+            } else {
+                self.append_while(&records, || self.prepare(ends.len(), packed.len()))
+            };
+            let stored = match appended {
                 Ok(first) => {
-                    self.insert(packed, ends, Some(first));
+                    self.insert(&keys, packed, ends, Some(first));
                     Ok(self.hub.publish(tickets, packed, ends))
                 }
                 Err(error) => {
@@ -207,6 +218,12 @@ impl Store {
         let log = self.log.read();
         let log = log.as_ref().ok_or(Error::Closed)?;
         Ok(log.append(records)?.start)
+    }
+
+    fn append_while(&self, records: &[&[u8]], meanwhile: impl FnOnce()) -> Result<u64, Error> {
+        let log = self.log.read();
+        let log = log.as_ref().ok_or(Error::Closed)?;
+        Ok(log.append_while(records, meanwhile)?.start)
     }
 
     // A marker carries the next id too: the event that had the highest one may be gone when the log is read again.
@@ -370,7 +387,7 @@ impl State {
                 Names::Interned,
                 &mut packed,
             );
-            self.put(&packed, seq);
+            self.put(&Keys::of(&view), &packed, seq);
             return Ok(());
         }
         let mut r = Reader::new(rest);

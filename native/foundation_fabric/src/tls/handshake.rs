@@ -194,13 +194,13 @@ fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) -> Re
     }
 }
 
-/// Collects the alert that rustls wants sent after a failure.
+/// Collects the alert that rustls wants sent after a failure, and what stands before it.
 fn alert<S: Side>(side: &mut S, outgoing: &mut Vec<u8>) {
-    while let UnbufferedStatus {
-        state: Ok(ConnectionState::EncodeTlsData(data)),
-        ..
-    } = side.process(&mut [])
-    {
+    // What waits to be sent is handed out before anything that came in is looked at.
+    while side.wants_write() {
+        let Ok(ConnectionState::EncodeTlsData(data)) = side.process(&mut []).state else {
+            return;
+        };
         if encode(data, outgoing).is_err() {
             return;
         }

@@ -7,7 +7,8 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+    AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    SignatureScheme,
 };
 use std::sync::Arc;
 use webpki::{EndEntityCert, KeyUsage};
@@ -17,8 +18,10 @@ use webpki::{EndEntityCert, KeyUsage};
 pub enum Accepts {
     /// Those of our own cluster.
     Own,
-    /// Those of clusters whose authorities are pinned: what a gateway does.
+    /// Those of clusters whose authorities are pinned.
     Pinned,
+    /// Both: what a gateway does.
+    OwnAndPinned,
 }
 
 #[derive(Debug)]
@@ -62,23 +65,18 @@ impl Verifier {
                 .map_err(|error| reason(&error))
         };
         let subject = subject_of(leaf);
-        match self.accepts {
-            Accepts::Own => {
-                self.identity.with_own(chain)?;
-                let subject = subject.ok_or(Reason::WrongName)?;
-                if subject.cluster == self.identity.cluster() {
-                    Ok(())
-                } else {
-                    Err(Reason::ForeignCluster)
-                }
-            }
-            Accepts::Pinned => {
-                let Subject { cluster, .. } = subject.ok_or(Reason::WrongName)?;
-                self.identity
-                    .with_pinned(&cluster, chain)
-                    .unwrap_or(Err(Reason::ForeignCluster))
-            }
+        let ours = subject
+            .as_ref()
+            .is_some_and(|subject| subject.cluster == self.identity.cluster());
+        if self.accepts == Accepts::Own || (ours && self.accepts == Accepts::OwnAndPinned) {
+            self.identity.with_own(chain)?;
+            subject.ok_or(Reason::WrongName)?;
+            return if ours { Ok(()) } else { Err(Reason::ForeignCluster) };
         }
+        let Subject { cluster, .. } = subject.ok_or(Reason::WrongName)?;
+        self.identity
+            .with_pinned(&cluster, chain)
+            .unwrap_or(Err(Reason::ForeignCluster))
     }
 }
 
@@ -92,13 +90,14 @@ fn reason(error: &webpki::Error) -> Reason {
     }
 }
 
-/// The error that makes rustls send the fitting alert.
+/// The error that makes rustls send an alert of its own for each reason.
 fn refusal(reason: Reason) -> Error {
     Error::InvalidCertificate(match reason {
         Reason::Stranger => CertificateError::UnknownIssuer,
         Reason::Expired => CertificateError::Expired,
-        Reason::Malformed => CertificateError::BadEncoding,
-        other => CertificateError::Other(OtherError(Arc::new(other))),
+        Reason::ForeignCluster => CertificateError::ApplicationVerificationFailure,
+        Reason::WrongName => CertificateError::Other(OtherError(Arc::new(reason))),
+        _ => CertificateError::BadEncoding,
     })
 }
 
@@ -111,15 +110,26 @@ pub(crate) fn reason_of(error: &Error) -> Reason {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Reason::Expired,
             CertificateError::BadEncoding => Reason::Malformed,
-            CertificateError::Other(OtherError(inner)) => inner
-                .downcast_ref::<Reason>()
-                .copied()
-                .unwrap_or(Reason::Stranger),
+            CertificateError::ApplicationVerificationFailure => Reason::ForeignCluster,
+            CertificateError::Other(_) => Reason::WrongName,
             _ => Reason::Stranger,
         },
         Error::NoCertificatesPresented => Reason::Stranger,
         Error::AlertReceived(_) => Reason::Gone,
         Error::PeerSentOversizedRecord => Reason::Oversized,
+        _ => Reason::Malformed,
+    }
+}
+
+/// The same from the alert that we sent, which is all that QUIC tells.
+pub(crate) fn reason_of_alert(alert: u8) -> Reason {
+    match AlertDescription::from(alert) {
+        AlertDescription::UnknownCA
+        | AlertDescription::CertificateRequired
+        | AlertDescription::DecryptError => Reason::Stranger,
+        AlertDescription::CertificateExpired => Reason::Expired,
+        AlertDescription::AccessDenied => Reason::ForeignCluster,
+        AlertDescription::CertificateUnknown => Reason::WrongName,
         _ => Reason::Malformed,
     }
 }

@@ -1,18 +1,14 @@
 //! Events between terms and the core.
 
+use super::etf::{self as write, Names};
 use crate::key;
 use foundation_events::symbols::{self, Symbol};
-use foundation_events::{Event, Wall, etf};
+use foundation_events::{Event, Pid, PidParts, Wall, etf};
 use rustler::sys::{ErlNifTerm, enif_get_tuple};
-use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, OwnedBinary, Term};
-use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
-
-/// What external terms start with.
-const VERSION: u8 = 131;
 
 mod names {
     rustler::atoms! {
@@ -52,7 +48,7 @@ pub(crate) struct Row<'a> {
     timestamp: i64,
     wall: RowWall,
     node: Option<Symbol>,
-    pid: Option<Encoded>,
+    pid: Option<RowPid>,
     correlation: Option<Binary<'a>>,
     parent: Option<u64>,
     data: Encoded,
@@ -73,12 +69,49 @@ impl Encoded {
     }
 }
 
+enum RowPid {
+    Parts(PidParts),
+    Term(Encoded),
+}
+
+impl RowPid {
+    fn of(pid: Term<'_>) -> RowPid {
+        let term = pid.to_binary();
+        match PidParts::of(term.as_slice()) {
+            Some(parts) => RowPid::Parts(parts),
+            None => RowPid::Term(Encoded::Own(term)),
+        }
+    }
+
+    fn pid<'b>(&'b self, shared: &'b [u8]) -> Pid<'b> {
+        match self {
+            RowPid::Parts(parts) => Pid::Parts(*parts),
+            RowPid::Term(term) => Pid::Term(term.bytes(shared)),
+        }
+    }
+}
+
 /// What the row before had: an equal word is an equal term for as long as the call lasts.
 #[derive(Default)]
 struct Last {
     kind: Option<(ErlNifTerm, Symbol)>,
     node: Option<(ErlNifTerm, Symbol)>,
     second: Option<([ErlNifTerm; 6], i64)>,
+    pid: Option<(ErlNifTerm, PidParts)>,
+}
+
+impl Last {
+    fn pid(&mut self, pid: Term<'_>) -> RowPid {
+        let word = pid.as_c_arg();
+        if let Some((_, parts)) = self.pid.filter(|(known, _)| *known == word) {
+            return RowPid::Parts(parts);
+        }
+        let read = RowPid::of(pid);
+        if let RowPid::Parts(parts) = read {
+            self.pid = Some((word, parts));
+        }
+        read
+    }
 }
 
 fn known(last: &mut Option<(ErlNifTerm, Symbol)>, atom: Term<'_>) -> NifResult<Symbol> {
@@ -90,9 +123,6 @@ fn known(last: &mut Option<(ErlNifTerm, Symbol)>, atom: Term<'_>) -> NifResult<S
     *last = Some((word, symbol));
     Ok(symbol)
 }
-
-/// Rows whose data are encoded by one call.
-const AT_ONCE: usize = 64;
 
 /// The rows of a batch.
 pub(crate) struct Rows<'a> {
@@ -117,66 +147,27 @@ impl Drop for Rows<'_> {
 }
 
 impl<'a> Rows<'a> {
-    pub(crate) fn decode(env: Env<'a>, terms: &[Term<'a>]) -> NifResult<Rows<'a>> {
+    pub(crate) fn decode(terms: &[Term<'a>]) -> NifResult<Rows<'a>> {
         let mut all = Rows {
             rows: Vec::with_capacity(terms.len()),
             shared: SPARE.take(),
         };
-        let (mut last, mut last_pid) = (Last::default(), None);
-        for terms in terms.chunks(AT_ONCE) {
-            let mut data: SmallVec<[Term<'a>; AT_ONCE]> = SmallVec::new();
-            let start = all.rows.len();
+        let mut last = Last::default();
+        write::with_names(|names| {
             for term in terms {
-                let fields = fields(*term)?;
-                data.push(fields[8]);
-                let nothing = Encoded::Shared(0..0);
-                let row = Row::of(
-                    fields,
-                    |pid| all.shared_pid(pid, &mut last_pid),
-                    nothing,
-                    &mut last,
-                )?;
+                let row = all.row(*term, names, &mut last)?;
                 all.rows.push(row);
             }
-            all.encode(env, start, &data);
-        }
+            Ok(())
+        })?;
         Ok(all)
     }
 
-    fn shared_pid(&mut self, pid: Term<'a>, last: &mut Option<(ErlNifTerm, Range<usize>)>) -> Encoded {
-        let word = pid.as_c_arg();
-        match last {
-            Some((known, range)) if *known == word => Encoded::Shared(range.clone()),
-            _ => {
-                let start = self.shared.len();
-                self.shared.extend_from_slice(pid.to_binary().as_slice());
-                let range = start..self.shared.len();
-                *last = Some((word, range.clone()));
-                Encoded::Shared(range)
-            }
-        }
-    }
-
-    // A tuple of terms has the terms' own encodings one behind the other.
-    fn encode(&mut self, env: Env<'a>, start: usize, data: &[Term<'a>]) {
-        let bytes = make_tuple(env, data).to_binary();
-        let rest = match etf::body(bytes.as_slice()).and_then(etf::read) {
-            Some(etf::Term::Tuple(n, rest)) if n == data.len() => rest,
-            _ => &[],
-        };
-        let mut at = 0;
-        for (row, term) in self.rows[start..].iter_mut().zip(data) {
-            let one = rest.get(at..).and_then(|rest| rest.get(..etf::size(rest)?));
-            let Some(one) = one else {
-                row.data = Encoded::Own(term.to_binary());
-                continue;
-            };
-            let from = self.shared.len();
-            self.shared.push(VERSION);
-            self.shared.extend_from_slice(one);
-            row.data = Encoded::Shared(from..self.shared.len());
-            at += one.len();
-        }
+    fn row(&mut self, term: Term<'a>, names: &mut Names, last: &mut Last) -> NifResult<Row<'a>> {
+        let fields = fields(term)?;
+        let from = self.shared.len();
+        write::write(fields[8], names, &mut self.shared);
+        Row::of(fields, Encoded::Shared(from..self.shared.len()), last)
     }
 
     pub(crate) fn events(&self) -> Vec<Event<'_>> {
@@ -194,25 +185,15 @@ impl<'a> Row<'a> {
     pub(crate) fn decode(row: Term<'a>) -> NifResult<Row<'a>> {
         let fields = fields(row)?;
         let data = Encoded::Own(fields[8].to_binary());
-        Row::of(
-            fields,
-            |pid| Encoded::Own(pid.to_binary()),
-            data,
-            &mut Last::default(),
-        )
+        Row::of(fields, data, &mut Last::default())
     }
 
-    fn of(
-        fields: [Term<'a>; 9],
-        encode_pid: impl FnOnce(Term<'a>) -> Encoded,
-        data: Encoded,
-        last: &mut Last,
-    ) -> NifResult<Row<'a>> {
+    fn of(fields: [Term<'a>; 9], data: Encoded, last: &mut Last) -> NifResult<Row<'a>> {
         let [id, kind, timestamp, wall, node, pid, correlation, parent, _] = fields;
         let pid = if is_nil(pid) {
             None
         } else if pid.is_pid() {
-            Some(encode_pid(pid))
+            Some(last.pid(pid))
         } else {
             return Err(Error::BadArg);
         };
@@ -260,7 +241,7 @@ impl<'a> Row<'a> {
                 }),
                 RowWall::Term(bytes) => Some(Wall::Term(bytes.as_slice())),
             },
-            pid: self.pid.as_ref().map(|pid| pid.bytes(shared)),
+            pid: self.pid.as_ref().map(|pid| pid.pid(shared)),
             correlation: self.correlation.as_ref().map(Binary::as_slice),
             parent: self.parent,
             data: self.data.bytes(shared),
@@ -461,7 +442,11 @@ pub(crate) fn event_term<'a>(env: Env<'a>, event: &Event<'_>) -> NifResult<Term<
             Some(Wall::Term(bytes)) => stored_term(env, bytes)?,
         },
         event.node.map_or(Ok(nil), |node| atom(env, node))?,
-        event.pid.map_or(Ok(nil), |bytes| stored_term(env, bytes))?,
+        match event.pid {
+            None => nil,
+            Some(Pid::Term(term)) => stored_term(env, term)?,
+            Some(Pid::Parts(parts)) => stored_term(env, &parts.term())?,
+        },
         event.correlation.map_or(nil, |text| binary(env, text)),
         event.parent.map_or(nil, |parent| parent.encode(env)),
         stored_term(env, event.data)?,

@@ -17,7 +17,7 @@ mod atoms {
         reliability, priority, lanes, max_messages, max_bytes, max_message, window_bytes, window_messages,
         compress_above, best_effort, at_least_once, ordered,
         eaddrinuse, eaddrnotavail, eacces, econnrefused, econnreset, etimedout, other,
-        refused, refused_by_peer, timeout, closed, identity, hello, busy, backing_off,
+        refused, refused_by_peer, timeout, closed, identity, hello, busy,
         no_secret, file, pem, certificate, key, clock,
     }
 }
@@ -129,7 +129,7 @@ pub(super) fn channel(map: Term<'_>) -> NifResult<Settings> {
 }
 
 /// What the system said.
-pub(super) fn io_reason(error: &io::Error) -> Atom {
+pub(crate) fn io_reason(error: &io::Error) -> Atom {
     match error.kind() {
         io::ErrorKind::AddrInUse => atoms::eaddrinuse(),
         io::ErrorKind::AddrNotAvailable => atoms::eaddrnotavail(),
@@ -152,7 +152,6 @@ pub(super) fn transport_reason<'a>(env: Env<'a>, error: &TransportError) -> Term
         TransportError::Identity(error) => (atoms::identity(), identity_reason(error)).encode(env),
         TransportError::Hello(_) => atoms::hello().encode(env),
         TransportError::Busy(_) => atoms::busy().encode(env),
-        TransportError::BackingOff(_) => atoms::backing_off().encode(env),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Glue for recording: by name and tags, through a prepared series, with an exemplar.
 
-use super::{Metrics, Prepared, atoms, clock, encode_number, kind, number, refused, series_key};
+use super::usual::Usual;
+use super::{Metrics, Prepared, atoms, clock, encode_number, kind, known_kind, number, refused, series_key};
 use crate::handle::{self, fast_nif};
 use crate::key::KeyBuf;
-use crate::term;
+use crate::{term, word};
 use foundation_metrics::Error as Refusal;
 use foundation_metrics::layout::{Layout, Number};
 use foundation_metrics::registry::{Config, Data, Exemplar, Kind, Series};
@@ -22,26 +23,85 @@ const DIGITS: u8 = 3;
 fast_nif!("metrics_record", 5, record_by_name);
 
 /// `metrics_record(metrics, kind, name, tags, number)`: adds, sets or counts a number in the series of that name and
-/// tags, which is made when there is none; `badarg` (as a value) when one of the last four is not what it should be.
+/// tags, which is made when there is none; `badarg` (as a value) when one of the last four is not what it should be,
+/// `{:error, :not_running}` for nil in the place of the metrics.
 fn record_by_name<'a>(
     env: Env<'a>,
     [metrics, kind_of, name, tags, value]: [Term<'a>; 5],
 ) -> NifResult<Term<'a>> {
-    let metrics: &Metrics = metrics.decode()?;
-    let kind = kind(kind_of.decode()?)?;
+    let metrics: &Metrics = match handle::get(metrics) {
+        Ok(metrics) => metrics,
+        Err(_) if atoms::nil() == metrics => return Ok((atoms::error(), atoms::not_running()).encode(env)),
+        Err(error) => return Err(error),
+    };
+    let kind = known_kind(|kind| kind == kind_of)?;
+    let mut usual = Usual::new();
+    if usual.write(name, tags).is_some() {
+        // A flag is what the usual case gives back: anything larger would go through memory on its way here.
+        let mut slowly = None;
+        let found = metrics.registry.with(usual.bytes(), usual.hash(), |series| {
+            let done = record_at_once(series, kind, value);
+            if !done {
+                slowly = Some(record_slowly(env, series, kind, value));
+            }
+            done
+        });
+        return match (found, slowly) {
+            (Some(true), _) => Ok(atoms::ok().encode(env)),
+            (Some(false), Some(done)) => done,
+            _ => record_under(env, metrics, usual.bytes(), usual.name_len(), kind, value),
+        };
+    }
     let mut key = KeyBuf::new();
-    let (Ok(number), Ok(name_len)) = (number(value), series_key(name, tags, &mut key)) else {
+    match series_key(name, tags, &mut key) {
+        Ok(name_len) => record_under(env, metrics, &key, name_len, kind, value),
+        Err(_) => Ok(atoms::badarg().encode(env)),
+    }
+}
+
+/// Counts what takes a few instructions only; false, with nothing changed, for anything else.
+#[inline]
+fn record_at_once(series: &Series, kind: Kind, value: Term<'_>) -> bool {
+    match (&series.data, word::small(value)) {
+        (_, Some(_)) if series.kind != kind => false,
+        (Data::Histogram(recorder), Some(n)) => recorder.record_at_once(n, clock::now_ms()),
+        (Data::Counter(counter), Some(n)) if n >= 0 => {
+            counter.add(Number::Int(n));
+            true
+        }
+        _ => false,
+    }
+}
+
+#[inline(never)]
+fn record_slowly<'a>(env: Env<'a>, series: &Series, kind: Kind, value: Term<'a>) -> NifResult<Term<'a>> {
+    Ok(match number(value) {
+        Ok(number) => answer(env, record(series, kind, number, clock::now_ms())),
+        Err(_) => atoms::badarg().encode(env),
+    })
+}
+
+#[inline(never)]
+fn record_under<'a>(
+    env: Env<'a>,
+    metrics: &Metrics,
+    key: &[u8],
+    name_len: usize,
+    kind: Kind,
+    value: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let Ok(number) = number(value) else {
         return Ok(atoms::badarg().encode(env));
     };
     let now = clock::now_ms();
-    let done = match metrics
-        .registry
-        .with(&key, |series| record(series, kind, number, now))
-    {
-        Some(done) => done,
-        None => record_first(metrics, &key, name_len, kind, number, now),
-    };
-    Ok(answer(env, done))
+    let registry = &metrics.registry;
+    let done = registry.with(key, registry.hash(key), |series| {
+        record(series, kind, number, now)
+    });
+    Ok(match done {
+        Some(done) => answer(env, done),
+        None => answer(env, record_first(metrics, key, name_len, kind, number, now)),
+    })
 }
 
 #[cold]
@@ -62,7 +122,7 @@ fn record_first(
 
 #[inline]
 fn record(series: &Series, kind: Kind, number: Number, now: u64) -> Result<(), Refusal> {
-    if series.family.config.kind == kind {
+    if series.kind == kind {
         series.record(number, now)
     } else {
         Err(Refusal::Kind)
@@ -122,14 +182,14 @@ fast_nif!("metrics_record_at", 2, record_at);
 /// `metrics_record_at(prepared, number)`: adds, sets or counts a number in a prepared series; `gone` when the set has
 /// forgotten that series, `badarg` (as a value) when this is no number.
 fn record_at<'a>(env: Env<'a>, [prepared, value]: [Term<'a>; 2]) -> NifResult<Term<'a>> {
-    let series = &handle::get::<Prepared>(prepared)?.0;
+    let series = &*handle::get::<Prepared>(prepared)?.0;
     if series.is_gone() {
-        return Ok(atoms::gone().encode(env));
+        Ok(atoms::gone().encode(env))
+    } else if record_at_once(series, series.kind, value) {
+        Ok(atoms::ok().encode(env))
+    } else {
+        record_slowly(env, series, series.kind, value)
     }
-    Ok(match number(value) {
-        Ok(number) => answer(env, series.record(number, clock::now_ms())),
-        Err(_) => atoms::badarg().encode(env),
-    })
 }
 
 /// As `metrics_record`, and keeps the value as an exemplar with these labels.
@@ -233,7 +293,8 @@ fn optional<'a, T>(term: Term<'a>, decode: impl Fn(Term<'a>) -> NifResult<T>) ->
 fn metrics_value<'a>(env: Env<'a>, metrics: &Metrics, name: Term<'a>, tags: Term<'a>) -> NifResult<Term<'a>> {
     let mut key = KeyBuf::new();
     series_key(name, tags, &mut key)?;
-    let value = metrics.registry.with(&key, |series| match &series.data {
+    let registry = &metrics.registry;
+    let value = registry.with(&key, registry.hash(&key), |series| match &series.data {
         Data::Counter(counter) => Ok(Some(counter.value())),
         Data::Gauge(gauge) => Ok(gauge.value()),
         Data::Histogram(_) => Err(Refusal::Kind),

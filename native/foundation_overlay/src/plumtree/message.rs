@@ -93,7 +93,7 @@ pub enum Message {
 }
 
 /// Most identifiers in one message; a message with more is refused.
-pub const MAX_IDS: usize = 256;
+pub const MAX_IDS: usize = 64;
 
 impl Message {
     /// Whether its lists are within the bounds that every sender keeps.

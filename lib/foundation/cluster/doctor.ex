@@ -1,0 +1,118 @@
+defmodule Foundation.Cluster.Doctor do
+  @moduledoc """
+  Finds out why nodes do not come together, and says in plain words what to change.
+
+      {:problems, findings} = Foundation.Cluster.doctor()
+      IO.puts(Foundation.Cluster.Doctor.format(findings))
+
+  `mix foundation.doctor` does the same from a shell. Looked at are, in this order: the configuration; this node's name,
+  host, cookie, epmd, ports, network interfaces and multicast; each strategy and whom it asks; each node that was found and is not
+  connected, along the way that a connection goes (name, address, epmd, port, handshake, cookie); and the connected
+  nodes' versions, clocks, tick times and views of the cluster. `guides/doctor.md` lists every finding.
+
+  Nothing is changed but that a node which could be connected, and was not, is. The checks of other nodes complete Erlang's
+  handshake under a name of their own, which that node sees as a hidden node that comes and goes.
+
+  **Scheduling**: with the mDNS strategy configured and not running, it listens for 2 s by a native session, on dirty IO
+  schedulers; nothing else here calls the native library.
+  """
+
+  alias Foundation.Cluster.{Config, Table}
+  alias Foundation.Cluster.Doctor.{Finding, Members, Own, Peers, Sources}
+
+  @type finding :: Finding.t()
+  @type result :: {:ok | :problems, [finding]}
+
+  @doc """
+  Looks at everything, for at most about a minute; a healthy cluster takes less than a second.
+
+  Options: `nodes:` nodes that should be in the cluster, beside those that strategies find; `cluster:` a configuration to look
+  at instead of the running or configured one; `connect:` whether to connect a node that could be (`true`).
+
+  `{:ok, findings}` when no finding is an error, else `{:problems, findings}`. A finding is
+  `%{check: atom, cause: atom, status: :ok | :warning | :error, says: text, change: text | nil}`.
+  """
+  @spec run(keyword) :: result
+  def run(opts \\ []) do
+    nodes = Keyword.get(opts, :nodes, [])
+
+    unless is_list(nodes) and Enum.all?(nodes, &is_atom/1),
+      do: raise(ArgumentError, "nodes is #{inspect(nodes)}, and a list of node names was expected")
+
+    # For the strategies that ask over HTTP, when the application itself is not started.
+    {:ok, _} = Application.ensure_all_started(:inets)
+    {:ok, _} = Application.ensure_all_started(:ssl)
+    {configured, topologies} = configuration(opts)
+    sources = Sources.ask(topologies)
+
+    context = %{
+      topologies: topologies,
+      wanted: Enum.uniq(nodes ++ Sources.nodes(sources)),
+      ask: if(Keyword.get(opts, :connect, true) and Node.alive?(), do: :connect, else: :look)
+    }
+
+    findings =
+      configured ++
+        Own.findings(context) ++
+        Sources.findings(sources) ++ Peers.findings(context) ++ Members.findings(context)
+
+    {if(Enum.any?(findings, &(&1.status == :error)), do: :problems, else: :ok), findings}
+  end
+
+  @doc "The findings as lines of text, the worst first; those in order as one line each when `verbose`."
+  @spec format([finding], keyword) :: String.t()
+  def format(findings, opts \\ []) do
+    by_status = Enum.group_by(findings, & &1.status)
+    problems = Map.get(by_status, :error, []) ++ Map.get(by_status, :warning, [])
+    fine = Map.get(by_status, :ok, [])
+    shown = problems ++ if(Keyword.get(opts, :verbose, false), do: fine, else: [])
+
+    Enum.map_join(shown, &lines/1) <> summary(by_status)
+  end
+
+  defp lines(%{status: :ok} = finding), do: "ok       #{finding.check}: #{finding.says}\n"
+
+  defp lines(finding) do
+    word = if finding.status == :error, do: "WRONG  ", else: "doubtful"
+    "#{String.pad_trailing(word, 8)} #{finding.check}: #{finding.says}\n         → #{finding.change}\n"
+  end
+
+  defp summary(by_status) do
+    [errors, warnings, fine] =
+      for status <- [:error, :warning, :ok], do: length(Map.get(by_status, status, []))
+
+    "#{errors} wrong, #{warnings} doubtful, #{fine} in order\n"
+  end
+
+  # -- configuration -----------------------------------------------------------------------------------------------
+
+  defp configuration(opts) do
+    case {Keyword.fetch(opts, :cluster), Table.get(:config)} do
+      {:error, %{topologies: topologies}} -> {[], expanded(topologies)}
+      {:error, nil} -> read(Config.from_environment())
+      {{:ok, spec}, _} -> read(Config.read(spec, []))
+    end
+  end
+
+  defp read(:none), do: {[], []}
+  defp read({:ok, %{topologies: topologies}}), do: {[], expanded(topologies)}
+
+  defp read({:error, problem}) do
+    {[
+       Finding.error(
+         :config,
+         :invalid_config,
+         Config.message(problem),
+         "correct it; nothing of the cluster is started until then"
+       )
+     ], []}
+  end
+
+  # Auto stands for strategies that depend on where the node runs.
+  defp expanded(topologies) do
+    Enum.flat_map(topologies, fn
+      %{module: Foundation.Cluster.Strategy.Auto} -> Foundation.Cluster.Environment.detect().topologies
+      topology -> [topology]
+    end)
+  end
+end

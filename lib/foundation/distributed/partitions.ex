@@ -1,0 +1,318 @@
+defmodule Foundation.Distributed.Partitions do
+  @moduledoc """
+  Notices that the cluster has split, decides which side works on, and brings the sides together again.
+
+      config :foundation, cluster: true, partitions: [policy: :majority]
+
+  Members that are lost without a goodbye are either dead or on the other side of a split; from here nobody can tell. When
+  they have been lost for `confirm_after` ms, the policy decides whether this side is `:active` or `:paused`, and every
+  subscriber is told. What is above asks `active?/0` before it does what only one side may do.
+
+  | policy | the side that works on |
+  |---|---|
+  | `:majority` | more than half of all; of two halves the one with the node whose name sorts first |
+  | `:quorum` | at least `quorum:` members |
+  | `:oldest` | that of the member that has run longest |
+  | `:referee` | that of the node `referee:` |
+  | `:none` | each |
+
+  While members are lost, connecting to them is tried again and again. Those who come back are told of as healed. On a
+  side that works on, a node that stays away for `forget_after` ms is no longer counted; a paused side forgets
+  nobody. A member that says goodbye, or is given up by all strategies, is not lost.
+
+  ## Messages
+
+  `subscribe/0` sends `{:foundation_partition, %{event: event, state: state, reason: reason, here: nodes, lost: nodes}}`:
+  the present state as `:present`, then `:split`, `:changed` (more were lost, or some came back), `:healed`, `:forgotten`.
+  Each is also the telemetry event `[:foundation, :partition, event]` with the measurements `here` and `lost`.
+
+  No function here calls the native library.
+  """
+
+  use GenServer
+
+  alias Foundation.Cluster
+  alias Foundation.Distributed.Partitions.{Lost, Policy}
+  alias Foundation.Telemetry
+
+  require Logger
+
+  @state_key :foundation_partition_state
+  @policies [:majority, :quorum, :oldest, :referee, :none]
+
+  # {option, default}; all in ms.
+  @times [confirm_after: 1_000, forget_after: 3_600_000]
+
+  @type state :: :active | :paused
+  @type status :: %{
+          state: state,
+          reason: term,
+          policy: Policy.t(),
+          here: [node],
+          lost: [node]
+        }
+
+  @doc false
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(opts), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [opts]}}
+
+  @doc """
+  Starts it, as `config :foundation, partitions: opts` does with the application.
+
+  Options: `policy:` (`:majority`), `quorum:` a number of members, `referee:` a node, `confirm_after:` (1,000 ms),
+  `forget_after:` (an hour, in ms), `action:` a function that is called with the new status on each change, in a
+  process of its own.
+
+  Errors: `{:invalid_config, %{key: key, value: value, expected: text}}`; `{:already_started, pid}`.
+  """
+  @spec start_link(keyword) :: GenServer.on_start()
+  def start_link(opts \\ []) do
+    with {:ok, config} <- read(opts), do: GenServer.start_link(__MODULE__, config, name: __MODULE__)
+  end
+
+  @doc "Whether this side works on: `true` also while nothing is decided, and where this does not run. O(1), no message."
+  @spec active?() :: boolean
+  def active?, do: :persistent_term.get(@state_key, :active) == :active
+
+  @doc "How things stand. Errors: `:not_running`."
+  @spec status() :: {:ok, status} | {:error, :not_running}
+  def status, do: ask(:status)
+
+  @doc """
+  Sends the caller what changes from now on, and first how things stand. Ends with the process. Errors: `:not_running`.
+  """
+  @spec subscribe() :: :ok | {:error, :not_running}
+  def subscribe, do: ask({:subscribe, self()})
+
+  @doc "No longer counts a lost node: someone knows that it is dead. Errors: `:not_lost`, `:not_running`."
+  @spec forget(node) :: :ok | {:error, :not_lost | :not_running}
+  def forget(node) when is_atom(node), do: ask({:forget, node})
+
+  # -- the process -------------------------------------------------------------------------------------------------
+
+  @impl true
+  def init(config) do
+    Process.flag(:trap_exit, true)
+
+    state = %{
+      config: config,
+      lost: Lost.new(),
+      verdict: {:active, :whole},
+      subscribers: %{},
+      cluster: nil
+    }
+
+    {:ok, join(state)}
+  end
+
+  @impl true
+  def handle_call(:status, _from, state), do: {:reply, {:ok, standing(state)}, state}
+
+  def handle_call({:subscribe, pid}, _from, state) do
+    reference = state.subscribers[pid] || Process.monitor(pid)
+    send(pid, message(:present, state))
+    {:reply, :ok, put_in(state.subscribers[pid], reference)}
+  end
+
+  def handle_call({:forget, node}, _from, state) do
+    if Lost.member?(state.lost, node),
+      do: {:reply, :ok, forgotten(state, [node])},
+      else: {:reply, {:error, :not_lost}, state}
+  end
+
+  @impl true
+  def handle_info({:foundation_cluster, event}, state), do: {:noreply, heard(state, event)}
+  def handle_info(:join, state), do: {:noreply, join(state)}
+
+  def handle_info({:confirm, node, since}, state) do
+    if Lost.unconfirmed?(state.lost, node, since),
+      do: {:noreply, confirmed(state, node)},
+      else: {:noreply, state}
+  end
+
+  def handle_info({:forget, node, since}, state) do
+    cond do
+      not Lost.since?(state.lost, node, since) -> {:noreply, state}
+      match?({:active, _}, state.verdict) -> {:noreply, forgotten(state, [node])}
+      true -> {:noreply, watch(state, {:forget, node, since}, :forget_after)}
+    end
+  end
+
+  # The cluster was stopped, or its membership starts again.
+  def handle_info({:DOWN, reference, :process, _pid, _reason}, %{cluster: reference} = state) do
+    Process.send_after(self(), :join, 100)
+    {:noreply, %{state | cluster: nil}}
+  end
+
+  def handle_info({:DOWN, _reference, :process, pid, _reason}, state),
+    do: {:noreply, %{state | subscribers: Map.delete(state.subscribers, pid)}}
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, state) do
+    Lost.release(state.lost)
+    :persistent_term.erase(@state_key)
+  end
+
+  defp join(state) do
+    with pid when is_pid(pid) <- Process.whereis(Cluster.Membership),
+         reference = Process.monitor(pid),
+         :ok <- Cluster.subscribe() do
+      %{state | cluster: reference}
+    else
+      _ ->
+        Process.send_after(self(), :join, 500)
+        state
+    end
+  end
+
+  # -- what the cluster says ---------------------------------------------------------------------------------------
+
+  defp heard(state, %{event: :unreachable, node: node}) do
+    {lost, since} = Lost.add(state.lost, node)
+    watch(%{state | lost: lost}, {:confirm, node, since}, :confirm_after)
+  end
+
+  defp heard(state, %{event: event, node: node}) when event in [:joined, :reachable], do: back(state, node)
+
+  # It is not coming back, and that is as it should be.
+  defp heard(state, %{event: :left, node: node, reason: {kind, _}}) when kind in [:goodbye, :given_up],
+    do: back(state, node)
+
+  defp heard(state, _event), do: state
+
+  defp back(state, node) do
+    if Lost.member?(state.lost, node) do
+      counted? = node in Lost.counted(state.lost)
+      state = %{state | lost: Lost.remove(state.lost, node)}
+
+      if counted?,
+        do: decide(state, if(Lost.counted(state.lost) == [], do: :healed, else: :changed)),
+        else: state
+    else
+      state
+    end
+  end
+
+  defp confirmed(state, node) do
+    first? = Lost.counted(state.lost) == []
+    {lost, since} = Lost.confirm(state.lost, node)
+
+    %{state | lost: lost}
+    |> watch({:forget, node, since}, :forget_after)
+    |> decide(if first?, do: :split, else: :changed)
+  end
+
+  defp forgotten(state, nodes) do
+    lost = Enum.reduce(nodes, state.lost, &Lost.remove(&2, &1))
+    decide(%{state | lost: lost}, :forgotten)
+  end
+
+  defp decide(state, event) do
+    {verdict, reason} = Policy.decide(state.config.policy, view(state))
+    if {verdict, :any} != {elem(state.verdict, 0), :any}, do: :persistent_term.put(@state_key, verdict)
+    state = %{state | verdict: {verdict, reason}}
+    tell(event, state)
+    state
+  end
+
+  defp view(state) do
+    here = Cluster.nodes()
+    %{here: here, lost: Lost.counted(state.lost) -- here, boots: Lost.boots(state.lost, here)}
+  end
+
+  # -- telling -----------------------------------------------------------------------------------------------------
+
+  defp tell(event, state) do
+    status = standing(state)
+    lost = Enum.join(status.lost, ", ")
+
+    Logger.warning(
+      "[partitions] #{event}: this side is #{status.state} (#{inspect(status.reason)}); lost: #{lost}"
+    )
+
+    for {pid, _} <- state.subscribers, do: send(pid, message(event, state))
+    if state.config.action, do: spawn(fn -> state.config.action.(status) end)
+
+    Telemetry.execute(
+      [:foundation, :partition, event],
+      %{here: length(status.here), lost: length(status.lost)},
+      Map.take(status, [:state, :reason])
+    )
+  end
+
+  defp message(event, state), do: {:foundation_partition, state |> standing() |> Map.put(:event, event)}
+
+  defp standing(%{verdict: {verdict, reason}} = state) do
+    %{here: here, lost: lost} = view(state)
+    %{state: verdict, reason: reason, policy: state.config.policy, here: here, lost: lost}
+  end
+
+  defp watch(state, message, time) do
+    Process.send_after(self(), message, Map.fetch!(state.config, time))
+    state
+  end
+
+  defp ask(request) do
+    GenServer.call(__MODULE__, request)
+  catch
+    :exit, {:noproc, _} -> {:error, :not_running}
+  end
+
+  # -- options -----------------------------------------------------------------------------------------------------
+
+  defp read(opts) do
+    known = [:policy, :quorum, :referee, :action | Keyword.keys(@times)]
+
+    with true <- Keyword.keyword?(opts) || {:bad, "", opts, "a keyword list"},
+         [] <- unknown(opts, known),
+         {:ok, policy} <- policy(opts[:policy] || :majority, opts),
+         {:ok, times} <- times(opts),
+         action when is_nil(action) or is_function(action, 1) <- opts[:action] do
+      {:ok, Map.merge(times, %{policy: policy, action: opts[:action]})}
+    else
+      {:bad, key, value, expected} -> invalid(key, value, expected)
+      action -> invalid("action", action, "a function of one argument")
+    end
+  end
+
+  defp unknown(opts, known) do
+    case Keyword.keys(opts) -- known do
+      [] -> []
+      [key | _] -> {:bad, "", key, "one of #{inspect(known)}"}
+    end
+  end
+
+  defp policy(:quorum, opts) do
+    case opts[:quorum] do
+      wanted when is_integer(wanted) and wanted > 0 -> {:ok, {:quorum, wanted}}
+      other -> {:bad, "quorum", other, "a number of nodes above 0"}
+    end
+  end
+
+  defp policy(:referee, opts) do
+    case opts[:referee] do
+      node when is_atom(node) and node != nil -> {:ok, {:referee, node}}
+      other -> {:bad, "referee", other, "a node's name"}
+    end
+  end
+
+  defp policy(policy, _opts) when policy in [:majority, :oldest, :none], do: {:ok, policy}
+  defp policy(other, _opts), do: {:bad, "policy", other, "one of #{inspect(@policies)}"}
+
+  defp times(opts) do
+    Enum.reduce_while(@times, {:ok, %{}}, fn {key, default}, {:ok, times} ->
+      case Keyword.get(opts, key, default) do
+        ms when is_integer(ms) and ms > 0 -> {:cont, {:ok, Map.put(times, key, ms)}}
+        other -> {:halt, {:bad, to_string(key), other, "a number of milliseconds above 0"}}
+      end
+    end)
+  end
+
+  defp invalid(key, value, expected) do
+    key = if key == "", do: "partitions:", else: "partitions: #{key}"
+    Logger.error("the configuration #{key} is #{inspect(value)}, and #{expected} was expected")
+    {:error, {:invalid_config, %{key: key, value: value, expected: expected}}}
+  end
+end
