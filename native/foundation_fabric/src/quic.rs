@@ -109,11 +109,6 @@ impl QuicTransport {
         })
     }
 
-    /// The port for sealed datagrams on the same socket. Given once.
-    pub fn datagrams(&self) -> Option<Port> {
-        self.port.lock().take()
-    }
-
     /// How many connections there are, to use or to be closed soon.
     pub fn connections(&self) -> usize {
         self.shared.peers.len()
@@ -388,6 +383,10 @@ impl Transport for QuicTransport {
 
     fn close(&self) {
         self.shared.closed.send_replace(true);
+    }
+
+    fn datagrams(&self) -> Option<Port> {
+        self.port.lock().take()
     }
 }
 

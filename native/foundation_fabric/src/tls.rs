@@ -7,6 +7,9 @@ pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod verify;
 
+#[cfg(test)]
+mod stream_tests;
+
 pub use verify::Accepts;
 
 use crate::admission::{Admission, AdmissionLimits, Permit, Recent};

@@ -10,7 +10,7 @@ use foundation_overlay::NodeId;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 /// Answers that wait to be written. Beyond them answers are lost: the caller does not read.
@@ -88,8 +88,11 @@ pub(super) async fn run(
     handler: Arc<dyn Handler>,
     max_payload: usize,
 ) {
+    // Dropped with the loop, which ends the links.
+    let mut links = tokio::task::JoinSet::new();
     while let Some(stream) = gateway.accept().await {
-        tokio::spawn(link(stream, quotas.clone(), handler.clone(), max_payload));
+        while links.try_join_next().is_some() {}
+        links.spawn(link(stream, quotas.clone(), handler.clone(), max_payload));
     }
 }
 
@@ -97,19 +100,32 @@ async fn link(stream: Stream, quotas: Arc<Quotas>, handler: Arc<dyn Handler>, ma
     let Stream {
         peer,
         hello,
-        mut read,
+        read,
         write,
         ..
     } = stream;
     let (answers, queue) = mpsc::channel(ANSWERS);
-    tokio::spawn(write_all(queue, write));
+    tokio::select! {
+        () = listen((&peer, &hello.cluster), read, answers, &quotas, &*handler, max_payload) => {}
+        () = write_all(queue, write) => {}
+    }
+}
+
+async fn listen(
+    (peer, cluster): (&NodeId, &str),
+    mut read: impl AsyncRead + Unpin,
+    answers: mpsc::Sender<Frame>,
+    quotas: &Arc<Quotas>,
+    handler: &dyn Handler,
+    max_payload: usize,
+) {
     let refuse = |id, status, payload| answers.try_send(Frame::Answer { id, status, payload });
     loop {
         let frame = match tokio::time::timeout(SILENT, Frame::read(&mut read, max_payload)).await {
             Ok(Ok(Some(frame))) => frame,
             Ok(Ok(None)) | Err(_) => return,
             Ok(Err(error)) => {
-                tracing::debug!(%peer, cluster = %hello.cluster, %error, "link closed");
+                tracing::debug!(%peer, %cluster, %error, "link closed");
                 return;
             }
         };
@@ -121,11 +137,11 @@ async fn link(stream: Stream, quotas: Arc<Quotas>, handler: Arc<dyn Handler>, ma
                 id,
                 within_ms,
                 payload,
-            }) => match quotas.take(&hello.cluster, payload.len()) {
+            }) => match quotas.take(cluster, payload.len()) {
                 Err(retry) => refuse(id, status::QUOTA, retry.to_be_bytes().to_vec().into()),
                 Ok(held) => {
                     let request = Request {
-                        cluster: hello.cluster.clone(),
+                        cluster: cluster.to_owned(),
                         node: peer.clone(),
                         within: Duration::from_millis(within_ms.into()),
                         payload,

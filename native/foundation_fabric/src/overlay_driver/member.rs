@@ -1,7 +1,7 @@
 //! An overlay beside an endpoint: they share the transport, and what the overlay learns the endpoint is told.
 
 use super::{CHANNEL, Driver, DriverConfig, Watcher, reachable};
-use crate::datagram::Sealed;
+use crate::datagram::{Sealed, random_session};
 use crate::endpoint::{Endpoint, Sink};
 use crate::secret::Secret;
 use bytes::Bytes;
@@ -65,7 +65,11 @@ pub async fn beside<S: Sink>(
 ) -> Result<Driver, StartError> {
     let bind = endpoint.local_addr();
     let clock = Arc::new(DefaultTimeProvider);
-    let socket = Arc::new(Sealed::bind(bind, secret, &config.cluster, clock).await?);
+    // On the port of the transport where that is UDP too.
+    let socket = Arc::new(match endpoint.transport().datagrams() {
+        Some(port) => Sealed::new(port, secret, &config.cluster, random_session()?, clock),
+        None => Sealed::bind(bind, secret, &config.cluster, clock).await?,
+    });
     let (queue, news) = mpsc::unbounded_channel();
     let transport = endpoint.transport();
     let driver = Driver::start(config, transport, socket, runtime.clone(), Queue(queue))?;
