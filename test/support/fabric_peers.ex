@@ -9,7 +9,7 @@ defmodule Foundation.FabricPeers do
     unique = :"#{name}#{System.unique_integer([:positive])}p#{System.pid()}"
 
     {:ok, peer, node} =
-      :peer.start_link(%{
+      :peer.start(%{
         name: unique,
         host: ~c"127.0.0.1",
         longnames: true,
@@ -43,7 +43,7 @@ defmodule Foundation.FabricPeers do
   def rpc(%{peer: peer}, module, function, arguments, timeout \\ 30_000),
     do: :peer.call(peer, module, function, arguments, timeout)
 
-  @doc "Evaluates a function of this module's kind there: any exported function of a module in the code path."
+  @doc "Connects two nodes by Erlang distribution."
   def connect(a, b), do: rpc(a, :net_kernel, :connect_node, [b.node])
 
   @doc "Makes two nodes known to each other without distribution."
@@ -53,5 +53,9 @@ defmodule Foundation.FabricPeers do
     rpc(a, Foundation.Distributed.Fabric, :add_peer, [b.node, {127, 0, 0, 1}, String.to_integer(port)])
   end
 
-  def stop(%{peer: peer}), do: :peer.stop(peer)
+  def stop(%{peer: peer}) do
+    :peer.stop(peer)
+  catch
+    :exit, _ -> :ok
+  end
 end

@@ -42,12 +42,11 @@ defmodule Foundation.Distributed.Call do
 
   defp attempt(handle, channel, node, target, request, options, deadline) do
     reference = make_ref()
-    who = {options.from, reference}
-    timeout = milliseconds(deadline)
+    who = {options.from, reference, milliseconds(deadline)}
 
     answer =
-      with :dirty <- Native.fabric_call(handle, channel, node, target, request, who, timeout),
-           do: Native.fabric_call_large(handle, channel, node, target, request, who, timeout)
+      with :dirty <- Native.fabric_call(handle, channel, node, target, request, who),
+           do: Native.fabric_call_large(handle, channel, node, target, request, who)
 
     case answer do
       {:ok, number} ->

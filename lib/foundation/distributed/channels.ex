@@ -71,7 +71,8 @@ defmodule Foundation.Distributed.Channels do
   Sends a message.
 
   Options: `:timeout` (0), how many ms to wait for room in the queue; `:ack` (false), whether to wait, within
-  `:timeout` (5,000 then), until the message is in the receiver's mailbox; `:from`, the process whose order the message
+  `:timeout` (5,000 then), until the message was handed over there: to the mailbox, or, when it holds a map of more
+  than 32 entries, to the process that decodes those; `:from`, the process whose order the message
   keeps to (the caller).
 
   Errors: `:busy` (the queue is full), `:timeout`, `:unreachable` (the node is not known, or down), `:unknown_channel`,
