@@ -1,21 +1,20 @@
 defmodule Foundation.Distributed do
   @moduledoc """
-  Works with the whole cluster from one place: messages and calls over channels, and work spread over nodes.
+  Works with the whole cluster from one place: messages and calls over channels, topologies, and work spread over nodes.
 
       iex> {:ok, run} = Foundation.Distributed.coordinate_work([1, 2, 3], fn x -> x + 1 end)
       iex> run.results
       [ok: 2, ok: 3, ok: 4]
 
-  This is the door; the rooms are the modules below it, with everything there is to say about each function.
-
-  `send_message/3`, `call/4` and `discover_services/1` go over the fabric, beside Distributed Erlang or without it. It is
-  switched on by `config :foundation, fabric: true`; see `Foundation.Distributed.Fabric` for its options and
-  `Foundation.Distributed.Channels` for everything that channels do.
+  Messages and calls go over the fabric, beside Distributed Erlang or without it, which is switched on by
+  `config :foundation, fabric: true`; see `Foundation.Distributed.Fabric` for its options and
+  `Foundation.Distributed.Channels` for everything that channels do. This is the door; the rooms are the modules below
+  it, with everything there is to say about each function.
 
   **Scheduling**: as `Foundation.Distributed.Channels`.
   """
 
-  alias Foundation.Distributed.{Call, Channels, Discovery, Fabric, Work}
+  alias Foundation.Distributed.{Call, Channels, Discovery, Fabric, Topology, Work}
 
   @doc "Whether the fabric runs on this node. O(1)."
   @spec available?() :: boolean
@@ -40,6 +39,10 @@ defmodule Foundation.Distributed do
           {:ok, term} | {:error, Channels.reason() | :noproc | {:exit, term}}
   def call(channel, destination, request, options \\ []) when is_atom(channel),
     do: Call.call(channel, destination, request, options)
+
+  @doc "Changes the topology of the whole cluster, as `Foundation.Distributed.Topology.switch_topology/1`."
+  @spec switch_topology(Topology.topology()) :: :ok | {:error, term}
+  defdelegate switch_topology(topology), to: Topology
 
   @doc "As `Foundation.Distributed.Discovery.discover_services/1`."
   @spec discover_services(keyword) :: [Discovery.service()]

@@ -508,6 +508,99 @@ defmodule Foundation.Native do
   @spec fabric_await_room(fabric, atom, node, pid, reference) :: :room | fabric_waiting
   def fabric_await_room(_fabric, _channel, _node, _flow, _reference), do: missing()
 
+  # -- topology ----------------------------------------------------------------------------------------------------
+
+  @type overlay :: reference
+  @type overlay_refusal :: {:error, atom | {atom, term}}
+
+  @spec topology_start(fabric, map, pid) :: {:ok, overlay} | overlay_refusal
+  def topology_start(_fabric, _options, _owner), do: missing()
+
+  @spec topology_stop(overlay, goodbye :: boolean) :: :ok
+  def topology_stop(_overlay, _goodbye), do: missing()
+
+  @spec topology_join(overlay, [String.t()]) :: :ok | overlay_refusal
+  def topology_join(_overlay, _addresses), do: missing()
+
+  @spec topology_switch(overlay, atom) :: :ok | overlay_refusal
+  def topology_switch(_overlay, _topology), do: missing()
+
+  @spec topology_automatic(overlay, atom) :: :ok | overlay_refusal
+  def topology_automatic(_overlay, _workload), do: missing()
+
+  @spec topology_broadcast(overlay, non_neg_integer, binary, atom) :: :ok | overlay_refusal
+  def topology_broadcast(_overlay, _topic, _payload, _urgency), do: missing()
+
+  @spec topology_subscribe(overlay, non_neg_integer, boolean) :: :ok | overlay_refusal
+  def topology_subscribe(_overlay, _topic, _on), do: missing()
+
+  @spec topology_slow(overlay, boolean) :: :ok | overlay_refusal
+  def topology_slow(_overlay, _slow), do: missing()
+
+  @spec topology_info(overlay) :: map
+  def topology_info(_overlay), do: missing()
+
+  @spec topology_members(overlay) :: [{String.t(), non_neg_integer, String.t(), atom, binary}]
+  def topology_members(_overlay), do: missing()
+
+  @spec topology_links(overlay) :: [{String.t(), boolean}]
+  def topology_links(_overlay), do: missing()
+
+  @spec topology_route(overlay, String.t()) ::
+          :direct | {:via, String.t()} | {:dial, String.t()} | :unknown
+  def topology_route(_overlay, _node), do: missing()
+
+  @spec topology_analyze(overlay) :: map
+  def topology_analyze(_overlay), do: missing()
+
+  @spec topology_recommend(overlay, atom) :: map
+  def topology_recommend(_overlay, _workload), do: missing()
+
+  # -- federation --------------------------------------------------------------------------------------------------
+
+  @type federation :: reference
+  @type federation_cluster :: {
+          name :: String.t(),
+          {:member, secret :: binary, gateway :: String.t() | nil}
+          | {:foreign, of :: String.t(), authorities :: [binary]},
+          gateways :: [String.t()],
+          {calls :: pos_integer, bytes :: pos_integer, at_a_time :: pos_integer}
+        }
+
+  @spec federation_start(
+          %{
+            node: String.t(),
+            boot: non_neg_integer,
+            max_payload: pos_integer,
+            clusters: [federation_cluster]
+          },
+          pid
+        ) ::
+          {:ok, federation}
+          | {:error,
+             :system_limit
+             | :quota
+             | {:identity | :gateway, String.t()}
+             | {:not_member | :twice, String.t()}}
+  def federation_start(_options, _pid), do: missing()
+
+  @spec federation_call(federation, String.t(), binary, non_neg_integer, reference) ::
+          :ok | {:error, :unknown_cluster | :too_large | :busy}
+  def federation_call(_federation, _cluster, _payload, _within_ms, _reference), do: missing()
+
+  @spec federation_answer(reference, non_neg_integer, binary) :: boolean
+  def federation_answer(_request, _status, _payload), do: missing()
+
+  @spec federation_cluster(federation, String.t()) ::
+          {gateway :: String.t() | nil, authorities :: [binary] | nil, linked :: String.t() | nil}
+  def federation_cluster(_federation, _cluster), do: missing()
+
+  @spec federation_refused(federation) :: [{atom, non_neg_integer}]
+  def federation_refused(_federation), do: missing()
+
+  @spec federation_stop(federation) :: :ok
+  def federation_stop(_federation), do: missing()
+
   # -- end ---------------------------------------------------------------------------------------------------------
 
   defp missing, do: :erlang.nif_error(:native_library_not_loaded)

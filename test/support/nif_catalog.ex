@@ -26,7 +26,9 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Breakers,
     Foundation.NifCatalog.Metrics,
     Foundation.NifCatalog.Events,
-    Foundation.NifCatalog.Discovery
+    Foundation.NifCatalog.Federation,
+    Foundation.NifCatalog.Discovery,
+    Foundation.NifCatalog.Topology
   ]
 
   @spec entries() :: [entry]

@@ -11,7 +11,7 @@ defmodule Foundation.Distributed.Fabric do
   `Foundation.Distributed.Channels.open/2`), `:peers` (a list of `{node, ip, port}` to know without Distributed Erlang),
   `:idle_ms` (60,000: unused links close), `:stall_ms` (3,000: a link whose peer owes an answer is given up),
   `:forget_ms` (60,000: how long messages for a lost node are kept), `:backoff_ms` (500: longest wait between attempts to
-  open a link), `:max_links` (4,096 that come in).
+  open a link), `:max_links` (4,096 that come in), `:topology` (see `Foundation.Distributed.Topology`).
 
   Nodes connected by Distributed Erlang tell each other their fabric addresses; nothing else goes that way.
 
@@ -147,7 +147,10 @@ defmodule Foundation.Distributed.Fabric do
   # Those that stand on the endpoint; they start after it, and those that do not run yet ask for nothing.
   defp tell(state, news) do
     for callee <- state.callees, do: send(callee, news)
-    if pid = Process.whereis(Foundation.Distributed.Discovery), do: send(pid, news)
+
+    for name <- [Foundation.Distributed.Discovery, Foundation.Distributed.Overlay],
+        pid = Process.whereis(name),
+        do: send(pid, news)
   end
 
   defp publish(state) do

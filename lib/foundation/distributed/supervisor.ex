@@ -5,7 +5,7 @@ defmodule Foundation.Distributed.Supervisor do
 
   use Supervisor
 
-  alias Foundation.Distributed.{Discovery, Fabric}
+  alias Foundation.Distributed.{Discovery, Fabric, Overlay}
   alias Foundation.Distributed.Fabric.{Callee, Relay, Subscribers}
 
   def start_link(options), do: Supervisor.start_link(__MODULE__, options, name: __MODULE__)
@@ -15,7 +15,10 @@ defmodule Foundation.Distributed.Supervisor do
     callees = 1..System.schedulers_online()
 
     fabric = %{id: Fabric, start: {__MODULE__, :start_fabric, [options]}}
-    children = [Subscribers | Enum.map(callees, &{Callee, &1})] ++ [Relay, fabric, Discovery]
+
+    children =
+      [Subscribers | Enum.map(callees, &{Callee, &1})] ++ [Relay, fabric, {Overlay, options}, Discovery]
+
     Supervisor.init(children, strategy: :rest_for_one)
   end
 

@@ -41,7 +41,10 @@ defmodule Mix.Tasks.ValidateArchitecture do
       beam: ["Foundation.BEAM"],
       integrations: ["Foundation.Integrations", "Foundation.TidewaveEndpoint"]
     ],
-    cluster: [cluster: ["Foundation.Cluster", "Cluster"], distributed: ["Foundation.Distributed"]],
+    cluster: [
+      cluster: ["Foundation.Cluster", "Cluster", "Inspect.Cluster"],
+      distributed: ["Foundation.Distributed", "Foundation.BEAM.Distribution"]
+    ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],
     facade: [facade: ["Foundation", "foundation"]],
@@ -79,7 +82,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
   @spec native_callers() :: [String.t()]
   def native_callers do
     ~w(Foundation.Engine Foundation.Telemetry Foundation.Services.TelemetryService Foundation.Events
-       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns
+       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns Foundation.Cluster.Federation
        Foundation.Distributed)
   end
 

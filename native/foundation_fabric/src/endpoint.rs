@@ -16,6 +16,7 @@ use crate::channel::{Channel, Settings};
 use crate::config::Config;
 use crate::error::Error;
 use crate::metrics::ChannelMetrics;
+use crate::overlay_driver;
 use crate::transport::{Refused, Stream, Transport};
 use foundation_overlay::{NodeId, PeerName};
 use parking_lot::{Mutex, RwLock};
@@ -23,8 +24,8 @@ use remote::{Lane, Remote};
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -71,8 +72,11 @@ pub(crate) struct Hub<S> {
     gates: Mutex<HashMap<Arc<str>, watch::Sender<bool>>>,
     inbound: AtomicUsize,
     tasks: Mutex<JoinSet<()>>,
+    overlay: OnceLock<TakeLink>,
     stopped: AtomicBool,
 }
+
+type TakeLink = Box<dyn Fn(Stream) + Send + Sync>;
 
 /// A node's place in the fabric. Stopped when dropped.
 pub struct Endpoint<S: Sink> {
@@ -94,12 +98,16 @@ impl<S: Sink> Endpoint<S> {
             gates: Mutex::default(),
             inbound: AtomicUsize::new(0),
             tasks: Mutex::default(),
+            overlay: OnceLock::new(),
             stopped: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&hub);
         hub.spawn(async move {
             while let Some(stream) = accepting.transport.accept().await {
-                accepting.accepted(stream);
+                match accepting.overlay.get() {
+                    Some(take) if stream.hello.channel == overlay_driver::CHANNEL => take(stream),
+                    _ => accepting.accepted(stream),
+                }
             }
         });
         Self { hub }
@@ -115,9 +123,19 @@ impl<S: Sink> Endpoint<S> {
         self.hub.transport.local_addr()
     }
 
+    /// What opens and accepts its links.
+    pub fn transport(&self) -> Arc<dyn Transport> {
+        Arc::clone(&self.hub.transport)
+    }
+
     /// Links refused, by reason.
     pub fn refused(&self) -> Refused {
         self.hub.transport.refused()
+    }
+
+    /// Hands links of [`overlay_driver::CHANNEL`] to the overlay from now on. The first call counts.
+    pub fn attach_overlay(&self, take: impl Fn(Stream) + Send + Sync + 'static) {
+        let _ = self.hub.overlay.set(Box::new(take));
     }
 
     /// Opens a channel. Opening it again with the same settings changes nothing.

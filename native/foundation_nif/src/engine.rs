@@ -12,6 +12,8 @@ pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
         && crate::breaker::load(env)
         && crate::discovery::load(env)
         && crate::fabric::load(env)
+        && crate::topology::load(env)
+        && crate::federation::load(env)
 }
 
 /// The version of the library.

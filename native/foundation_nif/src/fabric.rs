@@ -30,6 +30,9 @@ pub(crate) mod atoms {
     }
 }
 
+pub(crate) use deliver::{ToProcesses as Processes, send as send_message, with_env};
+pub(crate) use settings::io_reason;
+
 /// An endpoint, and what its users need to find their queues.
 pub(crate) struct Fabric {
     endpoint: Arc<Endpoint<ToProcesses>>,
@@ -66,6 +69,10 @@ impl Fabric {
                 deliver::close(&shared);
             });
         }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint<ToProcesses>> {
+        &self.endpoint
     }
 
     fn outlet(&self, channel: Term<'_>, node: Term<'_>) -> NifResult<Found> {

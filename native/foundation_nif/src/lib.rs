@@ -12,6 +12,7 @@ mod discovery;
 mod engine;
 mod events;
 mod fabric;
+mod federation;
 mod handle;
 mod key;
 mod limits;
@@ -20,6 +21,7 @@ mod metrics;
 mod pool;
 mod runtime;
 mod term;
+mod topology;
 mod word;
 
 // Small nodes of one size lie side by side: an acquire over 100,000 keys of three levels went from 749 to 589 ns.

@@ -25,6 +25,8 @@ pub struct Config {
     pub links: LinkConfig,
     /// Finding other ways when a node cannot be dialled.
     pub relay: RelayConfig,
+    /// Choosing the topology by measurement.
+    pub automatic: AutomaticConfig,
     /// How long the links of the former topology outlive a switch once the new ones stand.
     pub switch_linger: Duration,
     /// When a switch counts as settled even if some links could not be opened.
@@ -204,6 +206,30 @@ impl Default for RelayConfig {
     }
 }
 
+/// Choosing the topology by measurement.
+#[derive(Clone, Debug)]
+pub struct AutomaticConfig {
+    /// How often it is looked at.
+    pub every: Duration,
+    /// A change must promise to save at least this share of the cost.
+    pub margin: f64,
+    /// And be the best at this many looks in a row.
+    pub looks: u32,
+    /// How long nothing is changed after a switch, whoever made it.
+    pub cool_down: Duration,
+}
+
+impl Default for AutomaticConfig {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(10),
+            margin: 0.25,
+            looks: 3,
+            cool_down: Duration::from_secs(120),
+        }
+    }
+}
+
 impl Config {
     /// Defaults for a local network.
     pub fn lan() -> Self {
@@ -215,6 +241,7 @@ impl Config {
             client_server: ClientServerConfig::default(),
             links: LinkConfig::default(),
             relay: RelayConfig::default(),
+            automatic: AutomaticConfig::default(),
             switch_linger: ms(1_000),
             switch_timeout: Duration::from_secs(20),
             max_datagram: 1_200,
@@ -281,6 +308,10 @@ impl Config {
         }
         if self.links.retry.is_zero() || self.links.retry > self.links.retry_max {
             return err("links.retry must be above zero and at most retry_max");
+        }
+        let automatic = &self.automatic;
+        if automatic.every.is_zero() || !(0.0..1.0).contains(&automatic.margin) || automatic.looks == 0 {
+            return err("automatic.every and looks must be above zero and margin within 0.0..1.0");
         }
         if self.relay.max_hops == 0 || self.relay.max_hops > 32 {
             return err("relay.max_hops must be within 1..=32");

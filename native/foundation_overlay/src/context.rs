@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::links::Links;
-use crate::measure::Ewma;
+use crate::measure::{Measures, Tally};
 use crate::swim_id::{Body, SwimId};
 use crate::timers::Timers;
 use crate::wire::WirePeer;
@@ -33,6 +33,8 @@ pub(crate) enum Wake {
     Topology(u8),
     /// Look whether a switch has settled.
     Settle,
+    /// See whether another topology would serve better.
+    Automatic(u64),
     /// Look for ways again.
     Search,
     /// Something about broadcasts is due.
@@ -99,8 +101,7 @@ pub(crate) struct Context {
     pub(crate) links: Links,
     /// The other members, in the order of their names.
     pub(crate) peers: BTreeMap<PeerName, Peer>,
-    /// Measured round trips to members, in microseconds.
-    pub(crate) round_trips: BTreeMap<NodeId, Ewma>,
+    pub(crate) measures: Measures,
     pub(crate) counters: Counters,
     pub(crate) news: VecDeque<News>,
     pub(crate) out: Vec<Effect>,
@@ -116,7 +117,7 @@ impl Context {
             timers: Timers::new(),
             links: Links::default(),
             peers: BTreeMap::new(),
-            round_trips: BTreeMap::new(),
+            measures: Measures::default(),
             counters: Counters::default(),
             news: VecDeque::new(),
             out: Vec::new(),
@@ -169,14 +170,23 @@ impl Context {
 
     /// The measured round trip to a node, in microseconds.
     pub(crate) fn cost(&self, id: &NodeId) -> Option<f64> {
-        self.round_trips.get(id)?.mean()
+        self.measures.round_trips.get(id)?.mean()
     }
 
     /// A round trip was measured.
     pub(crate) fn round_trip(&mut self, id: &NodeId, micros: f64) {
         if self.peers.get(&id.name).is_some_and(|peer| peer.id == *id) {
-            self.round_trips.entry(id.clone()).or_default().add(micros);
+            self.measures
+                .round_trips
+                .entry(id.clone())
+                .or_default()
+                .add(micros);
         }
+    }
+
+    /// The counts of this moment.
+    pub(crate) fn tally(&mut self) -> &mut Tally {
+        self.measures.minute.now(self.now)
     }
 
     /// A generator of its own for a part that needs one, decided by the seed alone.

@@ -21,21 +21,28 @@ use crate::context::{Context, Wake};
 use crate::links::Want;
 use crate::shape::Shape;
 use crate::wire::{self, Contact, kind};
-use crate::{DownReason, Error, MemberEvent, NodeId, Peer, Route};
+use crate::{DownReason, Error, MemberEvent, NodeId, Peer, PeerName, Route};
 use message::Message;
 
 /// How often the views are looked after.
 const TICK: Duration = Duration::from_millis(1_000);
 /// An answer that takes longer will not come.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Answers of seeds are awaited this long when there is no SWIM to tell of further members.
+const GATHER: Duration = Duration::from_millis(150);
 /// Links accepted beyond those striven for.
 const SLACK: usize = 2;
+/// How many nodes, all together, insist on a link to a member that is back.
+const BRIDGES: f64 = 3.0;
+/// Names of members that are gone kept.
+const MAX_GONE: usize = 4_096;
 /// Requests under way at once.
 const ASKING: usize = 3;
 
 /// What the two kinds of wake-up mean.
 const WAKE_TICK: u8 = 0;
 const WAKE_SHUFFLE: u8 = 1;
+const WAKE_JOIN: u8 = 4;
 
 /// Why a node is being linked to.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,9 +71,12 @@ pub(crate) struct HyParView {
     pending: BTreeMap<NodeId, Pending>,
     passive: Vec<Contact>,
     joined: bool,
+    gathering: bool,
     /// Who refused lately: not asked again before the next look.
     refused: BTreeSet<NodeId>,
     next_trade: Duration,
+    /// Names that ceased to be members: should they return, a partition has healed.
+    gone: BTreeSet<PeerName>,
     /// Timers of this instance carry its parity, so that those of a former one are not taken for ours.
     parity: u8,
 }
@@ -79,8 +89,10 @@ impl HyParView {
             pending: BTreeMap::new(),
             passive: Vec::new(),
             joined: false,
+            gathering: false,
             refused: BTreeSet::new(),
             next_trade: Duration::ZERO,
+            gone: BTreeSet::new(),
             parity: if want == Want::EVEN { 0 } else { 2 },
         }
     }
@@ -327,6 +339,18 @@ impl HyParView {
         }
     }
 
+    /// A member is back. After a partition both sides have their views full of their own: unless some insist on links
+    /// to the other side, there would never be one. Each insists seldom, so that together they ask each three times.
+    fn returned(&mut self, ctx: &mut Context, peer: &Peer) {
+        let contact = Contact::of(peer);
+        let often = (BRIDGES / (ctx.peers.len() + 1) as f64).min(1.0);
+        if ctx.rng.random_bool(often) {
+            self.ask(ctx, contact, Asking::Neighbour { high: true });
+        } else {
+            self.remember(ctx, contact);
+        }
+    }
+
     fn refused(&mut self, ctx: &mut Context, from: &NodeId) {
         if let Some(pending) = self.give_up(ctx, from) {
             self.refused.insert(from.clone());
@@ -359,11 +383,25 @@ impl Shape for HyParView {
         self.arm_shuffle(ctx);
     }
 
-    fn member_up(&mut self, ctx: &mut Context, _: &Peer) {
+    fn member_up(&mut self, ctx: &mut Context, peer: &Peer) {
+        if self.gone.remove(&peer.id.name) {
+            self.returned(ctx, peer);
+        }
+        if ctx.config.swim.is_none() && !self.joined && self.pending.is_empty() {
+            // The seed that answers first is the nearest. If all joined through the nearest, two datacentres would
+            // become two overlays: so one of those that answer within a while is drawn.
+            if !std::mem::replace(&mut self.gathering, true) {
+                ctx.wake(GATHER, Wake::Topology(self.parity | WAKE_JOIN));
+            }
+            return;
+        }
         self.fill(ctx);
     }
 
     fn member_down(&mut self, ctx: &mut Context, peer: &Peer) {
+        if ctx.config.swim.is_some() && self.gone.len() < MAX_GONE {
+            self.gone.insert(peer.id.name.clone());
+        }
         self.passive.retain(|contact| contact.id != peer.id);
         self.active.remove(&peer.id);
         self.give_up(ctx, &peer.id);
@@ -431,6 +469,9 @@ impl Shape for HyParView {
     fn wake(&mut self, ctx: &mut Context, what: u8) {
         if what == self.parity | WAKE_TICK {
             self.tick(ctx);
+        } else if what == self.parity | WAKE_JOIN {
+            self.gathering = false;
+            self.fill(ctx);
         } else if what == self.parity | WAKE_SHUFFLE {
             self.shuffle(ctx);
             self.arm_shuffle(ctx);

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod advise;
 mod broadcast;
 mod client_server;
 mod config;
@@ -31,9 +32,13 @@ mod timers;
 mod types;
 mod wire;
 
-pub use config::{ClientServerConfig, Config, HyParViewConfig, LinkConfig, RelayConfig, SwimConfig};
+pub use advise::{Advice, Estimate, Workload};
+pub use config::{
+    AutomaticConfig, ClientServerConfig, Config, HyParViewConfig, LinkConfig, RelayConfig, SwimConfig,
+};
 pub use context::Counters;
 pub use error::Error;
+pub use measure::{Analysis, PeerReport, Spread};
 pub use overlay::{Overlay, Stats};
 pub use types::{
     DownReason, Effect, Input, MAX_META, MAX_NAME, MemberEvent, NodeId, Peer, PeerName, Role, Route, Timer,

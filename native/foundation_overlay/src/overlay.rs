@@ -3,14 +3,18 @@ use std::time::Duration;
 
 use foca::Member as Claim;
 
+use crate::advise::{self, Advice, Automatic, Workload};
 use crate::broadcast::Broadcasts;
 use crate::context::{Context, Counters, News, Wake};
 use crate::join::Seeds;
+use crate::measure::{self, Analysis};
 use crate::routing::Router;
 use crate::swim::Swim;
 use crate::switch::Shapes;
 use crate::wire::{self, Control, Probe, kind};
-use crate::{Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Route, Topology};
+use crate::{
+    Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Route, Timer, Topology,
+};
 
 /// At most this many members are described in one frame.
 const MEMBERS_PER_FRAME: usize = 100;
@@ -30,6 +34,7 @@ pub struct Overlay {
     shapes: Shapes,
     broadcasts: Broadcasts,
     router: Router,
+    automatic: Automatic,
     left: bool,
 }
 
@@ -81,6 +86,7 @@ impl Overlay {
             shapes,
             broadcasts,
             router: Router::default(),
+            automatic: Automatic::default(),
             left: false,
         })
     }
@@ -104,7 +110,7 @@ impl Overlay {
     fn dispatch(&mut self, input: Input<'_>) -> Result<(), Error> {
         let ctx = &mut self.ctx;
         match input {
-            Input::Timer(_) => self.wake(),
+            Input::Timer(timer) => self.wake(timer),
             _ if self.left => return Err(Error::Left),
             Input::Datagram { from, bytes } => {
                 ctx.counters.datagrams_received += 1;
@@ -135,17 +141,24 @@ impl Overlay {
                 payload,
                 urgency,
             } => {
+                ctx.tally().broadcasts += 1;
                 return self.broadcasts.broadcast(ctx, topic, payload, urgency);
             }
             Input::Subscribe(topic) => return self.broadcasts.subscribe(ctx, topic),
             Input::Unsubscribe(topic) => self.broadcasts.unsubscribe(ctx, topic),
-            Input::Traffic { .. } => {}
+            Input::Traffic {
+                peer,
+                sent,
+                received,
+                lost,
+            } => ctx.traffic(peer, sent, received, lost),
+            Input::Automatic(workload) => self.automatic.set(ctx, workload),
         }
         Ok(())
     }
 
-    fn wake(&mut self) {
-        self.ctx.timers.rang(self.ctx.now);
+    fn wake(&mut self, timer: Timer) {
+        self.ctx.timers.rang(timer);
         while let Some((late, why)) = self.ctx.timers.pop(self.ctx.now) {
             if self.left {
                 continue;
@@ -165,6 +178,13 @@ impl Overlay {
                 (Wake::Idle(id), _) => ctx.link_idle(&id),
                 (Wake::Topology(what), _) => self.shapes.each().for_each(|shape| shape.wake(ctx, what)),
                 (Wake::Settle, _) => self.shapes.look(ctx),
+                (Wake::Automatic(round), _) => {
+                    let analysis = measure::analyze(ctx, self.shapes.decision.topology);
+                    let since = self.shapes.since();
+                    if let Some(topology) = self.automatic.look(ctx, round, since, &analysis) {
+                        self.shapes.decide(ctx, topology);
+                    }
+                }
                 (Wake::Search, _) => self.router.search(ctx),
                 (Wake::Tree, _) => self.broadcasts.timer(ctx),
                 (Wake::Swim(_) | Wake::Challenge(..), None) => {}
@@ -369,12 +389,14 @@ impl Overlay {
                     ctx.out.push(Effect::Member(event, peer.clone()));
                     match event {
                         MemberEvent::Up => {
+                            ctx.tally().arrivals += 1;
                             self.broadcasts.member_up(&peer);
                             self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer));
                         }
                         MemberEvent::Down { .. } | MemberEvent::Left => {
                             ctx.close_link(&peer.id);
-                            ctx.round_trips.remove(&peer.id);
+                            ctx.measures.forget(&peer.id);
+                            ctx.tally().departures += 1;
                             self.broadcasts.member_down(ctx, &peer);
                             self.router.member_down(&peer.id);
                             self.shapes.each().for_each(|shape| shape.member_down(ctx, &peer));
@@ -430,6 +452,16 @@ impl Overlay {
         }
     }
 
+    /// What was measured over the last minute. O(members).
+    pub fn analyze(&self) -> Analysis {
+        measure::analyze(&self.ctx, self.shapes.decision.topology)
+    }
+
+    /// The topology that would serve a workload best, by what was measured. O(members).
+    pub fn recommend(&self, workload: Workload) -> Advice {
+        advise::recommend(workload, &self.analyze())
+    }
+
     /// The topology in force.
     pub fn topology(&self) -> Topology {
         self.shapes.decision.topology
@@ -468,6 +500,21 @@ impl std::fmt::Debug for Overlay {
 }
 
 impl Context {
+    /// Payload moved between this node and another.
+    fn traffic(&mut self, id: &NodeId, sent: u64, received: u64, lost: u32) {
+        if self.peers.get(&id.name).is_none_or(|peer| peer.id != *id) {
+            return;
+        }
+        let tally = self.tally();
+        tally.sent += sent;
+        tally.received += received;
+        tally.lost += u64::from(lost);
+        let moved = self.measures.moved.entry(id.clone()).or_default();
+        moved.sent += sent;
+        moved.received += received;
+        moved.lost += u64::from(lost);
+    }
+
     /// Keeps the table of peers; false when the event changes nothing.
     fn note_member(&mut self, event: MemberEvent, peer: &Peer) -> bool {
         let known = self.peers.get(&peer.id.name);

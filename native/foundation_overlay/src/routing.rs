@@ -70,11 +70,6 @@ impl Router {
         (way.until > ctx.now && ctx.links.is_up(&way.next)).then(|| way.next.clone())
     }
 
-    /// Whether dialling is known to fail.
-    pub(crate) fn is_undiallable(&self, ctx: &Context, id: &NodeId) -> bool {
-        self.undiallable.get(id).is_some_and(|until| *until > ctx.now)
-    }
-
     /// An attempt to open a link failed: look for a way around.
     pub(crate) fn dial_failed(&mut self, ctx: &mut Context, id: &NodeId) {
         if ctx.peers.get(&id.name).is_none_or(|peer| peer.id != *id) {

@@ -401,6 +401,7 @@ impl Swim {
                 Note::ProbeFailed(id) => self.probe_failed(ctx, &id),
                 Note::Pinged(id) => {
                     self.asked_at = None;
+                    ctx.tally().probes += 1;
                     if let Some(member) = self.members.get_mut(id.name()) {
                         member.pinged = Some(ctx.now);
                     }

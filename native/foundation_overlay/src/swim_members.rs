@@ -145,6 +145,7 @@ impl Swim {
             member.heard = now;
             if ack && let Some(at) = member.pinged.take() {
                 self.health.better();
+                ctx.tally().answers += 1;
                 ctx.round_trip(from.id(), (now - at).as_micros() as f64);
             }
         }

@@ -12,7 +12,7 @@ pub(crate) struct Timers<K> {
     heap: BinaryHeap<Reverse<Entry<K>>>,
     seq: u64,
     /// The earliest alarm the driver has been asked for.
-    armed: Option<Duration>,
+    armed: Option<(Duration, Timer)>,
 }
 
 #[derive(Debug)]
@@ -61,9 +61,9 @@ impl<K> Timers<K> {
         }));
     }
 
-    /// The alarm rang; the next [`arm`](Self::arm) may ask for another.
-    pub(crate) fn rang(&mut self, now: Duration) {
-        if self.armed.is_some_and(|at| at <= now) {
+    /// The alarm rang, perhaps a little early by our clock; the next [`arm`](Self::arm) may ask for another.
+    pub(crate) fn rang(&mut self, timer: Timer) {
+        if self.armed.is_some_and(|(_, armed)| armed == timer) {
             self.armed = None;
         }
     }
@@ -82,10 +82,11 @@ impl<K> Timers<K> {
         let Some(Reverse(first)) = self.heap.peek() else {
             return;
         };
-        if self.armed.is_none_or(|at| first.due < at) {
-            self.armed = Some(first.due);
+        if self.armed.is_none_or(|(at, _)| first.due < at) {
+            let timer = Timer(first.seq);
+            self.armed = Some((first.due, timer));
             out.push(Effect::Timer {
-                timer: Timer(first.seq),
+                timer,
                 after: first.due.saturating_sub(now),
             });
         }
@@ -121,6 +122,22 @@ mod tests {
             })
             .collect();
         assert_eq!(after, [secs(5), secs(2)]);
+    }
+
+    #[test]
+    fn an_alarm_that_rings_early_is_asked_for_again() {
+        let mut timers = Timers::new();
+        let mut out = Vec::new();
+        timers.at(secs(5), 'a');
+        timers.arm(secs(0), &mut out);
+        let Some(Effect::Timer { timer, .. }) = out.pop() else {
+            panic!("an alarm")
+        };
+        // By our clock it is not five yet.
+        timers.rang(timer);
+        assert_eq!(timers.pop(secs(4)), None);
+        timers.arm(secs(4), &mut out);
+        assert!(matches!(out[..], [Effect::Timer { after, .. }] if after == secs(1)));
     }
 
     #[test]

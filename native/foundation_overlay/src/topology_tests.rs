@@ -2,7 +2,7 @@
 use bytes::Bytes;
 
 use crate::testnet::{Net, index_of, ms, node_id};
-use crate::{Config, Input, Role, Route, Topology, Urgency};
+use crate::{Config, Input, Role, Route, Topology, Urgency, Workload};
 
 fn with(topology: Topology) -> Config {
     Config {
@@ -251,4 +251,62 @@ fn a_node_that_cannot_be_dialled_is_reached_through_neighbours() {
     assert!(travel(&net, from, to).is_some_and(|hops| hops <= 5));
     assert!(travel(&net, to, from).is_some_and(|hops| hops <= 5), "and back");
     assert_eq!(net.nodes[from].overlay.route(&node_id(999, 1)), Route::Unknown);
+}
+
+#[test]
+fn the_topology_is_chosen_when_asked_and_then_left_alone() {
+    let mut config = with(Topology::FullMesh);
+    config.automatic.every = ms(1_000);
+    config.automatic.cool_down = ms(20_000);
+    let mut net = Net::cluster(6, 120, &config);
+    net.run_to(ms(10_000), Net::agreed).expect("a cluster");
+    (0..120).for_each(|at| net.input(at, Input::Automatic(Some(Workload::Measured))));
+    let chosen = |net: &Net| {
+        net.nodes
+            .iter()
+            .all(|node| node.overlay.topology() != Topology::FullMesh)
+    };
+    assert!(net.run_to(ms(10_000), chosen).is_some());
+    net.run_for(ms(60_000));
+    let switches = net.nodes[50].overlay.stats().epoch;
+    assert_eq!(switches, 1, "one decision, and no second thoughts");
+}
+
+#[test]
+fn what_is_measured_is_what_the_network_does() {
+    let mut net = Net::cluster(7, 10, &with(Topology::FullMesh));
+    net.latency = (5_000, 5_000);
+    net.run_to(ms(10_000), Net::agreed).expect("a cluster");
+    net.run_for(ms(70_000));
+    let before = net.nodes[0].overlay.analyze();
+    let rtt = before.rtt.expect("measured");
+    assert!((9_900.0..=10_100.0).contains(&rtt.median), "{rtt:?}");
+    assert!(before.loss < 0.01 && before.churn_per_minute < 0.1, "{before:?}");
+    net.loss = 0.2;
+    net.kill(9);
+    net.run_for(ms(40_000));
+    let partner = net.id(3);
+    net.input(
+        0,
+        Input::Traffic {
+            peer: &partner,
+            sent: 6_000_000,
+            received: 600,
+            lost: 3,
+        },
+    );
+    let after = net.nodes[0].overlay.analyze();
+    assert!((0.1..0.3).contains(&after.loss), "{}", after.loss);
+    assert!(after.churn_per_minute > 0.5, "{}", after.churn_per_minute);
+    assert!(
+        (90_000.0..140_000.0).contains(&after.sent_per_second),
+        "{}",
+        after.sent_per_second
+    );
+    assert_eq!(after.partners, 1);
+    let report = after.peers.iter().find(|report| report.id == partner).unwrap();
+    assert_eq!(
+        (report.sent, report.received, report.lost, report.linked),
+        (6_000_000, 600, 3, true)
+    );
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Error;
+use crate::{Error, Workload};
 
 /// The longest peer name, in bytes.
 pub const MAX_NAME: usize = 255;
@@ -230,6 +230,9 @@ pub enum Input<'a> {
     Unsubscribe(u32),
     /// Change the topology of the whole cluster.
     Switch(Topology),
+    /// Choose the topology for this workload by measurement from now on, or do so no more. Of all the nodes that
+    /// are told so, the one that has been up longest decides.
+    Automatic(Option<Workload>),
     /// This node knows itself to be slow (or no more): it then trusts its own suspicions less.
     Slow(bool),
 }

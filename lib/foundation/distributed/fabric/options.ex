@@ -17,7 +17,8 @@ defmodule Foundation.Distributed.Fabric.Options do
     :forget_ms,
     :backoff_ms,
     :max_links,
-    :peers
+    :peers,
+    :topology
   ]
   @times [idle_ms: 60_000, stall_ms: 3_000, forget_ms: 60_000, backoff_ms: 500, max_links: 4096]
 

@@ -129,7 +129,7 @@ pub(super) fn channel(map: Term<'_>) -> NifResult<Settings> {
 }
 
 /// What the system said.
-pub(super) fn io_reason(error: &io::Error) -> Atom {
+pub(crate) fn io_reason(error: &io::Error) -> Atom {
     match error.kind() {
         io::ErrorKind::AddrInUse => atoms::eaddrinuse(),
         io::ErrorKind::AddrNotAvailable => atoms::eaddrnotavail(),

@@ -5,7 +5,8 @@
 //! neighbour o asks a nearer node c to take o's place. If c has no room it lets its own costliest
 //! neighbour d go, if d is costlier than i, and sends d to o, which has just lost i. So no node has more
 //! links than before, and in the end the four have as many as they had. Cost is the measured round trip.
-//! Two neighbours are never traded, so that the overlay stays random enough to stay connected.
+//! A third of all possible links, the same third to both of their ends, is never traded, so that the overlay stays
+//! random enough to stay connected.
 use std::time::Duration;
 
 use super::{Asking, HyParView, Message};
@@ -13,8 +14,9 @@ use crate::NodeId;
 use crate::context::Context;
 use crate::wire::Contact;
 
-/// Neighbours that are never traded: the first by name, which has nothing to do with cost.
-const UNBIASED: usize = 2;
+/// One in so many links is never traded. Which ones has nothing to do with cost, and both ends agree on it: a link
+/// that only one of them keeps is soon traded by the other.
+const UNBIASED: u64 = 3;
 /// A trade must save this share of the cost, and this much.
 const WORTH: f64 = 0.75;
 const WORTH_MICROS: f64 = 500.0;
@@ -23,7 +25,8 @@ impl HyParView {
     /// Neighbours that may be traded, with their costs.
     fn tradable(&self, ctx: &Context) -> Vec<(f64, NodeId)> {
         let cost = |id: &NodeId| ctx.cost(id).map(|cost| (cost, id.clone()));
-        let mut costs: Vec<_> = self.active.iter().skip(UNBIASED).filter_map(cost).collect();
+        let biased = self.active.iter().filter(|id| !is_unbiased(&ctx.me.id, id));
+        let mut costs: Vec<_> = biased.filter_map(cost).collect();
         costs.sort_by(|a, b| b.0.total_cmp(&a.0));
         costs
     }
@@ -68,6 +71,18 @@ impl HyParView {
             _ => self.send(ctx, from, &Message::Refuse),
         }
     }
+}
+
+/// Whether the link between these two is one of those that are never traded.
+fn is_unbiased(a: &NodeId, b: &NodeId) -> bool {
+    let hash = |id: &NodeId| {
+        let bytes = id.name.as_str().bytes();
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    };
+    let both = (hash(a) ^ hash(b)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (both ^ (both >> 32)) % UNBIASED == 0
 }
 
 fn cheaper(cost: f64, than: f64) -> bool {

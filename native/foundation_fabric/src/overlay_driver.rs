@@ -1,0 +1,490 @@
+//! Runs a node's overlay on sockets: its datagrams sealed over UDP, its links as one channel of the transport.
+//!
+//! Every input takes the one lock of the node, runs the state machine and carries its effects out, none of which
+//! waits: datagrams and frames go into bounded queues, links are opened by tasks. A frame that finds its queue full
+//! ends the link, because a link must not lose frames; the overlay opens it again.
+
+mod link;
+mod member;
+
+pub use member::{StartError, advertised, beside};
+
+use crate::datagram::Sealed;
+use crate::hello::Hello;
+use crate::transport::{Stream, Transport};
+use bytes::Bytes;
+use foundation_overlay::{
+    DownReason, Effect, Error as OverlayError, Input, MemberEvent, NodeId, Overlay, Peer, PeerName, Route,
+    Stats, Topology, Urgency, Workload,
+};
+use link::Link;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// The channel whose links carry the overlay's frames.
+pub const CHANNEL: &str = "foundation/overlay";
+
+/// How long a good-bye may take to get out before [`Driver::leave`] returns.
+const GOODBYE: Duration = Duration::from_millis(300);
+/// Without a deadline, time is looked at this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// Where the overlay's news go. None of these may block: the node's lock is held.
+pub trait Watcher: Send + Sync + 'static {
+    /// The view of a member changed.
+    fn member(&self, event: MemberEvent, peer: &Peer);
+    /// A broadcast for this node, once.
+    fn deliver(&self, from: &NodeId, topic: u32, payload: Bytes);
+    /// The cluster's topology changed; `settled` says whether the former links are gone.
+    fn topology(&self, current: Topology, epoch: u64, settled: bool);
+}
+
+/// What a node is told at its start.
+#[derive(Clone, Debug)]
+pub struct DriverConfig {
+    /// The cluster, as every hello says.
+    pub cluster: String,
+    /// This node; its address must be one that others can reach, for datagrams and links alike.
+    pub me: Peer,
+    /// The protocols' settings.
+    pub overlay: foundation_overlay::Config,
+    /// Decides everything random in the overlay.
+    pub seed: [u8; 32],
+    /// Frames that may wait on a link.
+    pub queue: usize,
+}
+
+struct State {
+    overlay: Overlay,
+    links: HashMap<NodeId, Link>,
+    wake: Option<Instant>,
+    timers: Vec<foundation_overlay::Timer>,
+    effects: Vec<Effect>,
+}
+
+struct Core {
+    state: Mutex<State>,
+    origin: Instant,
+    config: DriverConfig,
+    transport: Arc<dyn Transport>,
+    socket: Arc<Sealed>,
+    watcher: Box<dyn Watcher>,
+    runtime: Handle,
+    tasks: Mutex<JoinSet<()>>,
+    alarm: Notify,
+    serial: AtomicU64,
+    lost_datagrams: AtomicU64,
+    stopped: AtomicBool,
+    this: Weak<Core>,
+}
+
+/// A running overlay. Stopped when dropped.
+pub struct Driver {
+    core: Arc<Core>,
+}
+
+impl Driver {
+    /// Begins to listen for datagrams; links that others open come by [`Driver::accept`].
+    pub fn start(
+        config: DriverConfig,
+        transport: Arc<dyn Transport>,
+        socket: Arc<Sealed>,
+        runtime: Handle,
+        watcher: impl Watcher,
+    ) -> Result<Self, OverlayError> {
+        let overlay = Overlay::new(config.overlay.clone(), config.me.clone(), config.seed)?;
+        let core = Arc::new_cyclic(|this| Core {
+            state: Mutex::new(State {
+                overlay,
+                links: HashMap::new(),
+                wake: None,
+                timers: Vec::new(),
+                effects: Vec::new(),
+            }),
+            origin: Instant::now(),
+            config,
+            transport,
+            socket,
+            watcher: Box::new(watcher),
+            runtime,
+            tasks: Mutex::default(),
+            alarm: Notify::new(),
+            serial: AtomicU64::new(0),
+            lost_datagrams: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            this: this.clone(),
+        });
+        core.spawn(listen(Arc::downgrade(&core), Arc::clone(&core.socket)));
+        core.spawn(keep_time(Arc::downgrade(&core)));
+        Ok(Self { core })
+    }
+
+    /// Takes a link of [`CHANNEL`] that another node opened.
+    pub fn accept(&self, stream: Stream) {
+        self.core.opened(stream);
+    }
+
+    /// Something that takes such links and outlives this handle without keeping the node alive.
+    pub fn acceptor(&self) -> impl Fn(Stream) + Send + Sync + 'static {
+        let core = Arc::downgrade(&self.core);
+        move |stream| {
+            if let Some(core) = core.upgrade() {
+                core.opened(stream);
+            }
+        }
+    }
+
+    /// Nodes that may already be in the cluster live at these addresses.
+    pub fn join(&self, addrs: &[SocketAddr]) -> Result<(), OverlayError> {
+        self.core.input(Input::Join(addrs))
+    }
+
+    /// Delivers a payload once to every node that subscribes to the topic; topic 0 is everyone's.
+    pub fn broadcast(&self, topic: u32, payload: Bytes, urgency: Urgency) -> Result<(), OverlayError> {
+        self.core.input(Input::Broadcast {
+            topic,
+            payload,
+            urgency,
+        })
+    }
+
+    /// Delivers broadcasts of this topic here from now on.
+    pub fn subscribe(&self, topic: u32) -> Result<(), OverlayError> {
+        self.core.input(Input::Subscribe(topic))
+    }
+
+    /// Delivers them no more.
+    pub fn unsubscribe(&self, topic: u32) -> Result<(), OverlayError> {
+        self.core.input(Input::Unsubscribe(topic))
+    }
+
+    /// Changes the topology of the whole cluster.
+    pub fn switch(&self, topology: Topology) -> Result<(), OverlayError> {
+        self.core.input(Input::Switch(topology))
+    }
+
+    /// Chooses the topology for a workload by measurement from now on, or does so no more.
+    pub fn automatic(&self, workload: Option<Workload>) -> Result<(), OverlayError> {
+        self.core.input(Input::Automatic(workload))
+    }
+
+    /// Says that this node is slow, or no more: it then gives others more time.
+    pub fn slow(&self, slow: bool) -> Result<(), OverlayError> {
+        self.core.input(Input::Slow(slow))
+    }
+
+    /// Tells what payload moved between this node and another since the last time.
+    pub fn traffic(&self, peer: &NodeId, sent: u64, received: u64, lost: u32) -> Result<(), OverlayError> {
+        self.core.input(Input::Traffic {
+            peer,
+            sent,
+            received,
+            lost,
+        })
+    }
+
+    /// An attempt to reach this node failed elsewhere: look for a way around.
+    pub fn unreachable(&self, id: &NodeId) -> Result<(), OverlayError> {
+        if self.core.state.lock().links.contains_key(id) {
+            return Ok(());
+        }
+        self.core.input(Input::LinkDown(id.clone()))
+    }
+
+    /// How to reach a node.
+    pub fn route(&self, to: &NodeId) -> Route {
+        self.core.state.lock().overlay.route(to)
+    }
+
+    /// The other members.
+    pub fn members(&self) -> Vec<Peer> {
+        self.core.state.lock().overlay.members().cloned().collect()
+    }
+
+    /// A member by its name.
+    pub fn member(&self, name: &PeerName) -> Option<Peer> {
+        self.core.state.lock().overlay.member(name).cloned()
+    }
+
+    /// Links the topology wants, and whether each is open.
+    pub fn links(&self) -> Vec<(NodeId, bool)> {
+        let state = self.core.state.lock();
+        state.overlay.links().map(|(id, up)| (id.clone(), up)).collect()
+    }
+
+    /// The state in numbers.
+    pub fn stats(&self) -> Stats {
+        self.core.state.lock().overlay.stats()
+    }
+
+    /// Looks at the overlay itself. Nothing may block meanwhile.
+    pub fn with<R>(&self, look: impl FnOnce(&Overlay) -> R) -> R {
+        look(&self.core.state.lock().overlay)
+    }
+
+    /// Datagrams the socket did not take.
+    pub fn lost_datagrams(&self) -> u64 {
+        self.core.lost_datagrams.load(Ordering::Relaxed)
+    }
+
+    /// Says good-bye, waits until that is out, and stops.
+    pub async fn leave(&self) {
+        let _ = self.core.input(Input::Leave);
+        tokio::time::sleep(GOODBYE).await;
+        self.core.stop();
+    }
+
+    /// Stops at once: to the others this node has died.
+    pub fn stop(&self) {
+        self.core.stop();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.core.stop();
+    }
+}
+
+impl Core {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        if !self.stopped.load(Ordering::Acquire) {
+            tasks.spawn_on(task, &self.runtime);
+        }
+    }
+
+    fn stop(&self) {
+        if self.stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.abort_all();
+        tasks.detach_all();
+        self.state.lock().links.clear();
+    }
+
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn input(&self, input: Input<'_>) -> Result<(), OverlayError> {
+        let mut state = self.state.lock();
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(OverlayError::Left);
+        }
+        self.step(&mut state, input)
+    }
+
+    fn step(&self, state: &mut State, input: Input<'_>) -> Result<(), OverlayError> {
+        let mut effects = std::mem::take(&mut state.effects);
+        let result = state.overlay.handle(self.now(), input, &mut effects);
+        let mut broken = Vec::new();
+        for effect in effects.drain(..) {
+            self.apply(state, effect, &mut broken);
+        }
+        state.effects = effects;
+        for id in broken {
+            if state.links.remove(&id).is_some() {
+                let _ = self.step(state, Input::LinkDown(id));
+            }
+        }
+        result
+    }
+
+    fn apply(&self, state: &mut State, effect: Effect, broken: &mut Vec<NodeId>) {
+        match effect {
+            Effect::Datagram { to, bytes } => {
+                if self.socket.send(&bytes, to).is_err() {
+                    self.lost_datagrams.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Effect::Frame { to, bytes } => {
+                let sent = state.links.get(&to).map(|link| link.send(bytes));
+                if sent == Some(false) {
+                    tracing::warn!(peer = %to, "overlay link closed: its queue is full");
+                    broken.push(to);
+                }
+            }
+            Effect::Connect(peer) => self.connect(peer),
+            Effect::Disconnect(id) => {
+                if let Some(link) = state.links.remove(&id) {
+                    link.close();
+                }
+            }
+            Effect::Timer { timer, after } => {
+                let at = Instant::now() + after;
+                state.timers.push(timer);
+                if state.wake.is_none_or(|wake| at < wake) {
+                    state.wake = Some(at);
+                    self.alarm.notify_one();
+                }
+            }
+            Effect::Member(event, peer) => self.watcher.member(event, &peer),
+            Effect::Deliver { from, topic, payload } => self.watcher.deliver(&from, topic, payload),
+            Effect::Topology {
+                current,
+                epoch,
+                settled,
+            } => self.watcher.topology(current, epoch, settled),
+        }
+    }
+
+    fn connect(&self, peer: Peer) {
+        let Some(core) = self.this.upgrade() else { return };
+        self.spawn(async move {
+            let me = &core.config.me;
+            let hello = Hello {
+                cluster: core.config.cluster.clone(),
+                boot: me.id.boot,
+                channel: CHANNEL.to_owned(),
+                lane: 0,
+                priority: u8::MAX,
+                listen: me.addr,
+                features: 0,
+            };
+            match core
+                .transport
+                .connect(peer.addr, Some(&peer.id.name), &hello)
+                .await
+            {
+                Ok(stream) if stream.peer == peer.id => core.opened(stream),
+                Ok(stream) => {
+                    tracing::debug!(wanted = %peer.id, there = %stream.peer, "another life answered");
+                    let _ = core.input(Input::LinkDown(peer.id));
+                }
+                Err(error) => {
+                    tracing::debug!(peer = %peer.id, %error, "overlay link not opened");
+                    let mut state = core.state.lock();
+                    // The other side may have opened one meanwhile.
+                    if !state.links.contains_key(&peer.id) {
+                        let _ = core.step(&mut state, Input::LinkDown(peer.id));
+                    }
+                }
+            }
+        });
+    }
+
+    /// A link is open, whoever opened it.
+    fn opened(&self, stream: Stream) {
+        let Some(core) = self.this.upgrade() else { return };
+        let id = stream.peer.clone();
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if self.stopped.load(Ordering::Acquire) || id.name == self.config.me.id.name {
+            return;
+        }
+        let (link, tasks) = link::start(&core, stream, serial);
+        if let Some(there) = state.links.get_mut(&id) {
+            if there.is_young() {
+                // Both sides opened one at once. Each reads both and writes on its first.
+                there.keep(link);
+                drop(state);
+                return self.spawn(tasks);
+            }
+            // The other side would not open a second one if the first still worked.
+            state.links.remove(&id);
+            let _ = self.step(&mut state, Input::LinkDown(id.clone()));
+        }
+        state.links.insert(id.clone(), link);
+        self.spawn(tasks);
+        let _ = self.step(&mut state, Input::LinkUp(id));
+    }
+
+    /// A link ended by itself.
+    fn closed(&self, id: &NodeId, serial: u64) {
+        let mut state = self.state.lock();
+        let Some(link) = state.links.get_mut(id) else {
+            return;
+        };
+        if link.serial() != serial {
+            return link.drop_spare(serial);
+        }
+        let spare = link.take_spare();
+        state.links.remove(id);
+        let _ = self.step(&mut state, Input::LinkDown(id.clone()));
+        if let Some(spare) = spare {
+            state.links.insert(id.clone(), spare);
+            let _ = self.step(&mut state, Input::LinkUp(id.clone()));
+        }
+    }
+
+    /// A frame arrived; false when it means that the link should end.
+    fn frame(&self, from: &NodeId, bytes: &[u8]) -> bool {
+        match self.input(Input::Frame { from, bytes }) {
+            Ok(()) => true,
+            Err(OverlayError::Left) => false,
+            Err(error) => {
+                tracing::debug!(%from, %error, "overlay frame refused");
+                true
+            }
+        }
+    }
+
+    fn max_frame(&self) -> usize {
+        self.config.overlay.max_frame
+    }
+}
+
+/// Hands datagrams in until the node is gone.
+async fn listen(core: Weak<Core>, socket: Arc<Sealed>) {
+    loop {
+        let received = socket.receive().await;
+        let Some(core) = core.upgrade() else { return };
+        match received {
+            Ok((bytes, from)) => {
+                if let Err(error) = core.input(Input::Datagram { from, bytes: &bytes }) {
+                    tracing::trace!(%from, %error, "overlay datagram refused");
+                }
+            }
+            Err(error) => {
+                // Such as an ICMP answer to what we sent: the socket lives on.
+                tracing::trace!(%error, "overlay socket");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+}
+
+/// Wakes the overlay when it asked to be woken.
+async fn keep_time(core: Weak<Core>) {
+    loop {
+        let Some(strong) = core.upgrade() else { return };
+        let wake = strong.state.lock().wake;
+        let at = wake.unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
+        tokio::select! {
+            () = tokio::time::sleep_until(at) => {
+                let mut state = strong.state.lock();
+                state.wake = None;
+                // One call does everything that is due, whichever timer it is called with.
+                let due = std::mem::take(&mut state.timers).into_iter().min();
+                if let Some(timer) = due {
+                    let _ = strong.step(&mut state, Input::Timer(timer));
+                }
+            }
+            () = strong.alarm.notified() => {}
+        }
+    }
+}
+
+/// Whether this event means that the node can be spoken to.
+pub const fn reachable(event: MemberEvent) -> Option<bool> {
+    match event {
+        MemberEvent::Up | MemberEvent::Alive => Some(true),
+        MemberEvent::Down {
+            reason: DownReason::Silent | DownReason::Replaced,
+        }
+        | MemberEvent::Left => Some(false),
+        MemberEvent::Suspect | MemberEvent::Meta => None,
+    }
+}
