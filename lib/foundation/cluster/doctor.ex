@@ -53,7 +53,8 @@ defmodule Foundation.Cluster.Doctor do
 
     findings =
       configured ++
-        Own.findings(context) ++
+        Own.findings() ++
+        Host.findings(context) ++
         Sources.findings(sources) ++ Peers.findings(context) ++ Members.findings(context)
 
     {if(Enum.any?(findings, &(&1.status == :error)), do: :problems, else: :ok), findings}
