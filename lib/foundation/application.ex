@@ -7,21 +7,50 @@ defmodule Foundation.Application do
 
   @impl true
   def start(_type, _args) do
-    case Foundation.Cluster.children() do
-      {:ok, cluster} ->
-        Foundation.Engine.start()
-        Foundation.ProcessRegistry.create_backup_table()
-        Logger.info("Starting Foundation")
-
-        Supervisor.start_link(children() ++ cluster ++ fabric() ++ partitions(),
-          strategy: :one_for_one,
-          name: Foundation.Supervisor
-        )
-
-      {:error, problem} ->
-        Logger.error("Foundation does not start: #{Foundation.Cluster.describe(problem)}")
-        {:error, problem}
+    case Foundation.Cluster.from_environment() do
+      {:ok, cluster} -> start(cluster)
+      {:error, problem} -> refuse(problem)
     end
+  end
+
+  # While the services start, the node gets a name and the daemon that knows it.
+  defp start(cluster) do
+    prepared = Task.async(fn -> Foundation.Cluster.prepare(cluster) end)
+    Foundation.Engine.start()
+    Foundation.ProcessRegistry.create_backup_table()
+    Logger.info("Starting Foundation")
+
+    with {:ok, supervisor} <-
+           Supervisor.start_link(children(), strategy: :one_for_one, name: Foundation.Supervisor) do
+      supervisor |> with_cluster(Task.await(prepared, :infinity)) |> started(supervisor)
+    end
+  end
+
+  # The federation's secret may be the cookie that the cluster has set.
+  defp with_cluster(supervisor, {:ok, cluster}) do
+    with {:ok, federation} <- Foundation.Cluster.Federation.children() do
+      Enum.find_value(cluster ++ fabric() ++ partitions() ++ federation, :ok, fn child ->
+        case Supervisor.start_child(supervisor, child) do
+          {:ok, _} -> nil
+          {:error, reason} -> {:error, reason}
+        end
+      end)
+    end
+  end
+
+  defp with_cluster(_supervisor, {:error, problem}), do: {:error, problem}
+
+  defp started(:ok, supervisor), do: {:ok, supervisor}
+
+  defp started({:error, problem}, supervisor) do
+    # Linked to this process, which is to say why.
+    Supervisor.stop(supervisor, :normal)
+    refuse(problem)
+  end
+
+  defp refuse(problem) do
+    Logger.error("Foundation does not start: #{Foundation.Cluster.describe(problem)}")
+    {:error, problem}
   end
 
   @impl true

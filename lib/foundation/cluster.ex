@@ -38,7 +38,7 @@ defmodule Foundation.Cluster do
   No function here calls the native library.
   """
 
-  alias Foundation.Cluster.{Config, Drain, Environment, Membership, Strategy, Table}
+  alias Foundation.Cluster.{Config, Drain, Environment, Federation, Membership, Strategy, Table}
 
   @call_ms 5_000
   @ready_ms 30_000
@@ -75,20 +75,26 @@ defmodule Foundation.Cluster do
   defp restarted({:error, reason}), do: {:error, reason}
 
   @doc false
-  # The children that the environment asks for; the application's own supervisor starts them.
-  @spec children() :: {:ok, [Supervisor.child_spec()]} | {:error, term}
-  def children do
+  # What the environment asks for.
+  @spec from_environment() :: {:ok, Config.t() | :none} | {:error, term}
+  def from_environment do
     case Config.from_environment() do
-      :none -> {:ok, []}
-      {:ok, config} -> with({:ok, child} <- child(config), do: {:ok, [child]})
-      {:error, problem} -> {:error, problem}
+      :none -> {:ok, :none}
+      result -> result
     end
   end
+
+  @doc false
+  # The children for it, when this node can be connected to.
+  @spec prepare(Config.t() | :none) :: {:ok, [Supervisor.child_spec()]} | {:error, term}
+  def prepare(:none), do: {:ok, []}
+  def prepare(config), do: with({:ok, child} <- child(config), do: {:ok, [child]})
 
   @doc false
   @spec describe(term) :: String.t()
   def describe({:invalid_config, _} = problem), do: Config.message(problem)
   def describe({:distribution, reason}), do: "the distribution cannot be started: #{inspect(reason)}"
+  def describe(other), do: inspect(other)
 
   defp child(config) do
     with :ok <- Environment.prepare(config), do: {:ok, Foundation.Cluster.Supervisor.child_spec(config)}
@@ -121,6 +127,24 @@ defmodule Foundation.Cluster do
   """
   @spec nodes() :: [node]
   defdelegate nodes, to: Membership
+
+  @doc """
+  The names of the nodes of another cluster, as text; see `Foundation.Cluster.Federation.nodes/1`. One call to it.
+  """
+  @spec nodes(Federation.cluster()) :: {:ok, [String.t()]} | {:error, Federation.reason()}
+  defdelegate nodes(cluster), to: Federation
+
+  @doc "The clusters that `config :foundation, clusters:` names, in order. O(clusters)."
+  @spec clusters() :: [Federation.cluster()]
+  defdelegate clusters, to: Federation
+
+  @doc """
+  Calls a function in another cluster through its gateway: `{module, function, arguments}`, which that cluster must allow.
+  `timeout:` in ms (5,000). Errors and cost: see `Foundation.Cluster.Federation.call/3`.
+  """
+  @spec send_to_cluster(Federation.cluster(), {module, atom, [term]}, keyword) ::
+          {:ok, term} | {:error, Federation.reason()}
+  def send_to_cluster(cluster, target, opts \\ []), do: Federation.call(cluster, target, opts)
 
   @doc """
   How many members are up, this node counted. O(members).
@@ -227,7 +251,8 @@ defmodule Foundation.Cluster do
   applications are stopped.
 
   Errors: `{:deadline, names}` of functions that were not done and have been ended, `{:failed, names}` of those that
-  raised (the node has left all the same); `:not_running`; `{:unreachable, node}`.
+  raised (the node has left all the same); `:resumed` when `resume/0` came before the end; `:not_running`;
+  `{:unreachable, node}`. A second drain waits for the first.
   """
   @spec drain(keyword) :: :ok | {:error, term}
   def drain(opts \\ []) do

@@ -6,11 +6,10 @@ defmodule Foundation.Distributed do
       iex> run.results
       [ok: 2, ok: 3, ok: 4]
 
-  This is the door; the rooms are the modules below it, with everything there is to say about each function.
-
-  `send_message/3`, `call/4` and `discover_services/1` go over the fabric, beside Distributed Erlang or without it. It is
-  switched on by `config :foundation, fabric: true`; see `Foundation.Distributed.Fabric` for its options and
-  `Foundation.Distributed.Channels` for everything that channels do.
+  Messages and calls go over the fabric, beside Distributed Erlang or without it, which is switched on by
+  `config :foundation, fabric: true`; see `Foundation.Distributed.Fabric` for its options and
+  `Foundation.Distributed.Channels` for everything that channels do. This is the door; the rooms are the modules below
+  it, with everything there is to say about each function.
 
   **Scheduling**: as `Foundation.Distributed.Channels`.
   """

@@ -14,20 +14,28 @@ defmodule Foundation.ClusterNodes do
   end
 
   @doc "Ends the group's epmd and removes its directory."
-  def stop_group(%{epmd: epmd, directory: directory}) do
-    kill_epmd(epmd, System.monotonic_time(:millisecond) + 5_000)
+  def stop_group(%{epmd: port, directory: directory} = group) do
+    unless kill_epmd(group),
+      do: System.cmd(epmd_path(), ["-port", "#{port}", "-kill"], stderr_to_stdout: true)
+
     File.rm_rf!(directory)
   end
 
-  # epmd stays while it knows nodes, and those of a test end a moment after it.
-  defp kill_epmd(port, deadline) do
-    {text, _} = System.cmd(epmd_path(), ["-port", "#{port}", "-kill"], stderr_to_stdout: true)
+  @doc "Kills the epmd that the group's nodes started, also while it knows nodes. Says whether there was one."
+  def kill_epmd(%{epmd: port}) do
+    for comm <- Path.wildcard("/proc/[0-9]*/comm"), epmd_of?(Path.dirname(comm), port), reduce: false do
+      _ ->
+        System.cmd("kill", ["-9", comm |> Path.dirname() |> Path.basename()])
+        true
+    end
+  end
 
-    if text =~ "living nodes" and System.monotonic_time(:millisecond) < deadline do
-      receive do
-      after
-        20 -> kill_epmd(port, deadline)
-      end
+  defp epmd_of?(process, port) do
+    with {:ok, "epmd\n"} <- File.read(Path.join(process, "comm")),
+         {:ok, environment} <- File.read(Path.join(process, "environ")) do
+      "ERL_EPMD_PORT=#{port}" in String.split(environment, <<0>>)
+    else
+      _ -> false
     end
   end
 

@@ -33,6 +33,21 @@ defmodule Foundation.ClusterProbe do
     end)
   end
 
+  @doc "How many processes of this node are within a function of that module."
+  def within(module) do
+    Enum.count(Process.list(), fn pid ->
+      case Process.info(pid, :current_stacktrace) do
+        {:current_stacktrace, calls} -> List.keymember?(calls, module, 0)
+        nil -> false
+      end
+    end)
+  end
+
+  @doc "Keeps the schedulers busy with that many processes."
+  def burn(count), do: {:ok, for(_ <- 1..count, do: spawn(fn -> spin() end))}
+
+  defp spin, do: spin()
+
   @doc "A way to connect that leaves a trace."
   def connect(:extra, node) do
     Application.put_env(:foundation, :test_connected, {:extra, node})

@@ -43,15 +43,20 @@ defmodule Foundation.Lan do
 
   defp plug(lan, host, n, multicast) do
     ip!(~w(netns add #{host}))
-    ip!(~w(-n #{host} link add eth0 type veth peer name port#{n} netns #{lan.switch}))
-    ip!(~w(-n #{lan.switch} link set port#{n} master br0 up))
     ip!(~w(-n #{host} link set lo up))
-    # Without waiting until the IPv6 address is known to be nobody else's.
-    sysctl(host, "net/ipv6/conf/eth0/accept_dad", 0)
+    connect(lan, host, n, "eth0", multicast)
+  end
 
-    unless multicast, do: ip!(~w(-n #{host} link set eth0 multicast off))
-    ip!(~w(-n #{host} addr add #{lan.prefix}#{n}/24 dev eth0))
-    ip!(~w(-n #{host} link set eth0 up))
+  @doc "Gives a host one more interface, `name`, at address `n` of another network."
+  @spec connect(t, String.t(), pos_integer, String.t(), boolean) :: :ok
+  def connect(lan, host, n, name, multicast \\ true) do
+    ip!(~w(-n #{host} link add #{name} type veth peer name port#{n} netns #{lan.switch}))
+    ip!(~w(-n #{lan.switch} link set port#{n} master br0 up))
+    # Without waiting until the IPv6 address is known to be nobody else's.
+    sysctl(host, "net/ipv6/conf/#{name}/accept_dad", 0)
+    unless multicast, do: ip!(~w(-n #{host} link set #{name} multicast off))
+    ip!(~w(-n #{host} addr add #{lan.prefix}#{n}/24 dev #{name}))
+    ip!(~w(-n #{host} link set #{name} up))
   end
 
   @doc "Runs an `ip` command within a host, `link set eth0 down` for example."

@@ -15,7 +15,7 @@ defmodule Foundation.Cluster.Connector do
 
   @first_ms 100
   @longest_ms 30_000
-  @turn_ms 10
+  @turn_ms 5
   @at_once 32
 
   @spec start_link(keyword) :: GenServer.on_start()

@@ -21,11 +21,13 @@ defmodule Foundation.Cluster.Distribution do
       else: with(:ok <- epmd(), :ok <- start(options, naming, @tries), do: set_cookie(options))
   end
 
-  @doc "A name that no other node has: the application's, and 48 random bits."
+  @doc "A name that no other node has: the release's, and 48 bits of when, where and which process."
   @spec generate(String.t()) :: String.t()
   def generate(base) do
-    random = 6 |> :crypto.strong_rand_bytes() |> Base.encode16(case: :lower)
-    "#{base}-#{random}"
+    # Not from :crypto, whose library may take longer to load than everything else here.
+    salt = {System.os_time(), System.pid(), make_ref(), :inet.gethostname()}
+    bits = <<:erlang.phash2({1, salt}, 16_777_216)::24, :erlang.phash2({2, salt}, 16_777_216)::24>>
+    "#{base}-#{Base.encode16(bits, case: :lower)}"
   end
 
   defp set_cookie(%{cookie: nil}), do: :ok

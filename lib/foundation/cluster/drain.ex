@@ -8,7 +8,7 @@ defmodule Foundation.Cluster.Drain do
 
   @farewell_ms 1_000
 
-  @type result :: :ok | {:error, {:deadline, [term]}} | {:error, {:failed, [term]}}
+  @type result :: :ok | {:error, {:deadline, [term]} | {:failed, [term]} | :resumed}
 
   @doc "Keeps a function to be run when this node is drained; the last one of a name counts."
   @spec register(term, (() -> term)) :: boolean
@@ -19,25 +19,25 @@ defmodule Foundation.Cluster.Drain do
 
   @spec run(term, pos_integer) :: result
   def run(reason, timeout) do
-    info = begin(reason, timeout)
-    result = finish(Table.all(:on_drain), timeout)
-    leave(info)
-    result
+    info = info(reason, timeout)
+
+    case Membership.drain(info) do
+      :ok -> finish_and_leave(info)
+      {:error, %{phase: :left}} -> :ok
+      {:error, _draining} -> wait_for_other(System.monotonic_time(:millisecond) + timeout)
+    end
   end
 
   @doc "The same for a caller on another node, who hears of the outcome before the connection ends."
   @spec run_for_other(term, pos_integer) :: result
   def run_for_other(reason, timeout) do
-    info = begin(reason, timeout)
-    result = finish(Table.all(:on_drain), timeout)
-    answering = self()
+    info = info(reason, timeout)
 
-    spawn(fn ->
-      reference = Process.monitor(answering)
-      receive do: ({:DOWN, ^reference, _, _, _} -> leave(info))
-    end)
-
-    result
+    case Membership.drain(info) do
+      :ok -> finish_for_other(info)
+      {:error, %{phase: :left}} -> :ok
+      {:error, _draining} -> wait_for_other(System.monotonic_time(:millisecond) + timeout)
+    end
   end
 
   @doc "Says goodbye, waits until the others have heard it, and closes the connections."
@@ -48,15 +48,51 @@ defmodule Foundation.Cluster.Drain do
     Peering.close_all(members)
   end
 
-  defp begin(reason, timeout) do
-    info = %{phase: :draining, reason: reason, since: System.system_time(:millisecond), timeout: timeout}
-    Membership.drain(info)
-    info
+  defp info(reason, timeout),
+    do: %{phase: :draining, reason: reason, since: System.system_time(:millisecond), timeout: timeout}
+
+  defp finish_and_leave(%{timeout: timeout} = info) do
+    result = finish(Table.all(:on_drain), timeout)
+    with :ok <- leave(info), do: result
+  end
+
+  defp finish_for_other(%{timeout: timeout} = info) do
+    answering = self()
+    result = finish(Table.all(:on_drain), timeout)
+
+    spawn(fn ->
+      reference = Process.monitor(answering)
+      receive do: ({:DOWN, ^reference, _, _, _} -> leave(info))
+    end)
+
+    result
   end
 
   defp leave(info) do
-    Membership.drain(%{info | phase: :left})
-    part(info.reason)
+    case Membership.drain(%{info | phase: :left}) do
+      :ok -> part(info.reason)
+      {:error, _} -> {:error, :resumed}
+    end
+  end
+
+  # Somebody drains already; what they wait for is waited for.
+  defp wait_for_other(deadline) do
+    cond do
+      Membership.left?() ->
+        :ok
+
+      not Membership.draining?(node()) ->
+        {:error, :resumed}
+
+      System.monotonic_time(:millisecond) > deadline ->
+        {:error, {:deadline, []}}
+
+      true ->
+        receive do
+        after
+          10 -> wait_for_other(deadline)
+        end
+    end
   end
 
   defp farewells(members, deadline) do

@@ -13,20 +13,33 @@ defmodule Foundation.Cluster.Environment do
   @spec prepare(Config.t()) :: :ok | {:error, Distribution.problem()}
   def prepare(config) do
     Compat.check()
-    naming = if Enum.any?(config.topologies, &by_address?/1), do: detect().naming, else: :short
-    Distribution.ensure(config.options, naming)
+    Distribution.ensure(config.options, if(Node.alive?(), do: :short, else: naming(config.topologies)))
   end
 
+  @by_address [
+    Strategy.DNSPoll,
+    Strategy.Kubernetes,
+    Strategy.Kubernetes.DNS,
+    Strategy.Consul,
+    Strategy.Rancher
+  ]
+
+  @doc false
   # What finds addresses, not names, wants names that are made of addresses.
-  defp by_address?(%{module: module}) do
-    module in [
-      Strategy.Auto,
-      Strategy.DNSPoll,
-      Strategy.Kubernetes,
-      Strategy.Kubernetes.DNS,
-      Strategy.Consul,
-      Strategy.Rancher
-    ]
+  @spec naming([Config.topology()]) :: Distribution.naming()
+  def naming(topologies) do
+    modules = Enum.map(topologies, & &1.module)
+
+    cond do
+      Enum.any?(modules, &(&1 in @by_address)) ->
+        with :short <- detect().naming, do: {:long, own_address()}
+
+      Strategy.Auto in modules ->
+        detect().naming
+
+      true ->
+        :short
+    end
   end
 
   @doc "Where this node runs."

@@ -19,9 +19,12 @@ defmodule Foundation.Cluster.Keeper do
 
   @spec child_spec(topology) :: Supervisor.child_spec()
   def child_spec(topology) do
+    # Within a function, because supervisors write the arguments of their children into logs.
+    kept = Map.update!(topology, :config, fn config -> fn -> config end end)
+
     %{
       id: {__MODULE__, topology.name},
-      start: {GenServer, :start_link, [__MODULE__, topology]},
+      start: {GenServer, :start_link, [__MODULE__, kept]},
       shutdown: 2 * @stop_ms
     }
   end
@@ -34,7 +37,7 @@ defmodule Foundation.Cluster.Keeper do
       connect: topology.connect || {Foundation.Cluster.Connector, :connect, [topology.name]},
       disconnect: topology.disconnect || {Foundation.Cluster.Connector, :disconnect, [topology.name]},
       list_nodes: topology.list_nodes || {Foundation.Cluster.Connector, :list, [topology.name]},
-      config: topology.config,
+      config: config(topology.config),
       meta: nil
     ]
 
@@ -129,6 +132,9 @@ defmodule Foundation.Cluster.Keeper do
         receive do: ({:DOWN, ^reference, _, _, _} -> :ok)
     end
   end
+
+  defp config(config) when is_function(config, 0), do: config.()
+  defp config(config), do: config
 
   defp state_module(module) do
     {:module, ^module} = Code.ensure_loaded(module)

@@ -33,7 +33,7 @@ defmodule Foundation.Cluster.Membership do
 
   @doc "Whether no connection to the node may be made now."
   @spec refused?(node) :: boolean
-  def refused?(node), do: draining?(node) or left?()
+  def refused?(node), do: draining?(node) or left?() or Table.get({:parted, node}, false)
 
   @doc "Whether this node has left the cluster to be stopped."
   @spec left?() :: boolean
@@ -52,8 +52,11 @@ defmodule Foundation.Cluster.Membership do
   @spec given_up(node, atom) :: :ok
   def given_up(node, topology), do: GenServer.cast(__MODULE__, {:given_up, node, topology})
 
-  @doc "Sets or clears the drain state of this node, and tells the others."
-  @spec drain(map | nil) :: :ok
+  @doc """
+  Sets or clears the drain state of this node, and tells the others. A drain begins once, and one that was taken back does
+  not go on: `{:error, state}` with the state as it is.
+  """
+  @spec drain(map | nil) :: :ok | {:error, map | nil}
   def drain(info), do: GenServer.call(__MODULE__, {:drain, info})
 
   @doc "Some strategy wants a node again that was given up."
@@ -122,12 +125,20 @@ defmodule Foundation.Cluster.Membership do
     {:reply, :ok, state}
   end
 
-  def handle_call({:drain, info}, _from, state) do
-    known? = draining?(node())
-    Table.put({:draining, node()}, info)
-    Peering.tell(members(), {:draining, node(), info})
-    unless known?, do: Bulletin.tell(:draining, node(), info.reason)
-    {:reply, :ok, state}
+  def handle_call({:drain, %{phase: phase} = info}, _from, state) do
+    case {phase, Table.get({:draining, node()})} do
+      {:draining, nil} ->
+        draining(info)
+        Bulletin.tell(:draining, node(), info.reason)
+        {:reply, :ok, state}
+
+      {:left, %{phase: :draining}} ->
+        draining(info)
+        {:reply, :ok, state}
+
+      {_, other} ->
+        {:reply, {:error, other}, state}
+    end
   end
 
   def handle_call({:leave, reason, caller}, _from, state) do
@@ -176,6 +187,7 @@ defmodule Foundation.Cluster.Membership do
   end
 
   def handle_info({:rejoin_after, node}, state) do
+    Table.delete({:parted, node})
     unless Table.get({:member, node}), do: Table.delete({:draining, node})
     {:noreply, state}
   end
@@ -212,6 +224,11 @@ defmodule Foundation.Cluster.Membership do
 
   def terminate({:shutdown, _}, state), do: terminate(:shutdown, state)
   def terminate(_reason, _state), do: :ok
+
+  defp draining(info) do
+    Table.put({:draining, node()}, info)
+    Peering.tell(members(), {:draining, node(), info})
+  end
 
   # -- what happens to a node --------------------------------------------------------------------------------------
 
@@ -262,10 +279,6 @@ defmodule Foundation.Cluster.Membership do
 
   defp left(state, node, reason) do
     Table.delete({:member, node})
-
-    if draining?(node),
-      do: Process.send_after(self(), {:rejoin_after, node}, state.options.rejoin_after)
-
     Bulletin.tell(:left, node, reason)
     release_waiting(state)
   end
@@ -286,6 +299,7 @@ defmodule Foundation.Cluster.Membership do
   # -- what a node says --------------------------------------------------------------------------------------------
 
   defp heard(state, {:hello, node, %{boot: boot} = hello}) when is_atom(node) do
+    Table.delete({:parted, node})
     state = state |> drained(node, hello[:draining]) |> booted(node, boot)
     # Whoever has left, and is connected to all the same, closes the connection.
     if left?(), do: Peering.disconnect(node)
@@ -296,7 +310,7 @@ defmodule Foundation.Cluster.Membership do
   defp heard(state, {:resumed, node}), do: drained(state, node, nil)
 
   defp heard(state, {:goodbye, node, reason, caller}) do
-    if is_pid(caller), do: Peering.farewell(caller)
+    if is_pid(caller), do: parted(state, node, reason, caller)
     if Table.get({:member, node}), do: left(state, node, parting(reason)), else: state
   end
 
@@ -312,6 +326,16 @@ defmodule Foundation.Cluster.Membership do
 
   defp heard(state, {:wanted, node}), do: %{state | votes: MapSet.delete(state.votes, node)}
   defp heard(state, _unknown), do: state
+
+  # It closes the connection, and does not want it made again at once; but who was given up may be found again.
+  defp parted(state, node, reason, caller) do
+    unless match?({:given_up, _}, reason) do
+      Table.put({:parted, node}, true)
+      Process.send_after(self(), {:rejoin_after, node}, state.options.rejoin_after)
+    end
+
+    Peering.farewell(caller)
+  end
 
   # A node that leaves because others gave it up says so.
   defp parting({:given_up, _} = reason), do: reason

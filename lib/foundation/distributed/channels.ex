@@ -82,18 +82,20 @@ defmodule Foundation.Distributed.Channels do
   @spec send_message(channel, destination, term, keyword) :: :ok | {:error, reason}
   def send_message(channel, destination, message, options \\ [])
 
-  def send_message(channel, {name, node}, message, [])
+  # The usual case, without a look at options that are not there.
+  def send_message(channel, {name, node} = destination, message, options)
       when is_atom(channel) and is_atom(name) and is_atom(node) and node != node() and
              name not in [:service, :capability] and channel != :auto do
     case Fabric.handle() do
       nil ->
         {:error, :not_running}
 
-      handle ->
-        case Native.fabric_send(handle, channel, node, name, message) do
-          :dirty -> Wire.send(channel, {node, name}, message, Wire.options([]))
-          answer -> answer
-        end
+      handle when options == [] ->
+        with :dirty <- Native.fabric_send(handle, channel, node, name, message),
+             do: Wire.send(channel, {node, name}, message, Wire.options([]))
+
+      _handle ->
+        resolved(channel, destination, message, options)
     end
   end
 
@@ -103,7 +105,10 @@ defmodule Foundation.Distributed.Channels do
   def send_message(channel, :all, message, options),
     do: Broadcast.direct(channel!(channel), message, Wire.options(options))
 
-  def send_message(channel, destination, message, options) do
+  def send_message(channel, destination, message, options),
+    do: resolved(channel, destination, message, options)
+
+  defp resolved(channel, destination, message, options) do
     options = Wire.options(options)
 
     with {:ok, at} <- Route.resolve(channel!(channel), destination),

@@ -184,11 +184,11 @@ defmodule Foundation.Distributed.Partitions do
 
   defp back(state, node) do
     if Lost.member?(state.lost, node) do
-      counted? = Lost.confirmed?(state.lost, node)
+      counted? = node in Lost.counted(state.lost)
       state = %{state | lost: Lost.remove(state.lost, node)}
 
       if counted?,
-        do: decide(state, if(Lost.confirmed(state.lost) == [], do: :healed, else: :changed)),
+        do: decide(state, if(Lost.counted(state.lost) == [], do: :healed, else: :changed)),
         else: state
     else
       state
@@ -196,7 +196,7 @@ defmodule Foundation.Distributed.Partitions do
   end
 
   defp confirmed(state, node) do
-    first? = Lost.confirmed(state.lost) == []
+    first? = Lost.counted(state.lost) == []
     {lost, since} = Lost.confirm(state.lost, node)
 
     %{state | lost: lost}
@@ -219,7 +219,7 @@ defmodule Foundation.Distributed.Partitions do
 
   defp view(state) do
     here = Cluster.nodes()
-    %{here: here, lost: Lost.confirmed(state.lost) -- here, boots: Lost.boots(state.lost, here)}
+    %{here: here, lost: Lost.counted(state.lost) -- here, boots: Lost.boots(state.lost, here)}
   end
 
   # -- telling -----------------------------------------------------------------------------------------------------

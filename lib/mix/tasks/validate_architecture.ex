@@ -42,7 +42,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       integrations: ["Foundation.Integrations", "Foundation.TidewaveEndpoint"]
     ],
     cluster: [
-      cluster: ["Foundation.Cluster", "Cluster"],
+      cluster: ["Foundation.Cluster", "Cluster", "Inspect.Cluster"],
       distributed: ["Foundation.Distributed", "Foundation.BEAM.Distribution"]
     ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
@@ -82,7 +82,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
   @spec native_callers() :: [String.t()]
   def native_callers do
     ~w(Foundation.Engine Foundation.Telemetry Foundation.Services.TelemetryService Foundation.Events
-       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns
+       Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns Foundation.Cluster.Federation
        Foundation.Distributed)
   end
 

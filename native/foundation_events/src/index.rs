@@ -88,6 +88,9 @@ pub(crate) struct Index {
     time: TimeIndex,
     arrivals: Head,
     hasher: ahash::RandomState,
+    /// The correlation that was linked last and the first of its list: the next event is likely to be of the same.
+    /// Forgotten whenever something leaves a list.
+    story: Option<([u8; 16], Slot)>,
 }
 
 impl Index {
@@ -178,6 +181,7 @@ impl Index {
 
     // Leaves the lists that the new event is not in, and goes to the end of the others.
     fn unlink_changed(&mut self, new: &Keys<'_>, slot: Slot) -> Kept {
+        self.story = None;
         self.arrivals.first = links::remove(&mut self.slots, Chain::Arrival, self.arrivals.first, slot);
         self.arrivals.count -= 1;
         let Ok(old) = unpack(self.record(slot), Names::Interned) else {
@@ -261,16 +265,7 @@ impl Index {
             head.count += 1;
         }
         if let Some(correlation) = keys.correlation.filter(|_| !kept.correlation) {
-            let hash = self.hasher.hash_one(correlation.bytes());
-            match self.first_of_correlation(correlation, hash) {
-                None => {
-                    links::append(&mut self.slots, Chain::Correlation, NONE, slot);
-                    self.correlations.insert(hash, slot);
-                }
-                Some(first) => {
-                    links::append(&mut self.slots, Chain::Correlation, first, slot);
-                }
-            }
+            self.link_correlation(correlation, slot);
         }
         if let Some(parent) = keys.parent.filter(|_| !kept.parent) {
             let hash = self.hasher.hash_one(parent);
@@ -286,8 +281,29 @@ impl Index {
         }
     }
 
+    fn link_correlation(&mut self, correlation: Correlation<'_>, slot: Slot) {
+        let known = self
+            .story
+            .filter(|(uuid, _)| correlation == Correlation::Uuid(*uuid));
+        let first = match known {
+            Some((_, first)) => links::append(&mut self.slots, Chain::Correlation, first, slot),
+            None => {
+                let hash = self.hasher.hash_one(correlation.bytes());
+                let first = self.first_of_correlation(correlation, hash).unwrap_or(NONE);
+                if first == NONE {
+                    self.correlations.insert(hash, slot);
+                }
+                links::append(&mut self.slots, Chain::Correlation, first, slot)
+            }
+        };
+        if let Correlation::Uuid(uuid) = correlation {
+            self.story = Some((uuid, first));
+        }
+    }
+
     /// Forgets an event.
     pub(crate) fn remove(&mut self, slot: Slot) {
+        self.story = None;
         let place = self.slots.get(slot).place;
         let record = self.arena.get(place);
         if let Ok(view) = unpack(record, Names::Interned) {

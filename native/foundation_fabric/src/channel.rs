@@ -1,6 +1,8 @@
 //! What a channel is: how it delivers, how much it may hold, and how many links it takes.
 
 pub mod inbox;
+#[cfg(test)]
+mod lane_tests;
 pub mod outbox;
 
 use crate::error::Error;

@@ -10,6 +10,7 @@ pub mod config;
 pub mod datagram;
 pub mod endpoint;
 pub mod error;
+pub mod federation;
 pub mod frame;
 pub mod hello;
 pub mod identity;

@@ -20,7 +20,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stream::Alert;
@@ -226,44 +226,39 @@ fn failed(error: HandshakeError) -> TransportError {
     }
 }
 
-/// TLS 1.3 over TCP.
-pub struct TlsTransport {
+/// Opens links and accepts none.
+pub(crate) struct Connector {
     local: Arc<Local>,
-    bound: SocketAddr,
     client: Arc<ClientConfig>,
-    config: TransportConfig,
-    ready: Mutex<mpsc::Receiver<Stream>>,
-    closed: watch::Sender<bool>,
+    handshake: Duration,
+    dead_after: Duration,
 }
 
-impl TlsTransport {
-    /// Binds and starts to accept, on the runtime that this is called in.
-    pub async fn bind(identity: Arc<Identity>, config: TransportConfig) -> Result<Self, TransportError> {
-        let listener = socket::listen(config.bind)?;
-        let bound = listener.local_addr()?;
-        let local = Arc::new(Local::new(identity.clone(), &config, bound));
-        let client = Arc::new(settings::client(&identity, config.accepts)?);
-        let server = Arc::new(settings::server(&identity, config.accepts)?);
-        let (sender, receiver) = mpsc::channel(READY);
-        let (closed, closing) = watch::channel(false);
-        let acceptor = Acceptor {
-            local: local.clone(),
-            server,
-            admission: Admission::new(config.admission, Instant::now()),
-            recent: Recent::default(),
+impl Connector {
+    /// Opens links in the name of `identity`; `bound` is where this node accepts them, if it does.
+    pub(crate) fn new(
+        identity: &Arc<Identity>,
+        config: &TransportConfig,
+        bound: SocketAddr,
+    ) -> Result<Self, TransportError> {
+        Ok(Self {
+            local: Arc::new(Local::new(identity.clone(), config, bound)),
+            client: Arc::new(settings::client(identity, config.accepts)?),
             handshake: config.handshake,
             dead_after: config.dead_after,
-            ready: sender,
-        };
-        tokio::spawn(Arc::new(acceptor).run(listener, closing));
-        Ok(Self {
-            local,
-            bound,
-            client,
-            config,
-            ready: Mutex::new(receiver),
-            closed,
         })
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        to: SocketAddr,
+        expect: Option<&PeerName>,
+        hello: &Hello,
+    ) -> Result<Stream, TransportError> {
+        tokio::time::timeout(self.handshake, self.open(to, expect, hello))
+            .await
+            .unwrap_or(Err(TransportError::Timeout))
+            .map_err(|error| self.local.counted(to, error))
     }
 
     async fn open(
@@ -272,12 +267,9 @@ impl TlsTransport {
         expect: Option<&PeerName>,
         hello: &Hello,
     ) -> Result<Stream, TransportError> {
-        if *self.closed.borrow() {
-            return Err(TransportError::Closed);
-        }
         let mut socket = TcpStream::connect(to).await?;
-        socket::tune(&socket, self.config.dead_after)?;
-        let name = ServerName::IpAddress(IpAddr::from(to.ip()).into());
+        socket::tune(&socket, self.dead_after)?;
+        let name = ServerName::IpAddress(to.ip().into());
         let side = UnbufferedClientConnection::new(self.client.clone(), name)
             .map_err(|error| TransportError::Identity(error.into()))?;
         let established = handshake::run(side, &mut socket, Vec::new())
@@ -287,6 +279,41 @@ impl TlsTransport {
         self.local
             .introduce(&certificate, expect, hello, to, read, write)
             .await
+    }
+}
+
+/// TLS 1.3 over TCP.
+pub struct TlsTransport {
+    connector: Connector,
+    bound: SocketAddr,
+    ready: Mutex<mpsc::Receiver<Stream>>,
+    closed: watch::Sender<bool>,
+}
+
+impl TlsTransport {
+    /// Binds and starts to accept, on the runtime that this is called in.
+    pub async fn bind(identity: Arc<Identity>, config: TransportConfig) -> Result<Self, TransportError> {
+        let listener = socket::listen(config.bind)?;
+        let bound = listener.local_addr()?;
+        let connector = Connector::new(&identity, &config, bound)?;
+        let (sender, receiver) = mpsc::channel(READY);
+        let (closed, closing) = watch::channel(false);
+        let acceptor = Acceptor {
+            local: connector.local.clone(),
+            server: Arc::new(settings::server(&identity, config.accepts)?),
+            admission: Admission::new(config.admission, Instant::now()),
+            recent: Recent::default(),
+            handshake: config.handshake,
+            dead_after: config.dead_after,
+            ready: sender,
+        };
+        tokio::spawn(Arc::new(acceptor).run(listener, closing));
+        Ok(Self {
+            connector,
+            bound,
+            ready: Mutex::new(receiver),
+            closed,
+        })
     }
 }
 
@@ -312,10 +339,10 @@ impl Transport for TlsTransport {
         hello: &'a Hello,
     ) -> BoxFuture<'a, Result<Stream, TransportError>> {
         Box::pin(async move {
-            tokio::time::timeout(self.config.handshake, self.open(to, expect, hello))
-                .await
-                .unwrap_or(Err(TransportError::Timeout))
-                .map_err(|error| self.local.counted(to, error))
+            if *self.closed.borrow() {
+                return Err(TransportError::Closed);
+            }
+            self.connector.connect(to, expect, hello).await
         })
     }
 
@@ -336,7 +363,7 @@ impl Transport for TlsTransport {
     }
 
     fn refused(&self) -> Refused {
-        self.local.refused.read()
+        self.connector.local.refused.read()
     }
 
     fn close(&self) {

@@ -117,6 +117,24 @@ impl Reason {
     ];
 }
 
+impl Reason {
+    /// A word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stranger => "stranger",
+            Self::Expired => "expired",
+            Self::ForeignCluster => "foreign_cluster",
+            Self::WrongName => "wrong_name",
+            Self::Replay => "replay",
+            Self::Malformed => "malformed",
+            Self::TooSlow => "too_slow",
+            Self::TooMany => "too_many",
+            Self::Oversized => "oversized",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 impl From<HelloError> for Reason {
     fn from(error: HelloError) -> Self {
         match error {

@@ -1,23 +1,22 @@
 //! The public face: every call takes the time as an argument, in microseconds of one monotonic clock.
 
+mod sweep;
+mod told;
+mod waiting;
+
 use crate::MAX_ANCESTORS;
-use crate::cell::Cell;
-use crate::definition::{Algorithm, Definition, Dimension};
+use crate::definition::{Definition, Dimension};
 use crate::error::LimitError;
 use crate::hold::{Held, Reservation};
 use crate::node::{Demand, Hold, Node, State, Verdict, admit};
 use crate::plain::{Plain, Said};
 use crate::schedule::{Event, Schedule};
 use crate::table::{Form, Table};
-use crate::wait::{Reply, Ticket, WaitError, WaitOptions, Waiter};
+use crate::wait::Ticket;
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-
-/// Shards looked through for idle keys at each sweep.
-const SWEPT: usize = 4;
-/// Time between two sweeps, in microseconds.
-const SWEEP_EVERY: u64 = 1_000_000;
 
 /// Limits by key. A key is any byte string.
 pub struct Limits {
@@ -259,8 +258,28 @@ impl Limits {
         }
     }
 
-    /// `None` when there is no such key.
+    /// Takes one cost from `key` when that is a key of its own with this one dimension, named briefly, and there is
+    /// room. False otherwise; nothing was taken then, and [`Self::acquire`] knows more. Lock-free but for the lock that
+    /// readers share. O(1).
+    ///
+    /// `demand` is called at most once, for dimension, cost and time, and first of all with the address where the key
+    /// most likely is: whoever asks the processor to fetch it there has it by the time the demand is made.
     #[inline]
+    pub fn acquire_plain(
+        &self,
+        key: &[u8],
+        demand: impl FnOnce(*const u8) -> Option<(u64, i128, u64)>,
+    ) -> bool {
+        let demanded = Cell::new(None);
+        let ahead = |place: *const Plain| demanded.set(demand(place.cast()));
+        let took = |plain: &Plain| match demanded.get() {
+            Some((name, cost, now)) => matches!(plain.acquire(&[(name, cost)], now), Said::Granted),
+            None => false,
+        };
+        self.table.with_plain(key, ahead, took).unwrap_or(false)
+    }
+
+    /// `None` when there is no such key.
     fn take(&self, key: &[u8], costs: &[(u64, i128)], now: u64) -> Option<Result<(), LimitError>> {
         let said = self.table.with(key, |form| match form {
             Form::Plain(plain) => match plain.acquire(costs, now) {
@@ -344,345 +363,6 @@ impl Limits {
                 .put(self.schedule.place(now), Event::Try(node.clone()));
         }
     }
-
-    /// Takes `costs` at once when nobody waits and there is room; otherwise queues and calls `reply` later.
-    pub fn wait<P: AsRef<[u8]>>(
-        &self,
-        key: &[u8],
-        pattern: impl FnOnce() -> Option<P>,
-        costs: &[(u64, i128)],
-        options: WaitOptions,
-        reply: Reply,
-        now: u64,
-    ) -> Result<Waiting, LimitError> {
-        let node = self.node(key, pattern, now)?;
-        let hold = if options.reserve_us.is_some() {
-            Hold::All
-        } else {
-            Hold::Nothing
-        };
-        let mut verdict = Verdict::default();
-        if admit(
-            &node,
-            &Demand {
-                costs,
-                now,
-                hold,
-                waiter: None,
-            },
-            0,
-            &mut verdict,
-        ) {
-            return Ok(Waiting::Granted(
-                options.reserve_us.map(|us| self.reservation(verdict, us, now)),
-            ));
-        }
-        match verdict.denial() {
-            LimitError::Limited(_) => {}
-            error => return Err(error),
-        }
-        let ticket = {
-            let mut state = node.state.lock();
-            let most = state.definition.max_waiters as usize;
-            let queue = &mut state.extra.get_or_insert_default().queue;
-            if queue.len() >= most {
-                return Err(LimitError::QueueFull);
-            }
-            let ticket = Arc::new(Ticket {
-                node: node.clone(),
-                order: queue.place(options.priority),
-                reply: Mutex::new(Some(reply)),
-                deadline: self.schedule.place(options.deadline),
-            });
-            queue.push(Waiter {
-                ticket: ticket.clone(),
-                costs: costs.into(),
-                reserve_us: options.reserve_us,
-            });
-            ticket
-        };
-        self.schedule
-            .put(ticket.deadline, Event::Deadline(ticket.clone()));
-        self.try_again(&[Arc::downgrade(&node)], now);
-        Ok(Waiting::Queued(ticket))
-    }
-
-    /// Takes a waiter out of its queue; its reply is never called. False when it was answered before.
-    pub fn cancel(&self, ticket: &Ticket, now: u64) -> bool {
-        self.withdraw(ticket, now).is_some()
-    }
-
-    fn withdraw(&self, ticket: &Ticket, now: u64) -> Option<Reply> {
-        let reply = ticket.reply.lock().take()?;
-        self.schedule.remove(ticket.deadline);
-        {
-            let mut state = ticket.node.state.lock();
-            if let Some(extra) = &mut state.extra {
-                extra.queue.remove(ticket.order);
-            }
-            state.tidy(now);
-        }
-        self.try_again(&[Arc::downgrade(&ticket.node)], now);
-        Some(reply)
-    }
-
-    /// Does what is due: expires reservations, serves and times out waiters, drops idle keys. Answers when it is due
-    /// next.
-    pub fn tick(&self, now: u64) -> Option<u64> {
-        while let Some(event) = self.schedule.pop(now) {
-            match event {
-                Event::Expire(reservation) => drop(self.refund(&reservation, now)),
-                Event::Try(node) => {
-                    if let Some(node) = node.upgrade() {
-                        self.serve(&node, now);
-                    }
-                }
-                Event::Deadline(ticket) => {
-                    if let Some(reply) = self.withdraw(&ticket, now) {
-                        reply(Err(WaitError::Timeout));
-                    }
-                }
-            }
-        }
-        let swept = self.sweep(now);
-        match (self.schedule.next_due(), swept) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
-
-    /// Answers all who wait with [`WaitError::Closed`] and forgets what was due.
-    pub fn close(&self, now: u64) {
-        while let Some(event) = self.schedule.pop(u64::MAX) {
-            if let Event::Deadline(ticket) = event
-                && let Some(reply) = self.withdraw(&ticket, now)
-            {
-                reply(Err(WaitError::Closed));
-            }
-        }
-    }
-
-    /// Serves the waiters of `node` in order, up to the first that has to wait on.
-    fn serve(&self, node: &Arc<Node>, now: u64) {
-        loop {
-            let (ticket, costs, reserve_us) = {
-                let mut state = node.state.lock();
-                match state.extra.as_ref().and_then(|e| e.queue.first()) {
-                    Some(w) => (w.ticket.clone(), w.costs.clone(), w.reserve_us),
-                    None => return state.tidy(now),
-                }
-            };
-            let hold = if reserve_us.is_some() {
-                Hold::All
-            } else {
-                Hold::Rates
-            };
-            let mut verdict = Verdict::default();
-            let demand = Demand {
-                costs: &costs,
-                now,
-                hold,
-                waiter: Some(node),
-            };
-            if admit(node, &demand, 0, &mut verdict) {
-                self.grant(&ticket, verdict, reserve_us, now);
-                continue;
-            }
-            let timed = verdict.timed;
-            match verdict.denial() {
-                LimitError::Limited(limited) => return self.postpone(node, limited.wait_us, timed, now),
-                error => {
-                    if let Some(reply) = self.withdraw(&ticket, now) {
-                        reply(Err(error.into()));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Hands over what was taken for `ticket`, or gives it back when the caller has left meanwhile.
-    fn grant(&self, ticket: &Ticket, verdict: Verdict, reserve_us: Option<u64>, now: u64) {
-        if let Some(extra) = &mut ticket.node.state.lock().extra {
-            extra.queue.remove(ticket.order);
-        }
-        let reply = ticket.reply.lock().take();
-        self.schedule.remove(ticket.deadline);
-        match (reply, reserve_us) {
-            (Some(reply), Some(us)) => reply(Ok(Some(self.reservation(verdict, us, now)))),
-            (reply, _) => {
-                let held = Held {
-                    levels: verdict.levels,
-                    since: now,
-                };
-                let spent = reply.is_some().then_some(&[][..]);
-                self.try_again(&held.settle(spent, now), now);
-                if let Some(reply) = reply {
-                    reply(Ok(None));
-                }
-            }
-        }
-    }
-
-    fn postpone(&self, node: &Arc<Node>, wait_us: u64, timed: Option<u64>, now: u64) {
-        if let Some(extra) = &mut node.state.lock().extra {
-            extra.queue.due = now.saturating_add(wait_us);
-        }
-        if let Some(us) = timed {
-            self.schedule.put(
-                self.schedule.place(now.saturating_add(us)),
-                Event::Try(Arc::downgrade(node)),
-            );
-        }
-    }
-
-    /// Drops the keys made from a pattern that are unused and have been idle for long, a few shards at a time.
-    fn sweep(&self, now: u64) -> Option<u64> {
-        let loosened = self.loosened.load(Ordering::Relaxed);
-        if self.patterned.load(Ordering::Relaxed) == 0 && loosened == 0 {
-            return None;
-        }
-        let mut sweep = self.sweep.lock();
-        if now >= sweep.1 {
-            for _ in 0..SWEPT {
-                self.sweep_shard(sweep.0, now);
-                sweep.0 = sweep.0.wrapping_add(1);
-            }
-            sweep.1 = now.saturating_add(SWEEP_EVERY);
-            let less = loosened.saturating_sub(SWEPT as u32);
-            // Fails when more was loosened meanwhile, which starts the count again.
-            let _ = self
-                .loosened
-                .compare_exchange(loosened, less, Ordering::Relaxed, Ordering::Relaxed);
-        }
-        Some(sweep.1)
-    }
-
-    /// Looks through all shards at once. Answers how many keys were dropped.
-    pub fn sweep_all(&self, now: u64) -> usize {
-        (0..self.table.shards())
-            .map(|shard| self.sweep_shard(shard, now))
-            .sum()
-    }
-
-    fn sweep_shard(&self, shard: usize, now: u64) -> usize {
-        let idle = |state: &mut State| {
-            let rest = (now / 1_000_000).saturating_sub(u64::from(state.used_at));
-            state.patterned && rest >= state.definition.idle_us.div_ceil(1_000_000) && state.idle(now)
-        };
-        let candidates = self.table.scan(shard, |node| {
-            node.state.try_lock().is_some_and(|mut s| idle(&mut s))
-        });
-        let mut dropped = candidates
-            .iter()
-            .filter(|node| self.table.remove(node, idle))
-            .count();
-        drop(candidates);
-        for key in self.table.scan_plain(shard, |plain| plain.idle(now)) {
-            dropped += usize::from(self.table.remove_plain(&key, |plain| plain.idle(now)).is_some());
-        }
-        for key in self.table.loose(shard) {
-            self.table.pack(&key, now);
-        }
-        self.patterned.fetch_sub(dropped, Ordering::Relaxed);
-        dropped
-    }
-
-    /// Where `key` stands, without taking anything. O(dimensions).
-    pub fn peek(&self, key: &[u8], now: u64) -> Result<Peek, LimitError> {
-        let peeked = self.table.with(key, |form| match form {
-            Form::Plain(plain) => peek(&mut plain.unpack(), now),
-            Form::Node(node) => peek(&mut node.state.lock(), now),
-        });
-        peeked.ok_or(LimitError::UnknownKey)
-    }
-
-    /// Makes all of `key` free again and ends its pause. Reservations keep what they hold of concurrency; of the rest
-    /// they give nothing back later.
-    pub fn reset(&self, key: &[u8], now: u64) -> Result<(), LimitError> {
-        let node = self.find(key).ok_or(LimitError::UnknownKey)?;
-        let blocked = {
-            let mut guard = node.state.lock();
-            let state = &mut *guard;
-            for (cell, d) in state.cells.get().iter_mut().zip(&state.definition.dimensions) {
-                if d.algorithm != Algorithm::Gate {
-                    *cell = Cell::new(d, now);
-                }
-            }
-            if let Some(extra) = &mut state.extra {
-                extra.epoch = extra.epoch.saturating_add(2);
-                extra.returned.clear();
-                extra.paused_until = 0;
-            }
-            state.unblock()
-        };
-        self.try_again(&blocked, now);
-        drop(node);
-        self.table.pack(key, now);
-        Ok(())
-    }
-
-    /// Takes over what a provider says: its limits, what is left when that is less than what is left here, and a
-    /// pause before which nothing is granted.
-    pub fn learn(
-        &self,
-        key: &[u8],
-        learned: &[Learned],
-        pause_us: Option<u64>,
-        now: u64,
-    ) -> Result<(), LimitError> {
-        let node = self.find(key).ok_or(LimitError::UnknownKey)?;
-        let definition = node.state.lock().definition.clone();
-        let changed = with_limits(&definition, learned)?;
-        let blocked = {
-            let mut guard = node.state.lock();
-            let state = &mut *guard;
-            if let Some(changed) = changed
-                && Arc::ptr_eq(&definition, &state.definition)
-            {
-                state.redefine(self.table.intern(changed), now);
-            }
-            let definition = state.definition.clone();
-            for (cell, d) in state.cells.get().iter_mut().zip(&definition.dimensions) {
-                let said = learned
-                    .iter()
-                    .find(|l| l.name == d.name)
-                    .and_then(|l| l.remaining);
-                if let Some(remaining) = said.filter(|_| d.algorithm != Algorithm::Gate) {
-                    let missing = d.capacity - remaining - cell.used(d, now);
-                    if missing > 0 {
-                        cell.take(d, missing, now);
-                    }
-                }
-            }
-            if let Some(us) = pause_us {
-                let extra = state.extra.get_or_insert_default();
-                extra.paused_until = extra.paused_until.max(now.saturating_add(us));
-            }
-            state.unblock()
-        };
-        self.try_again(&blocked, now);
-        drop(node);
-        self.table.pack(key, now);
-        Ok(())
-    }
-}
-
-fn peek(state: &mut State, now: u64) -> Peek {
-    let dimensions = state
-        .cells
-        .get()
-        .iter_mut()
-        .zip(&state.definition.dimensions)
-        .map(|(cell, d)| (d.clone(), cell.used(d, now), cell.full_in(d, now)))
-        .collect();
-    let extra = state.extra.as_ref();
-    Peek {
-        dimensions,
-        parent: state.parent.as_ref().map(|p| p.key.as_slice().into()),
-        waiting: extra.map_or(0, |e| e.queue.len()),
-        reservations: extra.map_or(0, |e| e.holds),
-        paused_us: extra.map_or(0, |e| e.paused_until.saturating_sub(now)),
-    }
 }
 
 /// Takes `costs` from `node` and its ancestors, or nothing.
@@ -699,30 +379,6 @@ fn spend(node: &Arc<Node>, costs: &[(u64, i128)], now: u64) -> Result<(), LimitE
     } else {
         Err(verdict.denial())
     }
-}
-
-/// The definition with the limits that differ from what was learned, if any does.
-fn with_limits(definition: &Definition, learned: &[Learned]) -> Result<Option<Definition>, LimitError> {
-    let mut dimensions = definition.dimensions.to_vec();
-    for d in &mut dimensions {
-        let Some(limit) = learned.iter().find(|l| l.name == d.name).and_then(|l| l.limit) else {
-            continue;
-        };
-        if limit != d.limit {
-            let burst = (d.algorithm == Algorithm::Bucket).then(|| {
-                if d.capacity == d.limit {
-                    limit
-                } else {
-                    d.capacity.min(limit)
-                }
-            });
-            *d = Dimension::new(d.name, d.algorithm, limit, d.per, burst)?;
-        }
-    }
-    if dimensions[..] == definition.dimensions[..] {
-        return Ok(None);
-    }
-    Definition::new(dimensions, definition.idle_us, definition.max_waiters).map(Some)
 }
 
 fn check_kinship(key: &[u8], parent: Option<&Arc<Node>>) -> Result<(), LimitError> {

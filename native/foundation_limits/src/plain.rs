@@ -36,6 +36,8 @@ pub(crate) struct Rate {
     unit: i128,
     /// The largest cost, in billionths.
     most: i128,
+    /// What the most usual cost, one of the user's, is in units; 0 when it is above what the bucket holds.
+    one: u64,
 }
 
 impl Rate {
@@ -62,12 +64,20 @@ impl Rate {
             factor: u64::try_from(d.scale / common).ok()?,
             unit,
             most: d.capacity,
+            one: if d.capacity >= UNIT {
+                u64::try_from(UNIT * d.scale / unit).ok()?
+            } else {
+                0
+            },
         })
     }
 
     /// `cost` in units; `None` when it is no whole number of them or above what the bucket holds.
     #[inline]
     fn units(&self, cost: i128) -> Option<u64> {
+        if cost == UNIT && self.one > 0 {
+            return Some(self.one);
+        }
         if cost > self.most {
             return None;
         }

@@ -117,6 +117,27 @@ impl Table {
         self.read(shard).find(hash, key).map(f)
     }
 
+    /// As [`Self::with`], for a plain key only. `ahead` is given the place where the key most likely is, before anything
+    /// there is looked at.
+    #[inline]
+    pub(crate) fn with_plain<R>(
+        &self,
+        key: &[u8],
+        ahead: impl FnOnce(*const Plain),
+        f: impl FnOnce(&Plain) -> R,
+    ) -> Option<R> {
+        let (hash, shard) = self.place(key);
+        let shard = self.read(shard);
+        let mut ahead = Some(ahead);
+        let same = |plain: &Plain| {
+            if let Some(ahead) = ahead.take() {
+                ahead(plain);
+            }
+            plain.key() == key
+        };
+        shard.plain.find(hash, same).map(f)
+    }
+
     /// The node of `key`, which is no plain key from then on. The flag says whether it was one.
     pub(crate) fn get(&self, key: &[u8]) -> Option<(Arc<Node>, bool)> {
         let node = |form: Form<'_>| match form {

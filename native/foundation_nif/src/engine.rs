@@ -13,6 +13,7 @@ pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
         && crate::discovery::load(env)
         && crate::fabric::load(env)
         && crate::topology::load(env)
+        && crate::federation::load(env)
 }
 
 /// The version of the library.

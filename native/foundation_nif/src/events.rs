@@ -1,6 +1,7 @@
 //! Glue for the `events` domain.
 
 mod codec;
+mod etf;
 mod query;
 mod subscribe;
 
@@ -300,7 +301,7 @@ fn store_rows<'a>(
 ) -> NifResult<Term<'a>> {
     let store = handle.running()?;
     let rows = term::list(rows, MAX_BATCH)?;
-    let rows = Rows::decode(env, &rows)?;
+    let rows = Rows::decode(&rows)?;
     let outcome = store.store(&rows.events(), now_ms(), force);
     stored(env, handle, outcome)
 }

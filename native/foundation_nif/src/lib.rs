@@ -12,6 +12,7 @@ mod discovery;
 mod engine;
 mod events;
 mod fabric;
+mod federation;
 mod handle;
 mod key;
 mod limits;

@@ -1,17 +1,20 @@
 //! Glue for the `limits` domain: keys, costs and answers; the timer thread and the fixed windows are in the files below.
 
+mod answers;
 mod costs;
 mod timer;
 mod windows;
 
 use crate::handle::{self, fast_nif};
 use crate::key;
+use answers::{done, failure, peeked};
 use costs::Wrong;
 use foundation_limits::{
-    Algorithm, Definition, Dimension, Learned, LimitError, PAUSED, Peek, QUEUED, Reservation, Ticket,
-    WaitError, WaitOptions, Waiting,
+    Algorithm, Definition, Dimension, Learned, LimitError, Reservation, Ticket, WaitError, WaitOptions,
+    Waiting,
 };
 use parking_lot::Mutex;
+use rustler::sys::ErlNifTerm;
 use rustler::types::tuple::{get_tuple, make_tuple};
 use rustler::{
     Atom, Encoder, Env, Error, LocalPid, Monitor, NifResult, OwnedEnv, Resource, ResourceArc, Term,
@@ -144,13 +147,35 @@ fn dimension(term: Term<'_>) -> NifResult<Result<Dimension, LimitError>> {
     ))
 }
 
-fast_nif!("limits_acquire", 3, limits_acquire);
+fast_nif!("limits_acquire", 3, limits_acquire, first: acquire_plain);
+
+/// Takes a whole number of one dimension from a plain key, as most calls do. False when it is anything else or when
+/// there is no room: nothing was taken then, and [`limits_acquire`] finds out what there is to say. It is apart
+/// because a call of this length feels each value of more than a word that is handed on.
+#[inline(always)]
+fn acquire_plain(env: Env<'_>, [handle, key, costs]: [ErlNifTerm; 3]) -> bool {
+    // SAFETY: the VM passed these terms with this environment.
+    let (handle, key, costs) =
+        unsafe { (Term::new(env, handle), Term::new(env, key), Term::new(env, costs)) };
+    let mut bytes = key::KeyBuf::new();
+    match handle::get::<LimitsRef>(handle) {
+        Ok(limits) if key::write_key(key, &mut bytes).is_ok() => {
+            let core = &limits.core;
+            core.limits.acquire_plain(&bytes, |place| {
+                handle::fetch(place);
+                let (name, cost) = costs::only(costs)?;
+                Some((name, cost, core.now()))
+            })
+        }
+        _ => false,
+    }
+}
 
 fn limits_acquire<'a>(env: Env<'a>, [handle, key, costs]: [Term<'a>; 3]) -> NifResult<Term<'a>> {
-    let handle: &LimitsRef = handle.decode()?;
-    let bytes = key::key(key)?;
+    let core = &handle::get::<LimitsRef>(handle)?.core;
+    let mut bytes = key::KeyBuf::new();
+    key::write_key(key, &mut bytes)?;
     decode!(env, costs, costs);
-    let core = &handle.core;
     match core.limits.acquire(&bytes, || pattern(key), &costs, core.now()) {
         Ok(()) => Ok(atoms::ok().to_term(env)),
         Err(error) => failure(env, &error),
@@ -328,44 +353,6 @@ fn limits_peek<'a>(env: Env<'a>, handle: &'a LimitsRef, key: Term<'a>) -> NifRes
     }
 }
 
-fn peeked<'a>(env: Env<'a>, peek: &Peek) -> NifResult<Term<'a>> {
-    let mut dimensions = Term::map_new(env);
-    for (d, used, full_in) in &peek.dimensions {
-        let algorithm = match d.algorithm {
-            Algorithm::Bucket => atoms::bucket(),
-            Algorithm::Sliding(_) => atoms::sliding_window(),
-            Algorithm::Gate => atoms::concurrency(),
-        };
-        let map = Term::map_from_pairs(
-            env,
-            &[
-                (atoms::algorithm(), algorithm.to_term(env)),
-                (atoms::limit(), costs::encode(env, d.limit)),
-                (atoms::per(), (d.per / 1000).encode(env)),
-                (atoms::capacity(), costs::encode(env, d.capacity)),
-                (atoms::used(), costs::encode(env, *used)),
-                (atoms::remaining(), costs::encode(env, d.capacity - used)),
-                (atoms::full_in_ms(), full_in.div_ceil(1000).encode(env)),
-            ],
-        )?;
-        dimensions = dimensions.map_put(key::atom_from_word(env, d.name)?, map)?;
-    }
-    let parent = match &peek.parent {
-        Some(parent) => key::to_term(env, parent)?,
-        None => atoms::nil().to_term(env),
-    };
-    Term::map_from_pairs(
-        env,
-        &[
-            (atoms::dimensions(), dimensions),
-            (atoms::parent(), parent),
-            (atoms::waiting(), peek.waiting.encode(env)),
-            (atoms::reservations(), peek.reservations.encode(env)),
-            (atoms::paused_ms(), peek.paused_us.div_ceil(1000).encode(env)),
-        ],
-    )
-}
-
 #[rustler::nif]
 fn limits_reset<'a>(env: Env<'a>, handle: &'a LimitsRef, key: Term<'a>) -> NifResult<Term<'a>> {
     let bytes = key::key(key)?;
@@ -419,51 +406,4 @@ fn pattern(term: Term<'_>) -> Option<key::KeyBuf> {
     let mut items = get_tuple(term).ok().filter(|items| items.len() >= 2)?;
     *items.last_mut()? = atoms::any().to_term(term.get_env());
     key::key(make_tuple(term.get_env(), &items)).ok()
-}
-
-fn done<'a>(env: Env<'a>, result: Result<(), LimitError>) -> NifResult<Term<'a>> {
-    match result {
-        Ok(()) => Ok(atoms::ok().to_term(env)),
-        Err(error) => failure(env, &error),
-    }
-}
-
-fn failure<'a>(env: Env<'a>, error: &LimitError) -> NifResult<Term<'a>> {
-    let named = |tag: Atom, name: u64| Ok((tag, key::atom_from_word(env, name)?).encode(env));
-    let reason: NifResult<Term<'a>> = match error {
-        LimitError::Limited(limited) => {
-            let dimension = match limited.dimension {
-                PAUSED => atoms::paused().to_term(env),
-                QUEUED => atoms::queue().to_term(env),
-                name => key::atom_from_word(env, name)?,
-            };
-            let wait = limited.wait_us.div_ceil(1000);
-            let details = Term::map_from_pairs(
-                env,
-                &[
-                    (atoms::dimension(), dimension),
-                    (atoms::key(), key::to_term(env, &limited.key)?),
-                    (atoms::retry_after_ms(), wait.encode(env)),
-                ],
-            )?;
-            Ok((atoms::limited(), details).encode(env))
-        }
-        LimitError::Never(name) => named(atoms::never(), *name),
-        LimitError::UnknownDimension(name) => named(atoms::unknown_dimension(), *name),
-        LimitError::InvalidCost(name) => named(atoms::invalid_cost(), *name),
-        LimitError::ReserveOnly(name) => named(atoms::reserve_only(), *name),
-        LimitError::InvalidLimit(name, what) => {
-            let name = key::atom_from_word(env, *name)?;
-            Ok((atoms::invalid_limit(), (name, Atom::from_str(env, what)?)).encode(env))
-        }
-        LimitError::UnknownKey => Ok(atoms::unknown_key().to_term(env)),
-        LimitError::UnknownParent => Ok(atoms::unknown_parent().to_term(env)),
-        LimitError::ParentCycle => Ok(atoms::parent_cycle().to_term(env)),
-        LimitError::TooManyAncestors => Ok(atoms::too_many_ancestors().to_term(env)),
-        LimitError::TooManyKeys => Ok(atoms::too_many_keys().to_term(env)),
-        LimitError::Settled => Ok(atoms::settled().to_term(env)),
-        LimitError::QueueFull => Ok(atoms::queue_full().to_term(env)),
-        LimitError::InUse => Ok(atoms::in_use().to_term(env)),
-    };
-    Ok(env.error_tuple(reason?))
 }

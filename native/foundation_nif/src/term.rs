@@ -4,8 +4,8 @@
 //! functions here do neither.
 
 use rustler::sys::{
-    ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_get_tuple, enif_map_iterator_create,
-    enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
+    ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_get_map_size, enif_get_tuple,
+    enif_map_iterator_create, enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
 };
 use rustler::{Error, NifResult, Term, TermType};
 use std::mem::MaybeUninit;
@@ -61,6 +61,30 @@ pub(crate) fn pairs<'a>(map: Term<'a>, mut each: impl FnMut(Term<'a>, Term<'a>) 
         enif_map_iterator_destroy(raw, iterator);
     }
     Ok(())
+}
+
+/// Key and value of a map that has one of each.
+#[inline]
+pub(crate) fn only_pair<'a>(map: Term<'a>) -> Option<(Term<'a>, Term<'a>)> {
+    let env = map.get_env();
+    let raw = env.as_c_arg();
+    let mut size = 0;
+    let mut iterator = MaybeUninit::<ErlNifMapIterator>::uninit();
+    let first = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
+    let (mut key, mut value): (ErlNifTerm, ErlNifTerm) = (map.as_c_arg(), map.as_c_arg());
+    // SAFETY: environment and term belong together; the iterator is used and destroyed only when it was made, and a
+    // map of one pair has one to give, of this environment.
+    unsafe {
+        if enif_get_map_size(raw, map.as_c_arg(), &mut size) == 0
+            || size != 1
+            || enif_map_iterator_create(raw, map.as_c_arg(), iterator.as_mut_ptr(), first) == 0
+        {
+            return None;
+        }
+        let found = enif_map_iterator_get_pair(raw, iterator.as_mut_ptr(), &mut key, &mut value) != 0;
+        enif_map_iterator_destroy(raw, iterator.as_mut_ptr());
+        found.then(|| (Term::new(env, key), Term::new(env, value)))
+    }
 }
 
 /// The elements of a tuple, without a copy; `badarg` for what is no tuple.

@@ -15,6 +15,7 @@ mod recovery;
 mod report;
 mod retention;
 mod segment;
+mod truncate;
 mod writer;
 
 pub use error::Error;

@@ -186,12 +186,12 @@ impl Log {
 
     /// Counts of the log. O(segments).
     pub fn stats(&self) -> Stats {
-        let active = self.inner.writer.lock().active();
+        let active = self.inner.active();
         let sealed = self.inner.shared.sealed.lock();
-        let all = || sealed.iter().chain([&active]);
+        let all = || sealed.iter().chain(&active);
         let counts = &self.inner.shared.counts;
         Stats {
-            segments: sealed.len() + 1,
+            segments: all().count(),
             records: all().map(|segment| segment.records).sum(),
             bytes: all().map(|segment| segment.bytes).sum(),
             first_seq: self.first_seq(),
@@ -280,8 +280,15 @@ impl Inner {
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let writer = self.writer.lock();
         let mut all = self.shared.sealed.lock().clone();
-        all.push(writer.active());
+        if !writer.is_lost() {
+            all.push(writer.active());
+        }
         all
+    }
+
+    fn active(&self) -> Option<Segment> {
+        let writer = self.writer.lock();
+        (!writer.is_lost()).then(|| writer.active())
     }
 }
 

@@ -123,7 +123,7 @@ impl Inner {
         let mut bytes: u64 = all.iter().map(|segment| segment.bytes).sum();
         let mut records: u64 = all.iter().map(|segment| segment.records).sum();
         let mut count = 0;
-        for (segment, next) in all.iter().zip(&all[1..]) {
+        for (segment, next) in all.iter().zip(all.iter().skip(1)) {
             // No record of a segment is younger than the segment behind it.
             let aged = bounds
                 .max_age_ms
@@ -236,13 +236,30 @@ impl Inner {
         self.place(&sources[start..], out)
     }
 
-    fn place(&self, sources: &[Segment], mut out: Output) -> Result<(), Error> {
+    /// Rewrites a compacted segment so that it ends at `end`. The caller holds `files`.
+    pub(crate) fn end_compacted(&self, segment: &Segment, end: u64) -> Result<(), Error> {
+        let (mut bytes, mut out) = (Vec::new(), Output::new());
+        self.scan(segment, &mut bytes, &mut |seq, payload| {
+            if seq < end {
+                format::push_sealed(&mut out.bytes, seq, self.shared.salt, payload);
+                out.records += 1;
+            }
+        })?;
+        self.place_until(std::slice::from_ref(segment), out, end)
+    }
+
+    fn place(&self, sources: &[Segment], out: Output) -> Result<(), Error> {
         let (Some(first), Some(last)) = (sources.first(), sources.last()) else {
             return Ok(());
         };
         if sources.len() == 1 && out.dropped == 0 && first.records == out.records {
             return Ok(());
         }
+        self.place_until(sources, out, last.end)
+    }
+
+    fn place_until(&self, sources: &[Segment], mut out: Output, end: u64) -> Result<(), Error> {
+        let first = &sources[0];
         let header = Header {
             version: VERSION,
             salt: self.shared.salt,
@@ -250,17 +267,17 @@ impl Inner {
             // The age of a segment is judged by the one behind it, so the result is as old as its first source.
             created_ms: first.created_ms,
             compacted: Some(Compacted {
-                end: last.end,
+                end,
                 records: out.records,
                 bytes: out.bytes.len() as u64,
             }),
         };
         out.bytes[..HEADER].copy_from_slice(&header.encode());
-        self.replace(sources, &out.bytes, out.records)
+        self.replace(sources, &out.bytes, out.records, end)
     }
 
     /// Puts the bytes in the place of the sources.
-    fn replace(&self, sources: &[Segment], bytes: &[u8], records: u64) -> Result<(), Error> {
+    fn replace(&self, sources: &[Segment], bytes: &[u8], records: u64, end: u64) -> Result<(), Error> {
         let (first, rest) = (&sources[0], &sources[1..]);
         let disk = &self.shared.disk;
         let temporary = first
@@ -278,8 +295,8 @@ impl Inner {
             return Err(Error::io("rewrite", &first.path, error));
         }
         let mut sealed = self.shared.sealed.lock();
-        let end = sources[sources.len() - 1].end;
-        sealed.retain(|segment| segment.base <= first.base || segment.base >= end);
+        let behind = sources[sources.len() - 1].end;
+        sealed.retain(|segment| segment.base <= first.base || segment.base >= behind);
         if let Some(entry) = sealed.iter_mut().find(|segment| segment.base == first.base) {
             *entry = Segment {
                 end,

@@ -53,6 +53,8 @@ pub(crate) struct Writer {
     must_rotate: bool,
     /// A sync in the background failed; the next caller hears of it.
     broken: Option<Error>,
+    /// The file is not of the log any more: another is made at `next_seq` before anything is written.
+    lost: bool,
 }
 
 impl Writer {
@@ -119,6 +121,7 @@ impl Writer {
             unsynced: false,
             must_rotate: false,
             broken: None,
+            lost: false,
         }
     }
 
@@ -138,6 +141,39 @@ impl Writer {
         self.base
     }
 
+    /// Sequence the next record gets.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Whether there is no active segment until the next commit makes one.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Gives the active segment up; the next one begins at `base`.
+    pub(crate) fn lose(&mut self, base: u64) {
+        self.lost = true;
+        self.base = base;
+        self.next_seq = base;
+        self.records = 0;
+        self.len = HEADER as u64;
+        self.zeroed = self.len;
+        self.dirty_tail = false;
+        self.unsynced = false;
+        self.must_rotate = false;
+    }
+
+    /// Makes the segment that takes the place of one given up, durable when this returns.
+    pub(crate) fn restart(&mut self) -> Result<(), Error> {
+        if self.lost {
+            let broken = self.broken.take();
+            *self = Writer::create(self.shared.clone(), self.next_seq)?;
+            self.broken = broken;
+        }
+        Ok(())
+    }
+
     /// Writes unsealed frames and, under `Sync::Always`, waits for the disk. All or none of them are in the
     /// log afterwards. Answers the sequence of the first.
     pub(crate) fn commit(&mut self, frames: &mut [u8], records: u64) -> Result<u64, Error> {
@@ -152,6 +188,7 @@ impl Writer {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
+        self.restart()?;
         let bytes = frames.len() as u64;
         let full = self.records > 0 && self.len + bytes > self.shared.options.segment_bytes;
         if full || self.must_rotate {

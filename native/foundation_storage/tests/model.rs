@@ -13,6 +13,7 @@ enum Step {
     Append { records: usize, bytes: usize },
     Rotate,
     RetireBefore { back: u64 },
+    Truncate { back: u64 },
     Compact { modulo: u64 },
     FailWrites(u32),
     FailSyncs(u32),
@@ -28,6 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (1usize..6, 0usize..300).prop_map(|(records, bytes)| Step::Append { records, bytes }),
         1 => Just(Step::Rotate),
         1 => (0u64..60).prop_map(|back| Step::RetireBefore { back }),
+        2 => (0u64..60).prop_map(|back| Step::Truncate { back }),
         1 => (1u64..5).prop_map(|modulo| Step::Compact { modulo }),
         1 => (1u32..3).prop_map(Step::FailWrites),
         1 => (1u32..3).prop_map(Step::FailSyncs),
@@ -142,6 +144,23 @@ impl World {
         assert_eq!(self.log.as_ref().expect("open").next_seq(), self.model.next);
     }
 
+    fn truncate(&mut self, from: u64) {
+        let log = self.log.as_ref().expect("open");
+        let (first, before) = (log.first_seq(), self.model.stored.len());
+        let done = log.truncate_from(from);
+        let next = log.next_seq();
+        if let Ok(removed) = done {
+            assert_eq!(next, from.max(first).min(self.model.next));
+            // What is gone is gone for good: a power cut must not bring it back.
+            self.model.stored.retain(|seq, _| *seq < next);
+            assert_eq!(removed as usize, before - self.model.stored.len());
+        } else {
+            assert!((from.max(first).min(self.model.next)..=self.model.next).contains(&next));
+            self.drop_from_model(|seq| seq < next);
+        }
+        self.model.next = next;
+    }
+
     fn drop_from_model(&mut self, keep: impl Fn(u64) -> bool) {
         let (kept, dropped) = std::mem::take(&mut self.model.stored)
             .into_iter()
@@ -162,6 +181,7 @@ impl World {
                 assert!(first <= seq.max(log.first_seq()));
                 self.drop_from_model(|seq| seq >= first);
             }
+            Step::Truncate { back } => self.truncate(self.model.next.saturating_sub(back)),
             Step::Compact { modulo } => match log.compact(&mut |seq, _| seq % modulo == 0) {
                 Ok(_) => self.drop_from_model(|seq| seq % modulo == 0),
                 // Some segments may be rewritten: take over what is there.

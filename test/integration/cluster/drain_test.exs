@@ -70,6 +70,33 @@ defmodule Foundation.Cluster.DrainTest do
     assert_eventually({:left, name, {:goodbye, :drain}} in events(a))
   end
 
+  test "a second drain waits for the first, and a drain that is taken back does not end in leaving",
+       context do
+    %{peers: [a, b, c], group: group} = context
+    name = Nodes.name(b)
+    :ok = Nodes.call(b, Probe, :hold, [:work, Path.join(group.directory, "twice")])
+    drain = fn -> Task.async(fn -> Nodes.call(b, Cluster, :drain, [[timeout: 10_000]]) end) end
+    first = drain.()
+    assert_eventually(Nodes.call(b, Process, :whereis, [:work]))
+    second = drain.()
+    assert_eventually(Nodes.call(b, Probe, :within, [Cluster.Drain]) == 2)
+    assert :ok = Nodes.call(b, Cluster, :resume, [])
+    assert_eventually(not Nodes.call(a, Cluster, :draining?, [name]))
+    assert Task.await(second) == {:error, :resumed}
+    Nodes.call(b, Kernel, :send, [:work, :done])
+    assert Task.await(first) == {:error, :resumed}
+    assert Nodes.all_see_all?([a, b, c])
+
+    assert_eventually(Nodes.call(b, Process, :whereis, [:work]) == nil)
+    [third, fourth] = [drain.(), drain.()]
+    assert_eventually(Nodes.call(b, Process, :whereis, [:work]))
+    assert_eventually(Nodes.call(b, Probe, :within, [Cluster.Drain]) == 2)
+    Nodes.call(b, Kernel, :send, [:work, :done])
+    assert Task.await_many([third, fourth]) == [:ok, :ok]
+    assert Nodes.call(b, Cluster, :drain, [[]]) == :ok
+    assert_eventually(name not in Nodes.nodes(a))
+  end
+
   test "a connection that is made all the same is closed again", %{peers: [a, b, _c]} do
     name = Nodes.name(b)
     :ok = Nodes.call(b, Cluster, :drain, [[]])

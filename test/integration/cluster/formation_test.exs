@@ -5,7 +5,6 @@ defmodule Foundation.Cluster.FormationTest do
 
   alias Foundation.ClusterNodes, as: Nodes
   alias Foundation.ClusterProbe, as: Probe
-  alias Foundation.ClusterStrategies.{Fragile, Told}
 
   setup do
     group = Nodes.group()
@@ -13,7 +12,6 @@ defmodule Foundation.Cluster.FormationTest do
     %{group: group}
   end
 
-  defp told(peer, answer), do: Nodes.call(peer, Application, :put_env, [:foundation, :test_told, answer])
   defp events(peer), do: Nodes.call(peer, Probe, :events, [])
   defp info(peer), do: Nodes.call(peer, Foundation.Cluster, :info, [])
   defp up?(peer, node), do: node in Nodes.nodes(peer)
@@ -104,91 +102,6 @@ defmodule Foundation.Cluster.FormationTest do
     :ok = Nodes.call(b, Foundation.Cluster, :stop, [])
     assert_eventually({:left, name, {:goodbye, :stopped}} in events(a))
     Enum.each(peers, &Nodes.stop/1)
-  end
-
-  describe "a strategy that" do
-    setup %{group: group} do
-      b = Nodes.boot(group, name: :"b#{Nodes.unique()}", env: [cluster: {:static, nodes: []}])
-      name = Nodes.name(b)
-
-      env = [cluster: Told, test_told: {:ok, [name]}, cluster_options: [leave_after: 400]]
-      a = Nodes.boot(group, name: :"a#{Nodes.unique()}", env: env)
-      {:ok, _} = Nodes.call(a, Probe, :start, [])
-      assert_eventually(up?(a, name))
-      on_exit(fn -> Enum.each([a, b], &Nodes.stop/1) end)
-      %{a: a, b: b, name: name}
-    end
-
-    test "answers with an error keeps its nodes", %{a: a, name: name} do
-      for error <- [{:error, :api_down}, :raise] do
-        told(a, error)
-        rounds = info(a).strategies[Told].rounds
-        assert_eventually(info(a).strategies[Told].failures > 0)
-        assert_eventually(info(a).strategies[Told].rounds > rounds + 1)
-        assert info(a).strategies[Told].nodes == [name]
-        assert up?(a, name)
-        told(a, {:ok, [name]})
-        assert_eventually(info(a).strategies[Told].error == nil)
-      end
-
-      assert [{:joined, ^name, _}] = events(a)
-    end
-
-    test "no longer has a node takes it out after `leave_after`, not before", %{a: a, name: name} do
-      told(a, {:ok, []})
-      assert_eventually(info(a).members[name].found_by == [])
-      # It is found again in time.
-      told(a, {:ok, [name]})
-      assert_eventually(info(a).members[name].found_by == [Told])
-      assert [{:joined, ^name, _}] = events(a)
-
-      told(a, {:ok, []})
-      assert_eventually({:left, name, {:given_up, Told}} in events(a))
-      refute name in Nodes.call(a, Node, :list, [])
-      told(a, {:ok, [name]})
-      assert_eventually(up?(a, name))
-    end
-  end
-
-  test "what one strategy gives up another may still want", %{group: group} do
-    b = Nodes.boot(group, name: :"b#{Nodes.unique()}", env: [cluster: {:static, nodes: []}])
-    name = Nodes.name(b)
-
-    env = [
-      cluster: [
-        told: [strategy: Told],
-        static: [strategy: Foundation.Cluster.Strategy.Static, config: [nodes: [name]]]
-      ],
-      test_told: {:ok, [name]},
-      cluster_options: [leave_after: 100]
-    ]
-
-    a = Nodes.boot(group, name: :"a#{Nodes.unique()}", env: env)
-    {:ok, _} = Nodes.call(a, Probe, :start, [])
-    assert_eventually(info(a).members[name][:found_by] == [:static, :told])
-    told(a, {:ok, []})
-    assert_eventually(info(a).members[name].found_by == [:static])
-    # It would have left by now, were it given up.
-    rounds = info(a).strategies[:told].rounds
-    assert_eventually(info(a).strategies[:told].rounds > rounds + 6)
-    assert up?(a, name)
-    assert [{:joined, ^name, _}] = events(a)
-    Enum.each([a, b], &Nodes.stop/1)
-  end
-
-  test "a strategy that does not start is tried again, and disturbs no other", %{group: group} do
-    b = Nodes.boot(group, name: :"b#{Nodes.unique()}", env: [cluster: {:static, nodes: []}])
-    name = Nodes.name(b)
-    env = [cluster: [Fragile, {:static, nodes: [name]}], test_fragile: :crash]
-    a = Nodes.boot(group, name: :"a#{Nodes.unique()}", env: env)
-    assert_eventually(up?(a, name))
-    assert %{status: :restarting, error: {:raised, RuntimeError, _}} = info(a).strategies[Fragile]
-    Nodes.call(a, Application, :put_env, [:foundation, :test_fragile, :error])
-    assert_eventually(info(a).strategies[Fragile].error == :not_yet)
-    Nodes.call(a, Application, :put_env, [:foundation, :test_fragile, :run])
-    assert_eventually(info(a).strategies[Fragile].status == :running, 10_000)
-    assert_eventually(info(a).strategies[Fragile].error == nil)
-    Enum.each([a, b], &Nodes.stop/1)
   end
 
   test "membership that crashes finds everything again and tells nobody twice", %{group: group} do

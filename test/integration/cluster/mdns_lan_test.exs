@@ -58,4 +58,31 @@ defmodule Foundation.Cluster.MdnsLanTest do
     Lan.ip(two, "link set eth0 up")
     assert_eventually(visible(a) == [b.node], 30_000)
   end
+
+  test "a host on two networks finds the nodes of both, and is found", %{lan: lan} do
+    other = Lan.start(1)
+    on_exit(fn -> Lan.stop(other) end)
+    [one, two] = lan.hosts
+    Lan.connect(other, two, 9, "eth1")
+    a = Lan.node(one, :"a@#{lan.prefix}1")
+    b = Lan.node(two, :"b@#{lan.prefix}2")
+    c = Lan.node(hd(other.hosts), :"c@#{other.prefix}1")
+    [pid, _, far] = Enum.map([b, a, c], &start/1)
+    assert_eventually(stats(b, pid).nodes == ["a@#{lan.prefix}1", "c@#{other.prefix}1"], 20_000)
+    assert_eventually(stats(c, far).nodes == ["b@#{lan.prefix}2"], 20_000)
+  end
+
+  test "IPv6 alone is enough to be found, and an interface can be left out", %{lan: lan} do
+    [one, two] = lan.hosts
+    for {host, n} <- [{one, 1}, {two, 2}], do: Lan.ip(host, "addr del #{lan.prefix}#{n}/24 dev eth0")
+    a = Lan.node(one, :"a@first.of.these")
+    b = Lan.node(two, :"b@second.of.these")
+    pid = start(a, interfaces: ["lo"])
+    start(b)
+    assert_eventually(stats(a, pid).counts.own > 0, 20_000)
+    assert stats(a, pid).nodes == []
+    :ok = :peer.call(a.peer, GenServer, :stop, [pid])
+    pid = start(a, interfaces: ["eth0"])
+    assert_eventually(stats(a, pid).nodes == ["b@second.of.these"], 20_000)
+  end
 end

@@ -68,10 +68,25 @@ defmodule Foundation.Cluster.MdnsNodesTest do
     assert known.() == [Atom.to_string(c.node)]
   end
 
-  test "a node whose own announcement comes back says that all is well, one that is not alive says so" do
+  test "a node hears its own announcement, and shows its secret to nobody" do
     port = MdnsNodes.port()
     [a] = peers(1)
-    pid = start(a, port: port)
+    pid = start(a, port: port, secret: "a-secret-of-ours")
     assert_eventually(counts(a, pid).own > 0, 15_000)
+    state = call(a, :sys, :get_state, [pid])
+    refute inspect(state, limit: :infinity) =~ "a-secret-of-ours"
+    refute inspect(call(a, :sys, :get_status, [pid]), limit: :infinity) =~ "a-secret-of-ours"
+  end
+
+  test "a process that crashes says goodbye, and its node is found again" do
+    port = MdnsNodes.port()
+    [a, b] = peers(2)
+    [watching, crashing] = [start(a, port: port), start(b, port: port)]
+    known = fn -> a |> call(Mdns, :stats, [watching]) |> elem(1) |> Map.get(:nodes) end
+    assert_eventually(known.() == [Atom.to_string(b.node)], 15_000)
+    call(b, Process, :exit, [crashing, :kill])
+    assert_eventually(known.() == [], 15_000)
+    start(b, port: port)
+    assert_eventually(known.() == [Atom.to_string(b.node)], 15_000)
   end
 end

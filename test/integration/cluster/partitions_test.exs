@@ -55,7 +55,7 @@ defmodule Foundation.Cluster.PartitionsTest do
     assert_eventually(not active?(d), 20_000)
     assert_eventually(Enum.all?([a, b, c], &(status(&1).lost == [d.node])), 20_000)
     assert Enum.all?([a, b, c], &active?/1)
-    assert %{state: :paused, reason: {:majority, 1, 4}} = status(d)
+    assert_eventually(match?(%{state: :paused, reason: {:majority, 1, 4}}, status(d)), 20_000)
     # It stays so when the cluster has forgotten the members.
     assert_eventually(call(d, Foundation.Cluster, :info, []).members == %{}, 10_000)
     refute active?(d)
@@ -78,6 +78,7 @@ defmodule Foundation.Cluster.PartitionsTest do
     assert_eventually(not active?(a), 20_000)
     assert %{reason: {:quorum, 1, 2}, lost: lost} = status(a)
     assert lost == [b.node]
+    # No one else can know that it is not coming back.
     assert :ok = call(a, Partitions, :forget, [b.node])
     assert active?(a)
     assert status(a).lost == []

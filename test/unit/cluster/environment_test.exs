@@ -99,4 +99,14 @@ defmodule Foundation.Cluster.EnvironmentTest do
     assert detect(%{}, @docker, {:ok, "3f9ac2.bridge"}).platform == :local
     assert detect(%{}, Map.delete(@docker, "/.dockerenv"), {:ok, "p-web-1.p_default"}).platform == :local
   end
+
+  test "names are made of addresses where nodes are found by addresses" do
+    topology = &Foundation.Cluster.Config.topology(:t, &1, [])
+    assert Environment.naming([topology.(Strategy.Gossip), topology.(Strategy.Static)]) == :short
+
+    for module <- [Strategy.DNSPoll, Strategy.Kubernetes, Strategy.Consul, Strategy.Rancher] do
+      assert {:long, address} = Environment.naming([topology.(Strategy.Gossip), topology.(module)])
+      assert {:ok, _} = :inet.parse_address(String.to_charlist(address))
+    end
+  end
 end

@@ -12,6 +12,7 @@ unless is_list(:code.lib_dir(:libcluster)) do
             config: keyword
           }
 
+    @derive {Inspect, except: [:config, :meta]}
     defstruct topology: nil, connect: nil, disconnect: nil, list_nodes: nil, meta: nil, config: []
   end
 

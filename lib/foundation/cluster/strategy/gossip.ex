@@ -94,9 +94,6 @@ defmodule Foundation.Cluster.Strategy.Gossip do
 
   def handle_info(_other, gossip), do: {:noreply, gossip}
 
-  @impl GenServer
-  def format_status(_reason, [_dictionary, gossip]), do: [data: [{~c"State", Map.delete(gossip, :secret)}]]
-
   defp open(%{state: state} = gossip) do
     case Socket.open(state.config) do
       {:ok, socket} ->

@@ -92,6 +92,7 @@ defmodule Foundation.Cluster.Strategy.Mdns do
   @impl GenServer
   def init(state) do
     Process.flag(:trap_exit, true)
+    state = %{state | config: concealed(state.config)}
 
     {:ok, %{state: state, session: nil, known: MapSet.new(), announced: false, ticks: 0, strangers: []},
      {:continue, :start}}
@@ -150,8 +151,20 @@ defmodule Foundation.Cluster.Strategy.Mdns do
   defp app(config),
     do: to_string(Keyword.get_lazy(config, :app, fn -> System.get_env("RELEASE_NAME", "") end))
 
-  defp secret(config),
-    do: to_string(Keyword.get_lazy(config, :secret, fn -> :erlang.get_cookie() end))
+  defp secret(config) do
+    case Keyword.get_lazy(config, :secret, fn -> :erlang.get_cookie() end) do
+      concealed when is_function(concealed, 0) -> concealed.()
+      secret -> to_string(secret)
+    end
+  end
+
+  # A function shows nothing of what it holds when a state is printed.
+  defp concealed(config) do
+    case Keyword.fetch(config, :secret) do
+      {:ok, secret} when not is_function(secret) -> Keyword.put(config, :secret, fn -> to_string(secret) end)
+      _ -> config
+    end
+  end
 
   # The port that this node listens on, where it can be known.
   defp distribution_port do

@@ -76,6 +76,12 @@ defmodule Foundation.Cluster.Strategy.Poll do
   def handle_info(:round, loop), do: turn(loop)
   def handle_info(_other, loop), do: {:noreply, loop}
 
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
+  @doc false
+  # What goes into logs when the process ends badly.
+  def format_status(status),
+    do: Map.replace_lazy(status, :state, fn loop -> %{loop | state: loop.state.topology} end)
+
   defp turn(loop) do
     loop = loop |> ask() |> apply_answer()
     Process.send_after(self(), :round, pause(loop))

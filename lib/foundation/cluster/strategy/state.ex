@@ -16,6 +16,8 @@ defmodule Foundation.Cluster.Strategy.State do
           config: keyword
         }
 
+  # Both may hold secrets.
+  @derive {Inspect, except: [:config, :meta]}
   defstruct topology: nil,
             connect: nil,
             disconnect: nil,

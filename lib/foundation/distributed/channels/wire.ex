@@ -8,6 +8,11 @@ defmodule Foundation.Distributed.Channels.Wire do
   @known [:timeout, :ack, :from]
 
   @doc "The options of a message, checked; raises ArgumentError."
+  def options([]), do: %{ack: false, timeout: 0, from: self(), key: nil}
+
+  def options(timeout: ms) when is_integer(ms) and ms in 0..0xFFFFFFFF,
+    do: %{ack: false, timeout: ms, from: self(), key: nil}
+
   def options(options) do
     unless Keyword.keyword?(options),
       do: raise(ArgumentError, "options are a keyword list, got: #{inspect(options)}")
@@ -57,10 +62,22 @@ defmodule Foundation.Distributed.Channels.Wire do
 
   def send(channel, {node, target}, message, options) do
     case Fabric.handle() do
-      nil -> {:error, :not_running}
-      handle -> try_send(handle, channel, node, target, message, options, deadline(options.timeout))
+      nil ->
+        {:error, :not_running}
+
+      handle ->
+        with again when again in [:dirty, {:error, :busy}] <-
+               try_plain(handle, channel, node, target, message, options),
+             true <- again == :dirty or options.timeout != 0 || again,
+             do: try_send(handle, channel, node, target, message, options, deadline(options.timeout))
     end
   end
+
+  defp try_plain(handle, channel, node, target, message, %{ack: false, key: nil, from: from})
+       when from == self(),
+       do: Native.fabric_send(handle, channel, node, target, message)
+
+  defp try_plain(_handle, _channel, _node, _target, _message, _options), do: :dirty
 
   defp publish(channel, message) do
     case Fabric.handle() do

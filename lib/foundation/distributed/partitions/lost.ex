@@ -37,11 +37,14 @@ defmodule Foundation.Distributed.Partitions.Lost do
   def member?(lost, node), do: Map.has_key?(lost, node)
   def since?(lost, node, since), do: match?(%{^node => %{since: ^since}}, lost)
   def unconfirmed?(lost, node, since), do: match?(%{^node => %{since: ^since, counts: false}}, lost)
-  def confirmed?(lost, node), do: match?(%{^node => %{counts: true}}, lost)
 
-  @doc "Those that count, in order."
-  @spec confirmed(t) :: [node]
-  def confirmed(lost), do: Enum.sort(for {node, %{counts: true}} <- lost, do: node)
+  @doc "Those that count, in order: once one has been away long enough, all that are away."
+  @spec counted(t) :: [node]
+  def counted(lost) do
+    if Enum.any?(lost, fn {_, %{counts: counts}} -> counts end),
+      do: lost |> Map.keys() |> Enum.sort(),
+      else: []
+  end
 
   @doc "When each started, as far as it said so."
   @spec boots(t, [node]) :: %{node => integer | nil}

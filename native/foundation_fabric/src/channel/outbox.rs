@@ -313,8 +313,9 @@ impl Outbox {
             settled
                 .latencies
                 .extend(sent.probe.map(|since| now.saturating_sub(since)));
-            if self.replay > 0 {
-                self.replay -= 1;
+            // It was seen before its turn to be sent again.
+            if self.replay > self.unacked.len() {
+                self.replay = self.unacked.len();
                 self.replaying = None;
             }
             if self.keeps {
@@ -420,7 +421,9 @@ impl Outbox {
                 self.take_replay(out);
             } else {
                 self.take_batch(now, out);
-                self.take_chunk(now, out);
+                if self.may_send() {
+                    self.take_chunk(now, out);
+                }
             }
             if out.len() == before {
                 break;

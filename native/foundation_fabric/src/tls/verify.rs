@@ -18,8 +18,10 @@ use webpki::{EndEntityCert, KeyUsage};
 pub enum Accepts {
     /// Those of our own cluster.
     Own,
-    /// Those of clusters whose authorities are pinned: what a gateway does.
+    /// Those of clusters whose authorities are pinned.
     Pinned,
+    /// Both: what a gateway does.
+    OwnAndPinned,
 }
 
 #[derive(Debug)]
@@ -63,23 +65,18 @@ impl Verifier {
                 .map_err(|error| reason(&error))
         };
         let subject = subject_of(leaf);
-        match self.accepts {
-            Accepts::Own => {
-                self.identity.with_own(chain)?;
-                let subject = subject.ok_or(Reason::WrongName)?;
-                if subject.cluster == self.identity.cluster() {
-                    Ok(())
-                } else {
-                    Err(Reason::ForeignCluster)
-                }
-            }
-            Accepts::Pinned => {
-                let Subject { cluster, .. } = subject.ok_or(Reason::WrongName)?;
-                self.identity
-                    .with_pinned(&cluster, chain)
-                    .unwrap_or(Err(Reason::ForeignCluster))
-            }
+        let ours = subject
+            .as_ref()
+            .is_some_and(|subject| subject.cluster == self.identity.cluster());
+        if self.accepts == Accepts::Own || (ours && self.accepts == Accepts::OwnAndPinned) {
+            self.identity.with_own(chain)?;
+            subject.ok_or(Reason::WrongName)?;
+            return if ours { Ok(()) } else { Err(Reason::ForeignCluster) };
         }
+        let Subject { cluster, .. } = subject.ok_or(Reason::WrongName)?;
+        self.identity
+            .with_pinned(&cluster, chain)
+            .unwrap_or(Err(Reason::ForeignCluster))
     }
 }
 

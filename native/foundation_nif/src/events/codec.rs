@@ -1,18 +1,14 @@
 //! Events between terms and the core.
 
+use super::etf::{self as write, Names};
 use crate::key;
 use foundation_events::symbols::{self, Symbol};
 use foundation_events::{Event, Pid, PidParts, Wall, etf};
 use rustler::sys::{ErlNifTerm, enif_get_tuple};
-use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, OwnedBinary, Term};
-use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
-
-/// What external terms start with.
-const VERSION: u8 = 131;
 
 mod names {
     rustler::atoms! {
@@ -128,9 +124,6 @@ fn known(last: &mut Option<(ErlNifTerm, Symbol)>, atom: Term<'_>) -> NifResult<S
     Ok(symbol)
 }
 
-/// Rows whose data are encoded by one call.
-const AT_ONCE: usize = 64;
-
 /// The rows of a batch.
 pub(crate) struct Rows<'a> {
     rows: Vec<Row<'a>>,
@@ -154,46 +147,27 @@ impl Drop for Rows<'_> {
 }
 
 impl<'a> Rows<'a> {
-    pub(crate) fn decode(env: Env<'a>, terms: &[Term<'a>]) -> NifResult<Rows<'a>> {
+    pub(crate) fn decode(terms: &[Term<'a>]) -> NifResult<Rows<'a>> {
         let mut all = Rows {
             rows: Vec::with_capacity(terms.len()),
             shared: SPARE.take(),
         };
         let mut last = Last::default();
-        for terms in terms.chunks(AT_ONCE) {
-            let mut data: SmallVec<[Term<'a>; AT_ONCE]> = SmallVec::new();
-            let start = all.rows.len();
+        write::with_names(|names| {
             for term in terms {
-                let fields = fields(*term)?;
-                data.push(fields[8]);
-                let nothing = Encoded::Shared(0..0);
-                all.rows.push(Row::of(fields, nothing, &mut last)?);
+                let row = all.row(*term, names, &mut last)?;
+                all.rows.push(row);
             }
-            all.encode(env, start, &data);
-        }
+            Ok(())
+        })?;
         Ok(all)
     }
 
-    // A tuple of terms has the terms' own encodings one behind the other.
-    fn encode(&mut self, env: Env<'a>, start: usize, data: &[Term<'a>]) {
-        let bytes = make_tuple(env, data).to_binary();
-        let rest = match etf::body(bytes.as_slice()).and_then(etf::read) {
-            Some(etf::Term::Tuple(n, rest)) if n == data.len() => rest,
-            _ => &[],
-        };
-        let mut at = 0;
-        for (row, term) in self.rows[start..].iter_mut().zip(data) {
-            let one = rest.get(at..).and_then(|rest| rest.get(..etf::size(rest)?));
-            let Some(one) = one else {
-                row.data = Encoded::Own(term.to_binary());
-                continue;
-            };
-            let from = self.shared.len();
-            self.shared.push(VERSION);
-            self.shared.extend_from_slice(one);
-            row.data = Encoded::Shared(from..self.shared.len());
-            at += one.len();
-        }
+    fn row(&mut self, term: Term<'a>, names: &mut Names, last: &mut Last) -> NifResult<Row<'a>> {
+        let fields = fields(term)?;
+        let from = self.shared.len();
+        write::write(fields[8], names, &mut self.shared);
+        Row::of(fields, Encoded::Shared(from..self.shared.len()), last)
     }
 
     pub(crate) fn events(&self) -> Vec<Event<'_>> {

@@ -33,6 +33,14 @@ pub(super) fn costs<'a>(term: Term<'a>, costs: &mut Costs) -> NifResult<Option<W
     Ok(wrong)
 }
 
+/// The cost of a map that has just one, a whole number of units; `None` for any other map or term.
+#[inline]
+pub(super) fn only(map: Term<'_>) -> Option<(u64, i128)> {
+    let (name, cost) = term::only_pair(map)?;
+    let units = cost.decode::<i64>().ok().filter(|units| *units >= 0)?;
+    Some((key::atom_word(name).ok()?, amount::from_integer(units)?))
+}
+
 /// Billionths, or `None` when the term is no amount.
 #[inline]
 pub(super) fn amount(term: Term<'_>) -> Option<i128> {

@@ -5,24 +5,36 @@ use foundation_limits::{FixedWindows, Limits};
 use parking_lot::{Condvar, Mutex};
 use rustler::{Decoder, Error, NifResult, Term};
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the handle, the reservations and the thread share.
 pub(crate) struct Core {
     pub(super) limits: Limits,
     pub(super) windows: FixedWindows,
-    epoch: Instant,
+    epoch: u64,
+}
+
+/// Nanoseconds of the monotonic clock. What `Instant` reads too, without its arithmetic on pairs of numbers.
+#[inline]
+fn monotonic() -> u64 {
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the call writes the time; it cannot fail for a clock that every Linux and BSD has.
+    let time = unsafe {
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr());
+        time.assume_init()
+    };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 impl Core {
     /// Microseconds of the monotonic clock.
     #[inline]
     pub(super) fn now(&self) -> u64 {
-        let elapsed = self.epoch.elapsed();
-        elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())
+        (monotonic() - self.epoch) / 1000
     }
 }
 
@@ -87,7 +99,7 @@ pub(super) fn start(max_keys: usize) -> NifResult<LimitsRef> {
     let core = Arc::new(Core {
         limits: Limits::new(max_keys, Box::new(move || ringer.ring(Signal::Due))),
         windows: FixedWindows::default(),
-        epoch: Instant::now(),
+        epoch: monotonic(),
     });
     let (shared, heard) = (core.clone(), bell.clone());
     std::thread::Builder::new()
