@@ -3,7 +3,7 @@ defmodule Foundation.FabricPeers do
   # Real nodes with a fabric, each an OS process of its own, controlled over its standard input and output, so that they
   # need no Erlang distribution to the test's node.
 
-  @doc "Starts a node; `fabric:` are the fabric's options, `alive: false` leaves it without a node name."
+  @doc "Starts a node; `fabric:` are the fabric's options, `args:` more arguments of the emulator, `host:`, `cookie:`."
   def start(name, options \\ []) do
     fabric = Keyword.get(options, :fabric, [])
     unique = :"#{name}#{System.unique_integer([:positive])}p#{System.pid()}"
@@ -11,7 +11,7 @@ defmodule Foundation.FabricPeers do
     {:ok, peer, node} =
       :peer.start(%{
         name: unique,
-        host: ~c"127.0.0.1",
+        host: to_charlist(Keyword.get(options, :host, "127.0.0.1")),
         longnames: true,
         connection: :standard_io,
         args: args(options),

@@ -40,6 +40,27 @@ defmodule Foundation.FabricVisitor do
   @impl true
   def handle_info(message, kept), do: {:noreply, [message | kept]}
 
+  @doc "Registers a process that keeps values by key."
+  def start_store(name) do
+    {:ok, pid} = GenServer.start(__MODULE__.Store, nil, name: name)
+    pid
+  end
+
+  defmodule Store do
+    @moduledoc false
+    use GenServer
+
+    @impl true
+    def init(nil), do: {:ok, %{}}
+
+    @impl true
+    def handle_call({:get, key}, _from, values), do: {:reply, values[key], values}
+
+    @impl true
+    def handle_info({:put, key, value}, values), do: {:noreply, Map.put(values, key, value)}
+    def handle_info(_other, values), do: {:noreply, values}
+  end
+
   @doc "A term of every kind, short and long, flat and deep."
   def terms do
     short = [

@@ -44,7 +44,7 @@ defmodule Foundation.Distributed.Channels.Wire do
   defp from(other), do: raise(ArgumentError, "from is a process of this node, got: #{inspect(other)}")
 
   @doc "Sends to `{node, target}`, where the target is a name, a pid, or `[]` for the subscribers."
-  def send(channel, {node, target}, message, options) when node == node() do
+  def send(channel, {node, target}, message, _options) when node == node() do
     case target do
       [] ->
         publish(channel, message)
@@ -55,7 +55,6 @@ defmodule Foundation.Distributed.Channels.Wire do
 
       name ->
         if pid = Process.whereis(name), do: Kernel.send(pid, message)
-        _ = options
         :ok
     end
   end
