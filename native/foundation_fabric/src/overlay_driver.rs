@@ -18,7 +18,7 @@ use foundation_overlay::{
     Stats, Topology, Urgency, Workload,
 };
 use link::Link;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -76,7 +76,8 @@ struct Core {
     origin: Instant,
     config: DriverConfig,
     transport: Arc<dyn Transport>,
-    socket: Arc<Sealed>,
+    /// Let go of at the end, so that its port is free.
+    socket: RwLock<Option<Arc<Sealed>>>,
     watcher: Box<dyn Watcher>,
     runtime: Handle,
     tasks: Mutex<JoinSet<()>>,
@@ -113,7 +114,7 @@ impl Driver {
             origin: Instant::now(),
             config,
             transport,
-            socket,
+            socket: RwLock::new(Some(Arc::clone(&socket))),
             watcher: Box::new(watcher),
             runtime,
             tasks: Mutex::default(),
@@ -123,7 +124,7 @@ impl Driver {
             stopped: AtomicBool::new(false),
             this: this.clone(),
         });
-        core.spawn(listen(Arc::downgrade(&core), Arc::clone(&core.socket)));
+        core.spawn(listen(Arc::downgrade(&core), socket));
         core.spawn(keep_time(Arc::downgrade(&core)));
         Ok(Self { core })
     }
@@ -272,6 +273,7 @@ impl Core {
         tasks.abort_all();
         tasks.detach_all();
         self.state.lock().links.clear();
+        *self.socket.write() = None;
     }
 
     fn now(&self) -> Duration {
@@ -305,7 +307,8 @@ impl Core {
     fn apply(&self, state: &mut State, effect: Effect, broken: &mut Vec<NodeId>) {
         match effect {
             Effect::Datagram { to, bytes } => {
-                if self.socket.send(&bytes, to).is_err() {
+                let sent = self.socket.read().as_ref().map(|socket| socket.send(&bytes, to));
+                if !matches!(sent, Some(Ok(()))) {
                     self.lost_datagrams.fetch_add(1, Ordering::Relaxed);
                 }
             }

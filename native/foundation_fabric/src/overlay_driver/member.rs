@@ -63,9 +63,7 @@ pub async fn beside<S: Sink>(
     runtime: &Handle,
     watcher: impl Watcher,
 ) -> Result<Driver, StartError> {
-    let bind = endpoint.local_addr();
-    let clock = Arc::new(DefaultTimeProvider);
-    let socket = Arc::new(Sealed::bind(bind, secret, &config.cluster, clock).await?);
+    let socket = Arc::new(bind(endpoint.local_addr(), secret, &config.cluster).await?);
     let (queue, news) = mpsc::unbounded_channel();
     let transport = endpoint.transport();
     let driver = Driver::start(config, transport, socket, runtime.clone(), Queue(queue))?;
@@ -76,6 +74,20 @@ pub async fn beside<S: Sink>(
         .core
         .spawn(report(Arc::downgrade(&driver.core), Arc::downgrade(endpoint)));
     Ok(driver)
+}
+
+/// An overlay that stopped a moment ago may still hold the port.
+async fn bind(addr: SocketAddr, secret: &Secret, cluster: &str) -> io::Result<Sealed> {
+    let mut tries = 20;
+    loop {
+        match Sealed::bind(addr, secret, cluster, Arc::new(DefaultTimeProvider)).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {
+                tries -= 1;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 async fn pass_on<S: Sink>(
