@@ -158,7 +158,7 @@ impl Overlay {
     }
 
     fn wake(&mut self, timer: Timer) {
-        self.ctx.timers.rang(timer);
+        self.ctx.timers.rang(self.ctx.now, timer);
         while let Some((late, why)) = self.ctx.timers.pop(self.ctx.now) {
             if self.left {
                 continue;
