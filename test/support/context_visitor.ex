@@ -37,7 +37,9 @@ defmodule Foundation.ContextVisitor do
   end
 
   defp gather(count, got) do
-    receive do: (message -> gather(count, [message | got]))
+    receive do
+      message when elem(message, 0) != :tell -> gather(count, [message | got])
+    end
   end
 
   @doc "What a collector has got."

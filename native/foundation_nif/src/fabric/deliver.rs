@@ -314,7 +314,7 @@ impl Inlet {
 /// What a message was sent in, nil when in nothing, and the message itself.
 fn in_context<'a>(env: Env<'a>, term: Term<'a>) -> (Term<'a>, Term<'a>) {
     match get_tuple(term).as_deref() {
-        Ok(&[tag, carrier, message]) if tag == atoms::in_context() => (carrier, message),
+        Ok(&[tag, carrier, message]) if tag == atoms::in_context().to_term(env) => (carrier, message),
         _ => (rustler::types::atom::nil().to_term(env), term),
     }
 }

@@ -349,7 +349,7 @@ fn fabric_await_room<'a>(
 fn fabric_subscribe(handle: Term<'_>, channel: Term<'_>, pid: LocalPid, how: Atom) -> NifResult<Atom> {
     let context = how == names::context();
     if !context && how != names::yes() && how != names::no() {
-        return Err(Error::BadArg);
+        return Err(rustler::Error::BadArg);
     }
     let fabric = get::<Fabric>(handle)?;
     let mut subscribers = fabric.shared.subscribers.write();
