@@ -63,7 +63,7 @@ defmodule Foundation.Distributed.FabricTransportsTest do
       sent = FabricPeers.rpc(intruder, Channels, :send_message, [:data, target, :hello, options])
       assert {:error, _} = sent
       {:ok, %{refused: refused}} = FabricPeers.rpc(intruder, Fabric, :info, [])
-      assert refused[:stranger] > 0
+      assert Enum.any?(refused, fn {reason, count} -> String.downcase(reason) == "stranger" and count > 0 end)
     end
   end
 
@@ -83,15 +83,16 @@ defmodule Foundation.Distributed.FabricTransportsTest do
     FabricPeers.rpc(a, Fabric, :add_peer, [name, {127, 0, 0, 1}, String.to_integer(port)])
   end
 
-  @curve {:namedCurve, {1, 2, 840, 10_045, 3, 1, 7}}
+  # OTP's test certificates name the curve a second time with ECDSA, which standard verifiers refuse.
+  @key {:rsa, 2048, 65_537}
 
-  defp root, do: :public_key.pkix_test_root_cert(~c"company", digest: :sha256, key: @curve)
+  defp root, do: :public_key.pkix_test_root_cert(~c"company", digest: :sha256, key: @key)
 
   # The node's certificate names it by a URI.
   defp files(directory, root, name) do
     uri = {:uniformResourceIdentifier, ~c"foundation://shop/#{name}"}
     extension = {:Extension, {2, 5, 29, 17}, false, [uri]}
-    peer = [digest: :sha256, key: @curve, extensions: [extension]]
+    peer = [digest: :sha256, key: @key, extensions: [extension]]
     made = :public_key.pkix_test_data(%{root: root, intermediates: [], peer: peer})
     {type, key} = made[:key]
 
