@@ -90,7 +90,7 @@ defmodule Foundation.Bench.Fabric do
     [distribution, fabric] = [free_port(listens), free_port(listens)]
 
     for port <- [distribution, fabric],
-        do: Forwarder.start(port, listen: port, on: known, to: listens, delay_ms: 10)
+        do: Forwarder.start(port, listen: port, on: known, to: listens, delay_ms: 10, window: tcp_window())
 
     interface = "{127,0,0,#{n + 1}}"
 
@@ -105,6 +105,14 @@ defmodule Foundation.Bench.Fabric do
         channels: [data: [lanes: 16, max_bytes: 64 * 1024 * 1024]]
       ]
     ]
+  end
+
+  # What the kernel lets one connection have under way: the largest send buffer, of which a quarter is bookkeeping.
+  defp tcp_window do
+    with {:ok, text} <- File.read("/proc/sys/net/ipv4/tcp_wmem"),
+         [_, _, most] <- String.split(text),
+         do: div(String.to_integer(most) * 3, 4),
+         else: (_ -> 3 * 1024 * 1024)
   end
 
   defp free_port(address) do

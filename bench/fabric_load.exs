@@ -185,12 +185,22 @@ defmodule Foundation.Bench.FabricLoad do
 
     for channel <- @channels do
       spawn(fn ->
-        :ok = Channels.send_message(channel, {name(1), node}, {:probe, n}, ack: true, timeout: 60_000)
+        insist(channel, {name(1), node}, {:probe, n})
         send(parent, :delivered)
       end)
     end
 
     :ok
+  end
+
+  # A node that is believed to be gone is asked for again until it is there.
+  defp insist(channel, to, message) do
+    with {:error, _} <- Channels.send_message(channel, to, message, ack: true, timeout: 60_000) do
+      receive do
+      after
+        10 -> insist(channel, to, message)
+      end
+    end
   end
 
   defp collect(0), do: receive(do: ({:probed, from} -> send(from, :probed)))

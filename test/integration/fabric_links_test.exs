@@ -76,33 +76,34 @@ defmodule Foundation.FabricLinksTest do
 
   test "what was acknowledged survives links that break again and again, and arrives once" do
     {b, forwarder, front} = behind(:fabric_broken_b)
-    a = start(:fabric_broken_a)
+    a = start(:fabric_broken_a, stall_ms: 500)
     :ok = Peers.rpc(a, Fabric, :add_peer, [b.node, {127, 0, 0, 1}, front])
     assert_eventually(b.node in Peers.rpc(a, Fabric, :nodes, []))
     pid = Peers.rpc(b, Visitor, :start, [:broken])
     stream = Peers.rpc(a, Visitor, :stream, [:data, {:broken, b.node}])
 
-    {:ok, %{address: address}} = Peers.rpc(b, Fabric, :info, [])
-    [_, port] = String.split(address, ":")
-
-    Enum.reduce(1..5, forwarder, fn n, forwarder ->
-      assert_eventually(length(Peers.rpc(b, Visitor, :kept, [pid])) > n * 200, 20_000)
-      Forwarder.stop(forwarder)
-      again(String.to_integer(port), front)
-    end)
+    for n <- 1..5 do
+      assert_eventually(length(Peers.rpc(b, Visitor, :kept, [pid])) > n * 100, 20_000)
+      before = links(a)
+      Forwarder.cut(forwarder)
+      # The link is given up with messages on it, and others wait for the next one, which waits for the path.
+      assert_eventually(open_links(a) == 0, 10_000)
+      Forwarder.heal(forwarder)
+      assert_eventually(links(a) > before, 10_000)
+    end
 
     count = Peers.rpc(a, Visitor, :stop_stream, [stream])
     assert_eventually(length(Peers.rpc(b, Visitor, :kept, [pid])) == count, 20_000)
     assert Peers.rpc(b, Visitor, :kept, [pid]) == Enum.to_list(1..count)
-    {:ok, rows} = Peers.rpc(a, Channels, :get_channel_metrics, [])
-    assert Enum.any?(rows, &(&1.channel == "data" and &1.links > 3))
+    assert links(a) > 5
   end
 
-  # The old forwarder may hold its port for a moment.
-  defp again(port, front) do
-    Forwarder.start(port, listen: front)
-  rescue
-    RuntimeError -> again(port, front)
+  defp links(peer), do: sum(peer, :links)
+  defp open_links(peer), do: sum(peer, :linked)
+
+  defp sum(peer, key) do
+    {:ok, rows} = Peers.rpc(peer, Channels, :get_channel_metrics, [])
+    Enum.sum(for row <- rows, row.channel == "data", do: Map.fetch!(row, key))
   end
 
   test "after a healed partition every channel delivers within two seconds, and nothing is lost" do
@@ -135,7 +136,10 @@ defmodule Foundation.FabricLinksTest do
     for {_, pid} <- pids, do: assert(Peers.rpc(b, Visitor, :kept, [pid]) == [0])
     healed = System.monotonic_time(:millisecond)
     Forwarder.heal(forwarder)
-    for {_, pid} <- pids, do: assert_eventually(Peers.rpc(b, Visitor, :kept, [pid]) == [0, 1, 2, 3], 10_000)
+
+    for {_, pid} <- pids,
+        do: assert_eventually(Enum.sort(Peers.rpc(b, Visitor, :kept, [pid])) == [0, 1, 2, 3], 10_000)
+
     took = System.monotonic_time(:millisecond) - healed
     assert took <= 2_000, "recovered after #{took} ms"
   end

@@ -11,9 +11,7 @@ defmodule Foundation.FabricPropertyTest do
       float: 0,
       frequency: 1,
       integer: 2,
-      large_int: 0,
       list: 1,
-      map: 2,
       tuple: 1,
       union: 1
     ]
@@ -105,14 +103,14 @@ defmodule Foundation.FabricPropertyTest do
     frequency([
       {6, any()},
       {2, integer(-300, 300)},
-      {1, large_int()},
+      {1, :proper_types.largeint()},
       {1, float()},
       {1, bitstring()},
       {2, large_binary()},
       {2, large_map()},
       {1, tuple([any(), large_binary(), large_map()])},
       {1, list(union([large_binary(), any()]))},
-      {1, map(any(), large_binary())},
+      {1, :proper_types.bind(list(tuple([any(), large_binary()])), &exactly(Map.new(&1)), false)},
       {1, exactly([1, 2 | :improper])},
       {1, deep()}
     ])

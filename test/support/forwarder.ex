@@ -3,7 +3,8 @@ defmodule Foundation.Forwarder do
   # Runs the forwarder of native/foundation_sim: a path that can be long, lossy, or cut.
 
   @doc """
-  Starts one to `port` of this host. Options: `delay_ms:` (one way), `loss:` (of datagrams), `seed:`, and the addresses
+  Starts one to `port` of this host. Options: `delay_ms:` (one way), `loss:` (of datagrams), `seed:`, `window:` (bytes a TCP
+  connection has under way in a round trip), and the addresses
   `to:` and `on:` ("127.0.0.1"). The forwarder ends with the calling process, or by `stop/1`.
   """
   def start(port, options \\ []) do
@@ -12,7 +13,7 @@ defmodule Foundation.Forwarder do
 
     arguments =
       ["--to", "#{options[:to] || here}:#{port}", "--listen", "#{on}:#{options[:listen] || 0}"] ++
-        for {key, name} <- [delay_ms: "--delay-ms", loss: "--loss", seed: "--seed"],
+        for {key, name} <- [delay_ms: "--delay-ms", loss: "--loss", seed: "--seed", window: "--window"],
             value = options[key],
             argument <- [name, to_string(value)],
             do: argument
