@@ -30,6 +30,8 @@ defmodule Foundation.Distributed.Fabric do
   alias Foundation.Native
 
   @key :foundation_fabric
+  @bind_tries 40
+  @bind_wait_ms 50
 
   @doc false
   def start_link({options, callees}),
@@ -77,9 +79,25 @@ defmodule Foundation.Distributed.Fabric do
     Process.flag(:trap_exit, true)
     options = Options.new(given)
 
-    case Native.fabric_start(Map.drop(options, [:channels, :peers]), self(), callees) do
+    # What a fabric left behind that was killed still holds the port.
+    if old = handle(), do: Native.fabric_stop(old)
+
+    case start_endpoint(Map.drop(options, [:channels, :peers]), callees, @bind_tries) do
       {:ok, handle} -> {:ok, started(handle, options, callees)}
       {:error, reason} -> {:stop, reason}
+    end
+  end
+
+  defp start_endpoint(options, callees, tries) do
+    case Native.fabric_start(options, self(), callees) do
+      {:error, {:transport, :eaddrinuse}} when tries > 1 ->
+        receive do
+        after
+          @bind_wait_ms -> start_endpoint(options, callees, tries - 1)
+        end
+
+      answer ->
+        answer
     end
   end
 
