@@ -472,10 +472,10 @@ defmodule Foundation.Native do
   @spec fabric_decoded(reference) :: :ok
   def fabric_decoded(_ticket), do: missing()
 
-  @spec fabric_subscribe(fabric, atom, pid, boolean) :: :ok
-  def fabric_subscribe(_fabric, _channel, _pid, _on), do: missing()
+  @spec fabric_subscribe(fabric, atom, pid, how :: boolean | :context) :: :ok
+  def fabric_subscribe(_fabric, _channel, _pid, _how), do: missing()
 
-  @spec fabric_subscribers(fabric, atom) :: [pid]
+  @spec fabric_subscribers(fabric, atom) :: [{pid, context :: boolean}]
   def fabric_subscribers(_fabric, _channel), do: missing()
 
   @spec fabric_send(fabric, atom, node, atom | pid | [], term) :: fabric_queued

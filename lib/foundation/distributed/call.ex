@@ -2,7 +2,7 @@ defmodule Foundation.Distributed.Call do
   @moduledoc false
   # Calls over a channel, with a deadline after which no answer comes any more.
 
-  alias Foundation.Distributed.Channels.{Route, Wire}
+  alias Foundation.Distributed.Channels.{InContext, Route, Wire}
   alias Foundation.Distributed.Fabric
   alias Foundation.Native
 
@@ -43,6 +43,7 @@ defmodule Foundation.Distributed.Call do
   defp attempt(handle, channel, node, target, request, options, deadline) do
     reference = make_ref()
     who = {options.from, reference, milliseconds(deadline)}
+    request = InContext.wrap(request)
 
     answer =
       with :dirty <- Native.fabric_call(handle, channel, node, target, request, who),

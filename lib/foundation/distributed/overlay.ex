@@ -59,6 +59,8 @@ defmodule Foundation.Distributed.Overlay do
 
   defp start(options) do
     Process.flag(:trap_exit, true)
+    # One whose owner was killed would keep its port.
+    if left_over = handle(), do: Native.topology_stop(left_over, false)
 
     case Native.topology_start(Fabric.handle(), options, self()) do
       {:ok, handle} ->

@@ -24,8 +24,8 @@ use remote::{Lane, Remote};
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -72,11 +72,11 @@ pub(crate) struct Hub<S> {
     gates: Mutex<HashMap<Arc<str>, watch::Sender<bool>>>,
     inbound: AtomicUsize,
     tasks: Mutex<JoinSet<()>>,
-    overlay: OnceLock<TakeLink>,
+    overlay: RwLock<Option<TakeLink>>,
     stopped: AtomicBool,
 }
 
-type TakeLink = Box<dyn Fn(Stream) + Send + Sync>;
+type TakeLink = Arc<dyn Fn(Stream) + Send + Sync>;
 
 /// A node's place in the fabric. Stopped when dropped.
 pub struct Endpoint<S: Sink> {
@@ -98,15 +98,16 @@ impl<S: Sink> Endpoint<S> {
             gates: Mutex::default(),
             inbound: AtomicUsize::new(0),
             tasks: Mutex::default(),
-            overlay: OnceLock::new(),
+            overlay: RwLock::new(None),
             stopped: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&hub);
         hub.spawn(async move {
             while let Some(stream) = accepting.transport.accept().await {
-                match accepting.overlay.get() {
-                    Some(take) if stream.hello.channel == overlay_driver::CHANNEL => take(stream),
-                    _ => accepting.accepted(stream),
+                if stream.hello.channel != overlay_driver::CHANNEL {
+                    accepting.accepted(stream);
+                } else if let Some(take) = accepting.take_overlay() {
+                    take(stream);
                 }
             }
         });
@@ -133,9 +134,10 @@ impl<S: Sink> Endpoint<S> {
         self.hub.transport.refused()
     }
 
-    /// Hands links of [`overlay_driver::CHANNEL`] to the overlay from now on. The first call counts.
+    /// Hands links of [`overlay_driver::CHANNEL`] to the overlay from now on, no more to the one before. Without any
+    /// overlay they are closed.
     pub fn attach_overlay(&self, take: impl Fn(Stream) + Send + Sync + 'static) {
-        let _ = self.hub.overlay.set(Box::new(take));
+        *self.hub.overlay.write() = Some(Arc::new(take));
     }
 
     /// Opens a channel. Opening it again with the same settings changes nothing.
@@ -260,6 +262,10 @@ impl<S: Sink> Hub<S> {
                     .for_each(|settled| self.settle(settled));
             }
         }
+    }
+
+    fn take_overlay(&self) -> Option<TakeLink> {
+        self.overlay.read().clone()
     }
 
     fn accepted(self: &Arc<Self>, stream: Stream) {

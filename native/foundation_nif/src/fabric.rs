@@ -27,6 +27,7 @@ use std::sync::Arc;
 pub(crate) mod atoms {
     rustler::atoms! {
         dirty, room, busy, unreachable, unknown_channel, settings, range, too_large, closed, malformed, transport, io,
+        context, yes = "true", no = "false",
     }
 }
 

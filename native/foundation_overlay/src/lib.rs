@@ -46,6 +46,8 @@ pub use types::{
 };
 
 #[cfg(test)]
+mod robustness_tests;
+#[cfg(test)]
 mod swim_tests;
 #[cfg(test)]
 mod testnet;

@@ -158,7 +158,7 @@ impl Overlay {
     }
 
     fn wake(&mut self, timer: Timer) {
-        self.ctx.timers.rang(timer);
+        self.ctx.timers.rang(self.ctx.now, timer);
         while let Some((late, why)) = self.ctx.timers.pop(self.ctx.now) {
             if self.left {
                 continue;
@@ -390,7 +390,7 @@ impl Overlay {
                     match event {
                         MemberEvent::Up => {
                             ctx.tally().arrivals += 1;
-                            self.broadcasts.member_up(&peer);
+                            self.broadcasts.member_up(ctx, &peer);
                             self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer));
                         }
                         MemberEvent::Down { .. } | MemberEvent::Left => {

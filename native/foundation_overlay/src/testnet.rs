@@ -75,6 +75,9 @@ pub(crate) struct Net {
     pub(crate) datagrams: u64,
     pub(crate) datagram_bytes: u64,
     pub(crate) frames: u64,
+    /// What is sent is kept, when asked for.
+    pub(crate) keep_specimens: bool,
+    pub(crate) specimens: Vec<Vec<u8>>,
 }
 
 pub(crate) fn addr(at: usize) -> SocketAddr {
@@ -110,6 +113,8 @@ impl Net {
             datagrams: 0,
             datagram_bytes: 0,
             frames: 0,
+            keep_specimens: false,
+            specimens: Vec::new(),
         }
     }
 
@@ -222,6 +227,7 @@ impl Net {
         match effect {
             Effect::Datagram { to, bytes } => {
                 assert!(bytes.len() <= 1_200, "a datagram of {} bytes", bytes.len());
+                self.keep(&bytes);
                 self.datagrams += 1;
                 self.datagram_bytes += bytes.len() as u64;
                 let to = index(to);
@@ -239,6 +245,7 @@ impl Net {
                 }
             }
             Effect::Frame { to, bytes } => {
+                self.keep(&bytes);
                 self.frames += 1;
                 let to = index_of(&to);
                 let Some(serial) = self.links.get(&(at.min(to), at.max(to))).copied() else {
@@ -285,6 +292,12 @@ impl Net {
             } => {
                 self.nodes[at].topologies.push((current, epoch, settled));
             }
+        }
+    }
+
+    fn keep(&mut self, bytes: &Bytes) {
+        if self.keep_specimens {
+            self.specimens.push(bytes.to_vec());
         }
     }
 

@@ -14,7 +14,7 @@ defmodule Foundation.Distributed.TopologyNodesTest do
     nodes = for n <- 1..count, do: FabricPeers.start("overlay#{n}", fabric: [topology: :full_mesh])
     on_exit(fn -> for node <- nodes, do: stop(node) end)
     for node <- tl(nodes), do: FabricPeers.introduce(node, hd(nodes))
-    assert_eventually(fn -> Enum.all?(nodes, &(length(members(&1)) == count - 1)) end, 10_000)
+    assert_eventually(Enum.all?(nodes, &(length(members(&1)) == count - 1)), 10_000)
     %{nodes: nodes}
   end
 
@@ -34,7 +34,7 @@ defmodule Foundation.Distributed.TopologyNodesTest do
     for node <- nodes do
       others = for other <- nodes, other != node, do: other.node
       assert node |> members() |> Enum.map(& &1.node) |> Enum.sort() == Enum.sort(others)
-      assert_eventually(fn -> Enum.sort(rpc(node, Fabric, :nodes)) == Enum.sort(others) end, 5_000)
+      assert_eventually(Enum.sort(rpc(node, Fabric, :nodes)) == Enum.sort(others), 5_000)
     end
 
     [_, second, third | _] = nodes
@@ -49,13 +49,13 @@ defmodule Foundation.Distributed.TopologyNodesTest do
       assert :ok = rpc(first, Topology, :switch_topology, [topology, [settled: true]])
 
       assert_eventually(
-        fn -> Enum.all?(nodes, &match?(%{topology: ^topology, settled: true}, info(&1))) end,
+        Enum.all?(nodes, &match?(%{topology: ^topology, settled: true}, info(&1))),
         25_000
       )
 
       assert :ok = rpc(first, Broadcast, :publish, [:news, {:now, topology}])
       expected = {:foundation_broadcast, :news, first.node, {:now, topology}}
-      for {node, sink} <- tl(sinks), do: assert_eventually(fn -> count(node, sink, expected) == 1 end, 5_000)
+      for {node, sink} <- tl(sinks), do: assert_eventually(count(node, sink, expected) == 1, 5_000)
     end
 
     {node, sink} = List.last(sinks)
@@ -72,7 +72,7 @@ defmodule Foundation.Distributed.TopologyNodesTest do
 
     try do
       gone = fn -> Enum.all?(others, fn node -> frozen.node not in Enum.map(members(node), & &1.node) end) end
-      assert_eventually(gone, 10_000)
+      assert_eventually(gone.(), 10_000)
       took = System.monotonic_time(:millisecond) - start
       # The bound for a quiet machine is 2 s; several suites may share this one.
       assert took < 4_000
@@ -80,7 +80,7 @@ defmodule Foundation.Distributed.TopologyNodesTest do
       {_, 0} = System.cmd("kill", ["-CONT", pid])
     end
 
-    assert_eventually(fn -> Enum.all?(nodes, &(length(members(&1)) == 3)) end, 10_000)
+    assert_eventually(Enum.all?(nodes, &(length(members(&1)) == 3)), 10_000)
   end
 
   test "a node that stops its fabric has left, and one that is killed is down", %{nodes: nodes} do
@@ -89,12 +89,12 @@ defmodule Foundation.Distributed.TopologyNodesTest do
     :ok = rpc(first, Topology, :subscribe, [watcher])
 
     :ok = rpc(leaving, Application, :stop, [:foundation])
-    assert_eventually(fn -> count(first, watcher, {:foundation_member, :left, leaving.node}) == 1 end, 5_000)
+    assert_eventually(count(first, watcher, {:foundation_member, :left, leaving.node}) == 1, 5_000)
 
     pid = rpc(killed, System, :pid)
     {_, 0} = System.cmd("kill", ["-KILL", pid])
     down = {:foundation_member, {:down, :silent}, killed.node}
-    assert_eventually(fn -> count(first, watcher, down) == 1 end, 10_000)
+    assert_eventually(count(first, watcher, down) == 1, 10_000)
   end
 
   test "switches under load lose no acknowledged message", %{nodes: [first, second | _]} do
@@ -112,18 +112,14 @@ defmodule Foundation.Distributed.TopologyNodesTest do
             )
     end
 
-    assert_eventually(fn -> length(messages(second, sink)) >= 300 end, 5_000)
+    assert_eventually(length(messages(second, sink)) >= 300, 5_000)
     assert messages(second, sink) == for(round <- 0..2, n <- 1..100, do: {round, n})
   end
 
   test "what is measured is of real links, and advice follows the workload", %{nodes: [first | _] = nodes} do
-    measured = fn ->
-      {:ok, analysis} = rpc(first, Topology, :analyze_performance)
-      analysis.rtt_us != nil and analysis
-    end
-
-    assert_eventually(fn -> measured.() != false end, 10_000)
-    analysis = measured.()
+    analyze = fn -> first |> rpc(Topology, :analyze_performance) |> elem(1) end
+    assert_eventually(analyze.().rtt_us != nil, 10_000)
+    analysis = analyze.()
     assert analysis.nodes == length(nodes)
     assert analysis.rtt_us.median > 0 and analysis.rtt_us.median < 1_000_000
     assert map_size(analysis.peers) == length(nodes) - 1
@@ -134,7 +130,7 @@ defmodule Foundation.Distributed.TopologyNodesTest do
     others = for node <- tl(nodes), do: node.node
     assert {:ok, ranked} = rpc(first, Routing, :rank, [[first.node, :nobody@nowhere | others]])
     assert hd(ranked) == first.node and Enum.sort(tl(ranked)) == Enum.sort(others)
-    assert_eventually(fn -> rpc(first, Routing, :route, [hd(others)]) == {:ok, :direct} end, 5_000)
+    assert_eventually(rpc(first, Routing, :route, [hd(others)]) == {:ok, :direct}, 5_000)
     assert {:ok, :unknown} = rpc(first, Routing, :route, [:nobody@nowhere])
   end
 

@@ -9,7 +9,8 @@ defmodule Foundation.Distributed.Fabric.Callee do
   use GenServer
   require Logger
 
-  alias Foundation.Distributed.Fabric
+  alias Foundation.Distributed.Channels.InContext
+  alias Foundation.Distributed.{Context, Fabric}
   alias Foundation.Native
 
   @room_ms 30_000
@@ -34,7 +35,10 @@ defmodule Foundation.Distributed.Fabric.Callee do
       pid ->
         key = {node, number}
         monitor = Process.monitor(pid)
-        send(pid, {:"$gen_call", {self(), {__MODULE__, key}}, request})
+        {request, carrier} = InContext.unwrap(request)
+        # The context stands in the tag, where `Context.attach_caller/1` finds it.
+        tag = {__MODULE__, key, Context.arrive(carrier, {:call, channel})}
+        send(pid, {:"$gen_call", {self(), tag}, request})
         {:noreply, put(state, key, channel, monitor)}
     end
   end
@@ -45,7 +49,7 @@ defmodule Foundation.Distributed.Fabric.Callee do
     {:noreply, state}
   end
 
-  def handle_info({{__MODULE__, key}, reply}, state), do: settle(state, key, false, reply)
+  def handle_info({{__MODULE__, key, _carrier}, reply}, state), do: settle(state, key, false, reply)
 
   def handle_info({:DOWN, monitor, :process, _pid, reason}, state) do
     case state.monitors do
@@ -76,7 +80,12 @@ defmodule Foundation.Distributed.Fabric.Callee do
   defp fill(:foundation_term, term), do: term
 
   defp fill({:foundation_channel, channel, node, :foundation_term}, term),
-    do: {:foundation_channel, channel, node, term}
+    do: {:foundation_channel, channel, node, term |> InContext.unwrap() |> elem(0)}
+
+  defp fill({:foundation_channel, channel, node, :foundation_term, nil}, term) do
+    {message, carrier} = InContext.unwrap(term)
+    {:foundation_channel, channel, node, message, carrier}
+  end
 
   defp fill({:foundation_call, node, channel, number, timeout, target, :foundation_term}, term),
     do: {:foundation_call, node, channel, number, timeout, target, term}

@@ -63,12 +63,13 @@ pub async fn beside<S: Sink>(
     runtime: &Handle,
     watcher: impl Watcher,
 ) -> Result<Driver, StartError> {
-    let bind = endpoint.local_addr();
-    let clock = Arc::new(DefaultTimeProvider);
     // On the port of the transport where that is UDP too.
     let socket = Arc::new(match endpoint.transport().datagrams() {
-        Some(port) => Sealed::new(port, secret, &config.cluster, random_session()?, clock),
-        None => Sealed::bind(bind, secret, &config.cluster, clock).await?,
+        Some(port) => {
+            let clock = Arc::new(DefaultTimeProvider);
+            Sealed::new(port, secret, &config.cluster, random_session()?, clock)
+        }
+        None => bind(endpoint.local_addr(), secret, &config.cluster).await?,
     });
     let (queue, news) = mpsc::unbounded_channel();
     let transport = endpoint.transport();
@@ -80,6 +81,20 @@ pub async fn beside<S: Sink>(
         .core
         .spawn(report(Arc::downgrade(&driver.core), Arc::downgrade(endpoint)));
     Ok(driver)
+}
+
+/// An overlay that stopped a moment ago may still hold the port.
+async fn bind(addr: SocketAddr, secret: &Secret, cluster: &str) -> io::Result<Sealed> {
+    let mut tries = 20;
+    loop {
+        match Sealed::bind(addr, secret, cluster, Arc::new(DefaultTimeProvider)).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {
+                tries -= 1;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 async fn pass_on<S: Sink>(

@@ -10,7 +10,7 @@ use foundation_fabric::{Outcome, Sink};
 use foundation_overlay::NodeId;
 use parking_lot::{Mutex, RwLock};
 use rustler::sys::{ErlNifEnv, enif_alloc_env, enif_clear_env, enif_free_env, enif_send};
-use rustler::types::tuple::make_tuple;
+use rustler::types::tuple::{get_tuple, make_tuple};
 use rustler::{Encoder, Env, LocalPid, OwnedBinary, Term};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -24,14 +24,15 @@ mod atoms {
         foundation_channel, foundation_call, foundation_cancel, foundation_fabric, foundation_decode,
         foundation_term, peer_up, peer_down,
         ok, error, closed, unreachable, too_large, room,
+        in_context = "$foundation_in_context",
     }
 }
 
 /// What the endpoint's news need: the processes that want them.
 pub(crate) struct Shared {
     pub(crate) pending: Pending,
-    /// The subscribers of each channel, by the channel's atom.
-    pub(crate) subscribers: RwLock<HashMap<u64, Vec<LocalPid>, ahash::RandomState>>,
+    /// The subscribers of each channel, by the channel's atom, and whether they want the context of a message.
+    pub(crate) subscribers: RwLock<HashMap<u64, Vec<(LocalPid, bool)>, ahash::RandomState>>,
     /// The processes that make calls here for callers elsewhere.
     pub(crate) callees: Vec<LocalPid>,
     pub(crate) owner: LocalPid,
@@ -133,7 +134,7 @@ impl Body<'_> {
 #[derive(Clone, Copy)]
 enum Wrap<'b> {
     Bare,
-    Channel,
+    Channel(bool),
     Call(u64, u32, Target<'b>),
     Answer(bool),
 }
@@ -221,16 +222,13 @@ impl Inlet {
             return Verdict::Nobody;
         };
         let mut outcome = Verdict::Nobody;
-        for (left, pid) in subscribers
-            .iter()
-            .enumerate()
-            .map(|(n, pid)| (subscribers.len() - n, pid))
-        {
+        for (n, &(pid, context)) in subscribers.iter().enumerate() {
+            let wrap = Wrap::Channel(context);
             let verdict = with_env(|env| {
-                if left == 1 {
-                    self.hand(env, pid, Wrap::Channel, None, body, from, divert)
+                if n + 1 == subscribers.len() {
+                    self.hand(env, &pid, wrap, None, body, from, divert)
                 } else {
-                    self.hand(env, pid, Wrap::Channel, None, &body.again(), from, divert)
+                    self.hand(env, &pid, wrap, None, &body.again(), from, divert)
                 }
             });
             match verdict {
@@ -287,9 +285,14 @@ impl Inlet {
         let from = |word| self.word(env, word);
         Some(match wrap {
             Wrap::Bare => term,
-            Wrap::Channel => {
+            Wrap::Channel(context) => {
                 let (channel, node) = (from(self.channel)?, from(self.node)?);
-                (atoms::foundation_channel(), channel, node, term).encode(env)
+                let (carrier, message) = in_context(env, term);
+                if context {
+                    (atoms::foundation_channel(), channel, node, message, carrier).encode(env)
+                } else {
+                    (atoms::foundation_channel(), channel, node, message).encode(env)
+                }
             }
             Wrap::Call(number, timeout, target) => {
                 let (node, channel) = (from(self.node)?, from(self.channel)?);
@@ -305,6 +308,14 @@ impl Inlet {
                 (reference?, (tag, term)).encode(env)
             }
         })
+    }
+}
+
+/// What a message was sent in, nil when in nothing, and the message itself.
+fn in_context<'a>(env: Env<'a>, term: Term<'a>) -> (Term<'a>, Term<'a>) {
+    match get_tuple(term).as_deref() {
+        Ok(&[tag, carrier, message]) if tag == atoms::in_context().to_term(env) => (carrier, message),
+        _ => (rustler::types::atom::nil().to_term(env), term),
     }
 }
 

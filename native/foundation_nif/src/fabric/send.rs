@@ -343,15 +343,20 @@ fn fabric_await_room<'a>(
     Ok((atoms::ok(), number).encode(env))
 }
 
-/// Adds the calling process to the subscribers of a channel, or takes it away.
+/// Adds the process to the subscribers of a channel, or takes it away: `how` is false (away), true, or `context` (with
+/// the context of each message).
 #[rustler::nif]
-fn fabric_subscribe(handle: Term<'_>, channel: Term<'_>, pid: LocalPid, on: bool) -> NifResult<Atom> {
+fn fabric_subscribe(handle: Term<'_>, channel: Term<'_>, pid: LocalPid, how: Atom) -> NifResult<Atom> {
+    let context = how == names::context();
+    if !context && how != names::yes() && how != names::no() {
+        return Err(rustler::Error::BadArg);
+    }
     let fabric = get::<Fabric>(handle)?;
     let mut subscribers = fabric.shared.subscribers.write();
     let pids = subscribers.entry(key::atom_word(channel)?).or_default();
-    pids.retain(|there| *there != pid);
-    if on {
-        pids.push(pid);
+    pids.retain(|(there, _)| *there != pid);
+    if how != names::no() {
+        pids.push((pid, context));
     }
     Ok(atoms::ok())
 }
