@@ -28,11 +28,14 @@ mod atoms {
     }
 }
 
+/// Processes by the atom of a channel, and what each of them asked for.
+type Subscribers = HashMap<u64, Vec<(LocalPid, bool)>, ahash::RandomState>;
+
 /// What the endpoint's news need: the processes that want them.
 pub(crate) struct Shared {
     pub(crate) pending: Pending,
     /// The subscribers of each channel, by the channel's atom, and whether they want the context of a message.
-    pub(crate) subscribers: RwLock<HashMap<u64, Vec<(LocalPid, bool)>, ahash::RandomState>>,
+    pub(crate) subscribers: RwLock<Subscribers>,
     /// The processes that make calls here for callers elsewhere.
     pub(crate) callees: Vec<LocalPid>,
     pub(crate) owner: LocalPid,
