@@ -1,4 +1,6 @@
 //! Between the overlay and its broadcast trees.
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use rand::Rng;
 
@@ -16,6 +18,8 @@ const AROUND: usize = 1_024;
 pub(crate) struct Broadcasts {
     trees: PubSub,
     asked: Vec<Asked>,
+    /// Nodes that topics want links to before they are known as members.
+    unknown: BTreeSet<NodeId>,
     max_payload: usize,
 }
 
@@ -30,6 +34,7 @@ impl Broadcasts {
         Self {
             trees: PubSub::new(config, ctx.me.id.clone(), seed),
             asked: Vec::new(),
+            unknown: BTreeSet::new(),
             max_payload,
         }
     }
@@ -51,18 +56,22 @@ impl Broadcasts {
     /// Something about this link changed: whether it is open, or whether the topology wants it.
     pub(crate) fn link(&mut self, ctx: &mut Context, id: &NodeId) {
         if !ctx.links.is_up(id) {
-            self.trees.link_down(id);
-        } else if ctx.links.is_wanted_by(Want::SHAPES, id) {
+            self.trees.link_down(ctx.now, id, &mut self.asked);
+        } else if ctx.links.is_wanted_by(Want::SHAPES, id) || !ctx.links.is_wanted_by(Want::TOPICS, id) {
+            // What is not wanted here is wanted there, most likely by the topology too.
             self.trees.neighbor_up(ctx.now, id, &mut self.asked);
         } else {
-            self.trees.neighbor_down(id);
+            self.trees.neighbor_down(ctx.now, id, &mut self.asked);
             self.trees.link_up(ctx.now, id, &mut self.asked);
         }
         self.settle(ctx);
     }
 
-    pub(crate) fn member_up(&mut self, peer: &Peer) {
+    pub(crate) fn member_up(&mut self, ctx: &mut Context, peer: &Peer) {
         self.trees.member_up(&peer.id);
+        if self.unknown.remove(&peer.id) {
+            ctx.want(Want::TOPICS, peer, true);
+        }
     }
 
     pub(crate) fn member_down(&mut self, ctx: &mut Context, peer: &Peer) {
@@ -137,9 +146,14 @@ impl Broadcasts {
                 Asked::Link(id) => {
                     if let Some(peer) = ctx.peers.get(&id.name).filter(|peer| peer.id == id).cloned() {
                         ctx.want(Want::TOPICS, &peer, true);
+                    } else {
+                        self.unknown.insert(id);
                     }
                 }
-                Asked::Unlink(id) => ctx.unwant(Want::TOPICS, &id),
+                Asked::Unlink(id) => {
+                    self.unknown.remove(&id);
+                    ctx.unwant(Want::TOPICS, &id);
+                }
                 Asked::Wake(at) => ctx.wake(at.saturating_sub(ctx.now), Wake::Tree),
             }
         }

@@ -390,7 +390,7 @@ impl Overlay {
                     match event {
                         MemberEvent::Up => {
                             ctx.tally().arrivals += 1;
-                            self.broadcasts.member_up(&peer);
+                            self.broadcasts.member_up(ctx, &peer);
                             self.shapes.each().for_each(|shape| shape.member_up(ctx, &peer));
                         }
                         MemberEvent::Down { .. } | MemberEvent::Left => {

@@ -9,6 +9,7 @@
 //!
 //! A node delivers each broadcast at most once. It does no I/O: time comes in with each call, [`Effect`]s go out.
 
+mod announce;
 mod config;
 mod message;
 mod missing;
@@ -33,8 +34,8 @@ pub use retained::RetainLimits;
 
 use crate::seen::Seen;
 use crate::types::NodeId;
-use missing::{Missing, Noted};
-use neighbours::{Neighbours, Note};
+use missing::Missing;
+use neighbours::Neighbours;
 use retained::{Kept, Retained};
 
 /// Where a message goes: most often to one node or two.
@@ -75,8 +76,11 @@ pub struct Plumtree {
     retained: Retained,
     missing: Missing,
     next_seq: u64,
+    /// Whose broadcasts come of late, and how many of them in a row.
+    streak: (Option<NodeId>, u32),
     started: Option<Duration>,
     flush_at: Option<Duration>,
+    ask_at: [Option<Duration>; 2],
     wake: Option<Duration>,
     stats: Stats,
 }
@@ -94,8 +98,10 @@ impl Plumtree {
             retained: Retained::new(config.retain),
             missing: Missing::new(config.waits),
             next_seq: first_seq,
+            streak: (None, 0),
             started: None,
             flush_at: None,
+            ask_at: [None; 2],
             wake: None,
             stats: Stats::default(),
             me,
@@ -109,16 +115,17 @@ impl Plumtree {
         if *peer == self.me || !self.neighbours.add(peer) {
             return;
         }
-        self.retained.expire(now);
-        let kept = self.retained.newest(self.config.tell_new);
-        let notes = kept.map(|(id, kept)| (id.clone(), kept.round, kept.at)).collect();
-        self.send_announcements(now, peer, notes, out);
+        self.tell(now, peer, out);
+        self.schedule(out);
     }
 
-    /// Takes a link away.
-    pub fn neighbor_down(&mut self, peer: &NodeId) {
-        self.neighbours.remove(peer);
-        self.missing.forget(peer);
+    /// Takes a link away. What was under way on it may be lost, so others are asked for it a little later.
+    pub fn neighbor_down(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
+        if self.neighbours.remove(peer) {
+            self.missing.forget(peer);
+            self.ask_at = self.config.ask_after.map(|after| Some(now + after));
+            self.schedule(out);
+        }
     }
 
     /// Adds a node that [`Push::Direct`] and [`Push::Staged`] reach.
@@ -180,6 +187,7 @@ impl Plumtree {
             Message::Have(announced) => self.have(now, from, announced, out),
             Message::Graft(ids) => self.graft(now, from, ids, out),
             Message::Prune => self.neighbours.make_lazy(from),
+            Message::Ask => self.tell(now, from, out),
         }
         self.schedule(out);
     }
@@ -194,6 +202,7 @@ impl Plumtree {
             self.flush(now, out);
         }
         self.request(now, out);
+        self.ask(now, out);
         self.schedule(out);
     }
 
@@ -246,6 +255,10 @@ impl Plumtree {
             return;
         }
         self.missing.arrived(now, &gossip.id);
+        match &mut self.streak {
+            (Some(origin), length) if *origin == gossip.id.origin => *length = length.saturating_add(1),
+            streak => *streak = (Some(gossip.id.origin.clone()), 1),
+        }
         self.stats.delivered += 1;
         out.push(Effect::Deliver {
             origin: gossip.id.origin.clone(),
@@ -337,111 +350,6 @@ impl Plumtree {
         }
     }
 
-    /// Notes for the next batch whom to tell of a payload.
-    fn announce(&mut self, now: Duration, parent: Option<&NodeId>, gossip: &Gossip) {
-        let most = self.config.announce_to;
-        let skip = |peer: &NodeId| Some(peer) == parent || *peer == gossip.id.origin;
-        let to = match gossip.push {
-            Push::Flood | Push::Random { .. } => return,
-            Push::Tree => self.neighbours.sample_lazy(&mut self.rng, most, skip),
-            Push::Direct | Push::Staged { .. } => self.neighbours.sample(&mut self.rng, most, skip),
-        };
-        let mut noted = false;
-        for peer in &to {
-            noted = true;
-            self.neighbours.note(peer, (gossip.id.clone(), gossip.round, now));
-        }
-        if noted && self.flush_at.is_none() {
-            self.flush_at = Some(now + self.config.announce_every);
-        }
-    }
-
-    fn flush(&mut self, now: Duration, out: &mut Vec<Effect>) {
-        self.flush_at = None;
-        for (peer, notes) in self.neighbours.take_notes() {
-            self.send_announcements(now, &peer, notes, out);
-        }
-    }
-
-    fn send_announcements(
-        &mut self,
-        now: Duration,
-        to: &NodeId,
-        mut notes: Vec<Note>,
-        out: &mut Vec<Effect>,
-    ) {
-        notes.sort_unstable();
-        for batch in notes.chunks(MAX_IDS) {
-            let mut all: Vec<Announced> = Vec::new();
-            for (id, round, at) in batch {
-                let age = now.saturating_sub(*at).as_micros().div_ceil(1000);
-                let held = Held {
-                    seq: id.seq,
-                    round: *round,
-                    age_ms: u32::try_from(age).unwrap_or(u32::MAX),
-                };
-                match all.last_mut() {
-                    Some(last) if last.origin == id.origin => last.messages.push(held),
-                    _ => all.push(Announced {
-                        origin: id.origin.clone(),
-                        messages: vec![held],
-                    }),
-                }
-            }
-            self.send(to, Message::Have(all), out);
-        }
-    }
-
-    fn have(&mut self, now: Duration, from: &NodeId, announced: Vec<Announced>, out: &mut Vec<Effect>) {
-        let uptime = self
-            .started
-            .map_or(Duration::ZERO, |started| now.saturating_sub(started));
-        for Announced { origin, messages } in announced {
-            if origin == self.me {
-                continue;
-            }
-            for Held { seq, round, age_ms } in messages {
-                // What was broadcast before this node began would be news to it, and old to everyone else.
-                if Duration::from_millis(u64::from(age_ms)) > uptime && !self.seen.knows(&origin) {
-                    continue;
-                }
-                let id = MessageId {
-                    origin: origin.clone(),
-                    seq,
-                };
-                if self.seen.contains(&id.origin, seq) {
-                    self.shorten(now, from, &id, round, out);
-                } else if self.missing.announce(now, &id, from) == Noted::Full {
-                    self.stats.overflow += 1;
-                }
-            }
-        }
-    }
-
-    /// Exchanges the link a payload came by for the one it was announced by, when that is much nearer to the origin.
-    fn shorten(&mut self, now: Duration, from: &NodeId, id: &MessageId, round: u16, out: &mut Vec<Effect>) {
-        let Some(kept) = self.retained.get(id) else { return };
-        let here = round.saturating_add(1);
-        if self.config.shorter_by == 0
-            || kept.push != Push::Tree
-            || kept.round < here.saturating_add(self.config.shorter_by)
-            || self.neighbours.is_eager(from)
-        {
-            return;
-        }
-        let parent = kept.parent.clone();
-        if !self.neighbours.may_shorten(now, from) {
-            return;
-        }
-        self.stats.shortened += 1;
-        self.neighbours.make_eager(from);
-        self.send(from, Message::Graft(Vec::new()), out);
-        if let Some(parent) = parent.filter(|parent| self.neighbours.is_eager(parent)) {
-            self.neighbours.make_lazy(&parent);
-            self.send(&parent, Message::Prune, out);
-        }
-    }
-
     fn graft(&mut self, now: Duration, from: &NodeId, ids: Vec<MessageId>, out: &mut Vec<Effect>) {
         self.neighbours.make_eager(from);
         self.retained.expire(now);
@@ -504,10 +412,17 @@ impl Plumtree {
 
     /// Asks to be woken when nothing earlier was asked for.
     fn schedule(&mut self, out: &mut Vec<Effect>) {
-        let due = [self.flush_at, self.missing.due(), self.retained.expiry()]
-            .into_iter()
-            .flatten()
-            .min();
+        let [soon, later] = self.ask_at;
+        let due = [
+            self.flush_at,
+            self.missing.due(),
+            self.retained.expiry(),
+            soon,
+            later,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         if let Some(due) = due
             && self.wake.is_none_or(|wake| due < wake)
         {
@@ -517,5 +432,7 @@ impl Plumtree {
     }
 }
 
+/// Broadcasts of one origin in a row that make a tree worth shortening for it.
+const STREAK: u32 = 16;
 /// Most hops of a [`Push::Random`].
 const MAX_TTL: u8 = 32;

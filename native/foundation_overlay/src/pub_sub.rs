@@ -10,6 +10,7 @@
 //! is none, the shared tree carries the message. Each message belongs to one tree, so it is delivered once.
 
 mod config;
+mod links;
 mod message;
 mod rings;
 mod subscriptions;
@@ -124,9 +125,10 @@ impl PubSub {
     }
 
     /// Such a link is closed, or no more the overlay's own.
-    pub fn neighbor_down(&mut self, peer: &NodeId) {
+    pub fn neighbor_down(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
         if self.neighbours.remove(peer) {
-            self.shared.neighbor_down(peer);
+            self.shared.neighbor_down(now, peer, &mut self.inner);
+            self.drain(now, None, out);
         }
     }
 
@@ -151,12 +153,12 @@ impl PubSub {
     }
 
     /// A link is closed.
-    pub fn link_down(&mut self, peer: &NodeId) {
-        self.neighbor_down(peer);
+    pub fn link_down(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
+        self.neighbor_down(now, peer, out);
         if self.up.remove(peer) {
-            self.topics
-                .values_mut()
-                .for_each(|each| each.tree.neighbor_down(peer));
+            for topic in self.topics.keys().copied().collect::<Vec<_>>() {
+                self.part(now, topic, peer, out);
+            }
         }
     }
 
@@ -375,92 +377,6 @@ impl PubSub {
             }
         });
         each.published = now;
-    }
-
-    /// Wants the links that these topics need now, and lets go of those they do not.
-    fn rearrange(&mut self, now: Duration, topics: &BTreeSet<u32>, out: &mut Vec<Effect>) {
-        for topic in topics {
-            let wanted = self.wanted(*topic);
-            let Some(each) = self.topics.get_mut(topic) else {
-                continue;
-            };
-            let dropped: BTreeSet<NodeId> = each.wanted.difference(&wanted).cloned().collect();
-            let added: Vec<NodeId> = wanted.difference(&each.wanted).cloned().collect();
-            if self.mode == Mode::Topics {
-                dropped.iter().for_each(|peer| each.tree.neighbor_down(peer));
-            }
-            for peer in &added {
-                if self.up.contains(peer) {
-                    each.tree.neighbor_up(now, peer, &mut self.inner);
-                }
-            }
-            each.wanted = wanted;
-            self.drain(now, Some(*topic), out);
-            self.let_go(now, dropped);
-            for peer in added {
-                self.unlink.remove(&peer);
-                if self.linked.insert(peer.clone()) {
-                    out.push(Effect::Link(peer));
-                }
-            }
-        }
-    }
-
-    fn wanted(&self, topic: u32) -> BTreeSet<NodeId> {
-        if self.mode == Mode::Shared {
-            return BTreeSet::new();
-        }
-        let others = || self.table.subscribers(topic).filter(|peer| **peer != self.me);
-        if self.table.subscribes(topic) {
-            rings::beside(topic, self.config.rings, &self.me, others())
-        } else {
-            rings::nearest(topic, self.config.entries, &self.me, others())
-        }
-    }
-
-    /// Closes links after a while unless a topic wants them again.
-    fn let_go(&mut self, now: Duration, peers: BTreeSet<NodeId>) {
-        for peer in peers {
-            if !self.topics.values().any(|each| each.wanted.contains(&peer)) {
-                self.unlink.entry(peer).or_insert(now + self.config.linger);
-            }
-        }
-    }
-
-    fn close_links(&mut self, now: Duration, out: &mut Vec<Effect>) {
-        let due: Vec<NodeId> = self
-            .unlink
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(peer, _)| peer.clone())
-            .collect();
-        for peer in due {
-            self.unlink.remove(&peer);
-            self.topics.values_mut().for_each(|each| {
-                if !each.wanted.contains(&peer) {
-                    each.tree.neighbor_down(&peer);
-                }
-            });
-            if self.linked.remove(&peer) {
-                out.push(Effect::Unlink(peer));
-            }
-        }
-    }
-
-    /// Leaves the trees of topics that this node neither subscribes to nor publishes to any more.
-    fn end_idle_publishing(&mut self, now: Duration) {
-        let idle = self.config.tree.retain.age.max(self.config.linger);
-        let ended: Vec<u32> = self
-            .topics
-            .iter()
-            .filter(|(topic, each)| !self.table.subscribes(**topic) && each.published + idle <= now)
-            .map(first)
-            .collect();
-        for topic in ended {
-            if let Some(each) = self.topics.remove(&topic) {
-                self.let_go(now, each.wanted);
-            }
-        }
     }
 
     fn learn(&mut self, now: Duration, from: &NodeId, records: Vec<Record>, out: &mut Vec<Effect>) {

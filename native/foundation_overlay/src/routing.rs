@@ -80,7 +80,10 @@ impl Router {
         }
         let until = ctx.now + ctx.config.relay.undiallable;
         self.undiallable.insert(id.clone(), until);
-        if self.via(ctx, id).is_none() && !self.searches.contains_key(id) {
+        // Without SWIM nobody knows whether it lives, and most likely it does not. Views dial many nodes that died: asking
+        // the whole cluster for each of them would cost more than everything else.
+        let lives = ctx.config.swim.is_some();
+        if lives && self.via(ctx, id).is_none() && !self.searches.contains_key(id) {
             self.searches.insert(
                 id.clone(),
                 Search {

@@ -61,8 +61,8 @@ impl<K> Timers<K> {
         }));
     }
 
-    /// An alarm rang, perhaps a little early by our clock; the next [`arm`](Self::arm) may ask for another. A driver
-    /// that merges alarms may hand back another timer than the one that was asked for last.
+    /// The alarm rang, perhaps a little early by our clock, or another one after it was due; the next
+    /// [`arm`](Self::arm) may ask for another.
     pub(crate) fn rang(&mut self, now: Duration, timer: Timer) {
         if self.armed.is_some_and(|(at, armed)| armed == timer || at <= now) {
             self.armed = None;

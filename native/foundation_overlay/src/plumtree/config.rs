@@ -11,7 +11,7 @@ use crate::seen::SeenLimits;
 pub struct Config {
     /// How long announcements are collected before they are sent.
     pub announce_every: Duration,
-    /// Most lazy neighbours a broadcast is announced to.
+    /// Most neighbours that a direct or staged broadcast is announced to; one by the tree is, to all lazy ones.
     pub announce_to: usize,
     /// A link that would have been this many hops shorter takes the place of the one that was used; 0 for never.
     pub shorter_by: u16,
@@ -21,6 +21,10 @@ pub struct Config {
     pub staged_fanout: usize,
     /// Kept payloads a new neighbour is told of.
     pub tell_new: usize,
+    /// How long after it lost a link a node asks others what it may have missed, and then asks once more.
+    pub ask_after: [Duration; 2],
+    /// How many random neighbours it asks.
+    pub ask: usize,
     /// Largest payload, in bytes.
     pub max_payload: usize,
     /// Waits for what was announced.
@@ -39,7 +43,9 @@ impl Default for Config {
             shorter_by: 4,
             random_fanout: 4,
             staged_fanout: 8,
-            tell_new: 256,
+            tell_new: 1024,
+            ask_after: [Duration::from_millis(200), Duration::from_secs(3)],
+            ask: 4,
             max_payload: 1 << 20,
             waits: Waits::default(),
             retain: RetainLimits::default(),

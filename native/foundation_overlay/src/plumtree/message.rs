@@ -90,6 +90,8 @@ pub enum Message {
     Graft(Vec<MessageId>),
     /// "Announce to me instead of pushing."
     Prune,
+    /// "I lost a link, and perhaps what was on it: announce to me what you have."
+    Ask,
 }
 
 /// Most identifiers in one message; a message with more is refused.
@@ -100,7 +102,7 @@ impl Message {
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         match self {
-            Message::Gossip(_) | Message::Prune => true,
+            Message::Gossip(_) | Message::Prune | Message::Ask => true,
             Message::Have(all) => {
                 all.len() <= MAX_IDS && all.iter().map(|each| each.messages.len()).sum::<usize>() <= MAX_IDS
             }

@@ -47,8 +47,9 @@ impl Neighbours {
         true
     }
 
-    pub(crate) fn remove(&mut self, peer: &NodeId) {
-        self.links.remove(peer);
+    /// Takes a link away; whether it was there.
+    pub(crate) fn remove(&mut self, peer: &NodeId) -> bool {
+        self.links.remove(peer).is_some()
     }
 
     pub(crate) fn contains(&self, peer: &NodeId) -> bool {
@@ -78,8 +79,9 @@ impl Neighbours {
     /// After a duplicate from `peer`: makes the link lazy, and says whether to tell the other end. It is told again
     /// if it goes on pushing, as when its request crossed our prune, but not once for each payload under way.
     pub(crate) fn should_prune(&mut self, now: Duration, peer: &NodeId) -> bool {
+        // Who takes us for a neighbour while we do not is told each time.
         let Some(link) = self.links.get_mut(peer) else {
-            return false;
+            return true;
         };
         let tell = link.eager || link.pruned.is_none_or(|at| at + CALM <= now);
         link.eager = false;
@@ -124,16 +126,6 @@ impl Neighbours {
         skip: impl Fn(&NodeId) -> bool,
     ) -> Targets {
         pick(rng, most, self.all().filter(|peer| !skip(peer)))
-    }
-
-    /// At most `most` random lazy links.
-    pub(crate) fn sample_lazy(
-        &self,
-        rng: &mut ChaCha8Rng,
-        most: usize,
-        skip: impl Fn(&NodeId) -> bool,
-    ) -> Targets {
-        pick(rng, most, self.lazy().filter(|peer| !skip(peer)))
     }
 
     /// Remembers to tell a neighbour of a broadcast.

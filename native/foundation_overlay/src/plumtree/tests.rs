@@ -90,8 +90,11 @@ impl Net {
 
     fn unlink(&mut self, a: usize, b: usize) {
         if self.links.remove(&(a.min(b), a.max(b))) {
-            self.trees[a].neighbor_down(&nth(b));
-            self.trees[b].neighbor_down(&nth(a));
+            for (at, peer) in [(a, b), (b, a)] {
+                let mut out = Vec::new();
+                self.trees[at].neighbor_down(self.now, &nth(peer), &mut out);
+                self.perform(at, out);
+            }
         }
     }
 
@@ -351,8 +354,9 @@ fn a_much_shorter_link_takes_over() {
     for at in 0..9 {
         net.link(at, at + 1);
     }
-    net.broadcast(0, "grow", Push::Tree);
-    net.run(Duration::from_secs(1));
+    for turn in 0..STREAK {
+        net.broadcast(0, &format!("grow {turn}"), Push::Tree);
+    }
     net.run(Duration::from_secs(40));
     net.link(0, 9);
     net.trees[0].receive(net.now, &nth(9), Message::Prune, &mut Vec::new());

@@ -73,8 +73,8 @@ impl Net {
 
     fn cut(&mut self, a: usize, b: usize) {
         self.base.remove(&(a.min(b), a.max(b)));
-        self.nodes[a].link_down(&nth(b));
-        self.nodes[b].link_down(&nth(a));
+        self.act(a, |node, now, out| node.link_down(now, &nth(b), out));
+        self.act(b, |node, now, out| node.link_down(now, &nth(a), out));
     }
 
     fn is_up(&self, a: usize, b: usize) -> bool {
@@ -115,8 +115,8 @@ impl Net {
                     let key = (at.min(peer), at.max(peer));
                     self.wants.entry(key).or_default().remove(&at);
                     if !self.is_up(at, peer) {
-                        self.nodes[at].link_down(&nth(peer));
-                        self.nodes[peer].link_down(&nth(at));
+                        self.act(at, |node, now, out| node.link_down(now, &nth(peer), out));
+                        self.act(peer, |node, now, out| node.link_down(now, &nth(at), out));
                     }
                 }
             }
@@ -328,7 +328,7 @@ fn a_subscriber_that_dies_is_routed_around() {
         for other in (0..40).filter(|other| *other != victim) {
             net.base.remove(&(victim.min(other), victim.max(other)));
             net.wants.remove(&(victim.min(other), victim.max(other)));
-            net.nodes[other].link_down(&nth(victim));
+            net.act(other, |node, now, out| node.link_down(now, &nth(victim), out));
         }
     }
     net.publish(0, 5, "before it is noticed", Urgency::Normal);
