@@ -116,10 +116,10 @@ defmodule Foundation.EventsBench do
     File.rm_rf!(dir)
   end
 
-  # The same events under ids that were never used.
+  # The same events under ids and times that were never used, in order, as they come in life.
   defp renew(events) do
     first = System.unique_integer([:positive, :monotonic]) * 1000
-    Enum.map(events, &%{&1 | event_id: first + &1.event_id})
+    Enum.map(events, &%{&1 | event_id: first + &1.event_id, timestamp: first + &1.event_id})
   end
 
   # -- scaling -----------------------------------------------------------------------------------------------------

@@ -34,6 +34,9 @@ defmodule Foundation.Bench.FabricLoad do
         send(from, {:ready, self()})
         swallow(from, size, 0)
         receiver()
+
+      {:probe, _} ->
+        receiver()
     end
   end
 
@@ -127,6 +130,86 @@ defmodule Foundation.Bench.FabricLoad do
 
   defp echo(:distribution, node), do: :pong = GenServer.call({__MODULE__.Echo, node}, :ping)
   defp echo(:fabric, node), do: {:ok, :pong} = Distributed.call(:coordination, {__MODULE__.Echo, node}, :ping)
+
+  @doc "Microseconds that so many pairs take for so many messages each, every one acknowledged before the next."
+  def pairs(how, node, pairs, count, size) do
+    body = :binary.copy(<<7>>, size)
+    parent = self()
+
+    {us, _} =
+      :timer.tc(fn ->
+        pids = for n <- 1..pairs, do: spawn_link(fn -> pair(how, node, n, count, body, parent) end)
+        for pid <- pids, do: receive(do: ({:done, ^pid} -> :ok))
+      end)
+
+    us
+  end
+
+  defp pair(how, node, n, count, body, parent) do
+    here = :"fabric_bench_pair_#{n}"
+    Process.register(self(), here)
+    there = Node.spawn(node, __MODULE__, :acknowledge, [how, here, node(), byte_size(body)])
+
+    for _ <- 1..count do
+      put(how, there, body)
+      receive do: (:ack -> :ok)
+    end
+
+    Process.exit(there, :kill)
+    Process.unregister(here)
+    send(parent, {:done, self()})
+  end
+
+  def acknowledge(how, name, node, size) do
+    receive do
+      body when byte_size(body) == size -> put(how, {name, node}, :ack)
+    end
+
+    acknowledge(how, name, node, size)
+  end
+
+  @channels [:coordination, :data, :events]
+
+  @doc "Sends a first message on every channel, and waits until it is delivered."
+  def probe(node, n) do
+    for channel <- @channels,
+        do: :ok = Channels.send_message(channel, {name(1), node}, {:probe, n}, ack: true)
+
+    :ok
+  end
+
+  @doc "Sends another one while nothing gets through."
+  def probe_later(node, n) do
+    parent = spawn(fn -> collect(length(@channels)) end)
+    Process.register(parent, :"fabric_bench_probe_#{n}")
+
+    for channel <- @channels do
+      spawn(fn ->
+        insist(channel, {name(1), node}, {:probe, n})
+        send(parent, :delivered)
+      end)
+    end
+
+    :ok
+  end
+
+  # A node that is believed to be gone is asked for again until it is there.
+  defp insist(channel, to, message) do
+    with {:error, _} <- Channels.send_message(channel, to, message, ack: true, timeout: 60_000) do
+      receive do
+      after
+        10 -> insist(channel, to, message)
+      end
+    end
+  end
+
+  defp collect(0), do: receive(do: ({:probed, from} -> send(from, :probed)))
+  defp collect(n), do: receive(do: (:delivered -> collect(n - 1)))
+
+  def probed(n) do
+    send(:"fabric_bench_probe_#{n}", {:probed, self()})
+    receive do: (:probed -> :ok)
+  end
 
   defmodule Echo do
     use GenServer

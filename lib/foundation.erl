@@ -24,6 +24,9 @@
 -export([breaker_start/1, breaker_start/2, breaker_execute/2, breaker_status/1, breaker_reset/1]).
 -export([pool_start/2, pool_stop/1, pool_status/1, with_connection/2, with_connection/3]).
 -export([execute_protected/3]).
+-export([cluster_start/1, cluster_stop/0, cluster_info/0, cluster_nodes/0, cluster_await_ready/1]).
+-export([cluster_subscribe/0, cluster_drain/1, cluster_resume/0, cluster_draining/0, cluster_draining/1]).
+-export([send/2, start_process/3]).
 -export([error_type/1, error_message/1]).
 
 -export_type([error/0, path/0, event/0, event_type/0, event_id/0, key/0, costs/0, metric/0, tags/0]).
@@ -40,6 +43,7 @@
 -type tags() :: #{term() => term()}.
 
 -define(FOUNDATION, 'Elixir.Foundation').
+-define(CLUSTER, 'Elixir.Foundation.Cluster').
 -define(CONFIG, 'Elixir.Foundation.Config').
 -define(EVENTS, 'Elixir.Foundation.Events').
 -define(TELEMETRY, 'Elixir.Foundation.Telemetry').
@@ -280,6 +284,56 @@ with_connection(Name, Fun, Timeout) -> ?POOLS:with_connection(Name, Fun, Timeout
 %% @doc Runs a function behind what the options name: `rate_limiter', `circuit_breaker', `connection_pool', `timeout'.
 -spec execute_protected(atom(), [{atom(), term()}], fun(() -> Value)) -> {ok, Value} | {error, term()}.
 execute_protected(Key, Options, Fun) -> ?INFRASTRUCTURE:execute_protected(Key, Options, Fun).
+
+%% == Cluster ==
+
+%% @doc Forms a cluster: `true', a strategy such as `gossip', `{Strategy, Options}', or a list of these.
+-spec cluster_start(term()) -> ok | {error, term()}.
+cluster_start(Spec) -> ?CLUSTER:start(Spec).
+
+%% @doc Leaves the cluster.
+-spec cluster_stop() -> ok.
+cluster_stop() -> ?CLUSTER:stop().
+
+%% @doc How the cluster stands.
+-spec cluster_info() -> map().
+cluster_info() -> ?CLUSTER:info().
+
+%% @doc The members that are up, this node among them.
+-spec cluster_nodes() -> [node()].
+cluster_nodes() -> ?CLUSTER:nodes().
+
+%% @doc Waits until the cluster is large enough; options `quorum' and `timeout'.
+-spec cluster_await_ready([{atom(), term()}]) -> ok | {error, term()}.
+cluster_await_ready(Options) -> ?CLUSTER:await_ready(Options).
+
+%% @doc Sends the caller the cluster's events, as `{foundation_cluster, Event}'.
+-spec cluster_subscribe() -> ok | {error, not_running}.
+cluster_subscribe() -> ?CLUSTER:subscribe().
+
+%% @doc Empties this node and takes it out; options `timeout', `reason', `node'.
+-spec cluster_drain([{atom(), term()}]) -> ok | {error, term()}.
+cluster_drain(Options) -> ?CLUSTER:drain(Options).
+
+%% @doc Makes this node a member again.
+-spec cluster_resume() -> ok | {error, not_running}.
+cluster_resume() -> ?CLUSTER:resume().
+
+%% @doc Whether this node is being drained, or has been.
+-spec cluster_draining() -> boolean().
+cluster_draining() -> ?CLUSTER:'draining?'().
+
+%% @doc Whether that node is being drained, or has been.
+-spec cluster_draining(node()) -> boolean().
+cluster_draining(Node) -> ?CLUSTER:'draining?'(Node).
+
+%% @doc Sends a message to a process by its name, on whichever member it is.
+-spec send(term(), term()) -> ok | {error, not_found}.
+send(Name, Message) -> ?FOUNDATION:send(Name, Message).
+
+%% @doc Starts a process of a module with `child_spec/1'; options `distribute', `node', `name', `restart', `timeout'.
+-spec start_process(module(), term(), [{atom(), term()}]) -> {ok, pid()} | {error, term()}.
+start_process(Module, Args, Options) -> ?FOUNDATION:start_process(Module, Args, Options).
 
 %% == Errors ==
 

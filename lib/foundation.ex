@@ -13,6 +13,7 @@ defmodule Foundation do
 
   import Kernel, except: [send: 2]
 
+  alias Foundation.Distributed.Context
   alias Foundation.{Cluster, Config, ErrorContext, Events, ProcessRegistry, Telemetry}
   alias Foundation.Cluster.{Place, Starter}
   alias Foundation.Types.Error
@@ -169,7 +170,8 @@ defmodule Foundation do
   `module` has `child_spec/1`, which is called with `args` (`use GenServer`, `use Agent` and so on give it one). Options:
   `distribute: true` starts it on the member whose schedulers have the least to do, measured now, and which is not
   draining; `node:` on that one; `name:` registers it there under that atom; `restart:` (`:transient`), as a supervisor
-  has it; `timeout:` (5,000 ms) for the other node's answer.
+  has it; `timeout:` (5,000 ms) for the other node's answer. The process is in the caller's
+  `Foundation.Distributed.Context`.
 
   Errors: those of the start; `{:unreachable, node}`; `:timeout`.
 
@@ -180,7 +182,8 @@ defmodule Foundation do
   @spec start_process(module, term, keyword) :: {:ok, pid} | {:error, term}
   def start_process(module, args, opts \\ []) when is_atom(module) and is_list(opts) do
     node = opts[:node] || if(opts[:distribute], do: Place.roomiest(), else: node())
-    start_on(node, [module, args, Keyword.take(opts, [:name, :restart])], Keyword.get(opts, :timeout, 5_000))
+    passed = [context: Context.carry()] ++ Keyword.take(opts, [:name, :restart])
+    start_on(node, [module, args, passed], Keyword.get(opts, :timeout, 5_000))
   end
 
   defp start_on(node, arguments, _timeout) when node == node(), do: apply(Starter, :start, arguments)

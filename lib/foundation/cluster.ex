@@ -102,7 +102,8 @@ defmodule Foundation.Cluster do
 
   @doc """
   Leaves the cluster: says goodbye to the members, disconnects from them, and ends the strategies. The distribution runs
-  on. `:ok`, also when no cluster runs.
+  on; the others do not connect to this node for `rejoin_after`, unless it connects to them. `:ok`, also when no cluster
+  runs.
   """
   @spec stop() :: :ok
   def stop do

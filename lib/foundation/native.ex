@@ -469,10 +469,13 @@ defmodule Foundation.Native do
   @spec fabric_pause(fabric, atom, boolean) :: :ok
   def fabric_pause(_fabric, _channel, _paused), do: missing()
 
-  @spec fabric_subscribe(fabric, atom, pid, boolean) :: :ok
-  def fabric_subscribe(_fabric, _channel, _pid, _on), do: missing()
+  @spec fabric_decoded(reference) :: :ok
+  def fabric_decoded(_ticket), do: missing()
 
-  @spec fabric_subscribers(fabric, atom) :: [pid]
+  @spec fabric_subscribe(fabric, atom, pid, how :: boolean | :context) :: :ok
+  def fabric_subscribe(_fabric, _channel, _pid, _how), do: missing()
+
+  @spec fabric_subscribers(fabric, atom) :: [{pid, context :: boolean}]
   def fabric_subscribers(_fabric, _channel), do: missing()
 
   @spec fabric_send(fabric, atom, node, atom | pid | [], term) :: fabric_queued
@@ -486,12 +489,12 @@ defmodule Foundation.Native do
           fabric_queued | fabric_waiting
   def fabric_send_large(_fabric, _channel, _node, _target, _message, _options), do: missing()
 
-  @spec fabric_call(fabric, atom, node, atom | pid, term, {pid, reference}, non_neg_integer) :: fabric_waiting
-  def fabric_call(_fabric, _channel, _node, _target, _request, _options, _timeout_ms), do: missing()
+  @spec fabric_call(fabric, atom, node, atom | pid, term, {pid, reference, non_neg_integer}) :: fabric_waiting
+  def fabric_call(_fabric, _channel, _node, _target, _request, _options), do: missing()
 
-  @spec fabric_call_large(fabric, atom, node, atom | pid, term, {pid, reference}, non_neg_integer) ::
+  @spec fabric_call_large(fabric, atom, node, atom | pid, term, {pid, reference, non_neg_integer}) ::
           fabric_waiting
-  def fabric_call_large(_fabric, _channel, _node, _target, _request, _options, _timeout_ms), do: missing()
+  def fabric_call_large(_fabric, _channel, _node, _target, _request, _options), do: missing()
 
   @spec fabric_reply(fabric, atom, node, non_neg_integer, boolean, term) :: fabric_queued
   def fabric_reply(_fabric, _channel, _node, _number, _failed, _reply), do: missing()

@@ -18,6 +18,7 @@ foundation_test_() ->
         {"breaker", fun breaker/0},
         {"pool", fun pool/0},
         {"protected", fun protected/0},
+        {"cluster", fun cluster/0},
         {"restart", fun restart/0}
     ]}.
 
@@ -146,6 +147,24 @@ start_link(_Args) -> {ok, spawn_link(fun() -> receive stop -> ok end end)}.
 
 protected() ->
     ?assertEqual({ok, 3}, foundation:execute_protected(erlang_test, [], fun() -> 1 + 2 end)).
+
+%% On a node without distribution; test/integration/cluster has the others.
+cluster() ->
+    ?assertMatch({error, {invalid_config, #{value := carrier_pigeon}}}, foundation:cluster_start(carrier_pigeon)),
+    ?assertMatch(#{running := false, draining := false}, foundation:cluster_info()),
+    ?assert(lists:member(node(), foundation:cluster_nodes())),
+    ?assertEqual({error, not_running}, foundation:cluster_await_ready([{quorum, 1}])),
+    ?assertEqual({error, not_running}, foundation:cluster_subscribe()),
+    ?assertEqual({error, not_running}, foundation:cluster_drain([])),
+    ?assertEqual({error, not_running}, foundation:cluster_resume()),
+    ?assertNot(foundation:cluster_draining()),
+    ?assertNot(foundation:cluster_draining(nobody@nowhere)),
+    ?assertEqual(ok, foundation:cluster_stop()),
+    {ok, Pid} = foundation:start_process('Elixir.Agent', fun() -> 42 end, [{name, erlang_test_agent}]),
+    ?assertEqual(Pid, whereis(erlang_test_agent)),
+    ?assertEqual(ok, foundation:send(self(), hello)),
+    receive hello -> ok after 5000 -> ?assert(false) end,
+    ?assertEqual({error, not_found}, foundation:send(erlang_test_nobody, hello)).
 
 restart() ->
     ok = foundation:stop(),

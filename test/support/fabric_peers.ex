@@ -3,15 +3,15 @@ defmodule Foundation.FabricPeers do
   # Real nodes with a fabric, each an OS process of its own, controlled over its standard input and output, so that they
   # need no Erlang distribution to the test's node.
 
-  @doc "Starts a node; `fabric:` are the fabric's options, `alive: false` leaves it without a node name."
+  @doc "Starts a node; `fabric:` are the fabric's options, `args:` more arguments of the emulator, `host:`, `cookie:`."
   def start(name, options \\ []) do
     fabric = Keyword.get(options, :fabric, [])
     unique = :"#{name}#{System.unique_integer([:positive])}p#{System.pid()}"
 
     {:ok, peer, node} =
-      :peer.start_link(%{
+      :peer.start(%{
         name: unique,
-        host: ~c"127.0.0.1",
+        host: to_charlist(Keyword.get(options, :host, "127.0.0.1")),
         longnames: true,
         connection: :standard_io,
         args: args(options),
@@ -43,7 +43,7 @@ defmodule Foundation.FabricPeers do
   def rpc(%{peer: peer}, module, function, arguments, timeout \\ 30_000),
     do: :peer.call(peer, module, function, arguments, timeout)
 
-  @doc "Evaluates a function of this module's kind there: any exported function of a module in the code path."
+  @doc "Connects two nodes by Erlang distribution."
   def connect(a, b), do: rpc(a, :net_kernel, :connect_node, [b.node])
 
   @doc "Makes two nodes known to each other without distribution."
@@ -53,5 +53,9 @@ defmodule Foundation.FabricPeers do
     rpc(a, Foundation.Distributed.Fabric, :add_peer, [b.node, {127, 0, 0, 1}, String.to_integer(port)])
   end
 
-  def stop(%{peer: peer}), do: :peer.stop(peer)
+  def stop(%{peer: peer}) do
+    :peer.stop(peer)
+  catch
+    :exit, _ -> :ok
+  end
 end

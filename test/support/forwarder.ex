@@ -3,13 +3,17 @@ defmodule Foundation.Forwarder do
   # Runs the forwarder of native/foundation_sim: a path that can be long, lossy, or cut.
 
   @doc """
-  Starts one to `port` of this host. Options: `delay_ms:` (one way), `loss:` (of datagrams), `seed:`. The forwarder ends with
-  the calling process, or by `stop/1`.
+  Starts one to `port` of this host. Options: `delay_ms:` (one way), `loss:` (of datagrams), `seed:`, `window:` (bytes a TCP
+  connection has under way in a round trip), and the addresses
+  `to:` and `on:` ("127.0.0.1"). The forwarder ends with the calling process, or by `stop/1`.
   """
   def start(port, options \\ []) do
+    here = "127.0.0.1"
+    on = options[:on] || here
+
     arguments =
-      ["--to", "127.0.0.1:#{port}", "--listen", "127.0.0.1:#{options[:listen] || 0}"] ++
-        for {key, name} <- [delay_ms: "--delay-ms", loss: "--loss", seed: "--seed"],
+      ["--to", "#{options[:to] || here}:#{port}", "--listen", "#{on}:#{options[:listen] || 0}"] ++
+        for {key, name} <- [delay_ms: "--delay-ms", loss: "--loss", seed: "--seed", window: "--window"],
             value = options[key],
             argument <- [name, to_string(value)],
             do: argument
@@ -18,8 +22,8 @@ defmodule Foundation.Forwarder do
     process = Port.open({:spawn_executable, executable()}, settings)
 
     receive do
-      {^process, {:data, {:eol, "listening 127.0.0.1:" <> listening}}} ->
-        %{process: process, port: String.to_integer(listening)}
+      {^process, {:data, {:eol, "listening " <> listening}}} ->
+        %{process: process, port: listening |> String.split(":") |> List.last() |> String.to_integer()}
 
       {^process, {:exit_status, status}} ->
         raise "the forwarder ended with status #{status}"

@@ -26,6 +26,7 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Breakers,
     Foundation.NifCatalog.Metrics,
     Foundation.NifCatalog.Events,
+    Foundation.NifCatalog.Fabric,
     Foundation.NifCatalog.Federation,
     Foundation.NifCatalog.Discovery,
     Foundation.NifCatalog.Topology

@@ -17,8 +17,9 @@ defmodule Foundation.Cluster.Doctor do
   schedulers; nothing else here calls the native library.
   """
 
-  alias Foundation.Cluster.{Config, Table}
-  alias Foundation.Cluster.Doctor.{Finding, Members, Own, Peers, Sources}
+  alias Foundation.Cluster.{Config, Environment, Table}
+  alias Foundation.Cluster.Doctor.{Finding, Host, Members, Own, Peers, Sources}
+  alias Foundation.Cluster.Strategy.Auto
 
   @type finding :: Finding.t()
   @type result :: {:ok | :problems, [finding]}
@@ -42,8 +43,8 @@ defmodule Foundation.Cluster.Doctor do
     # For the strategies that ask over HTTP, when the application itself is not started.
     {:ok, _} = Application.ensure_all_started(:inets)
     {:ok, _} = Application.ensure_all_started(:ssl)
-    {configured, topologies} = configuration(opts)
-    sources = Sources.ask(topologies)
+    {configured, topologies, running} = configuration(opts)
+    sources = if running, do: Sources.reported(topologies), else: Sources.ask(topologies)
 
     context = %{
       topologies: topologies,
@@ -53,7 +54,8 @@ defmodule Foundation.Cluster.Doctor do
 
     findings =
       configured ++
-        Own.findings(context) ++
+        Own.findings() ++
+        Host.findings(context) ++
         Sources.findings(sources) ++ Peers.findings(context) ++ Members.findings(context)
 
     {if(Enum.any?(findings, &(&1.status == :error)), do: :problems, else: :ok), findings}
@@ -86,16 +88,24 @@ defmodule Foundation.Cluster.Doctor do
 
   # -- configuration -----------------------------------------------------------------------------------------------
 
+  # {what is wrong with it, the strategies, whether they run}
   defp configuration(opts) do
-    case {Keyword.fetch(opts, :cluster), Table.get(:config)} do
-      {:error, %{topologies: topologies}} -> {[], expanded(topologies)}
-      {:error, nil} -> read(Config.from_environment())
+    case {Keyword.fetch(opts, :cluster), Table.exists?()} do
+      {:error, true} -> {[], running(), true}
+      {:error, false} -> read(Config.from_environment())
       {{:ok, spec}, _} -> read(Config.read(spec, []))
     end
   end
 
-  defp read(:none), do: {[], []}
-  defp read({:ok, %{topologies: topologies}}), do: {[], expanded(topologies)}
+  # Those that Auto has started are there beside it.
+  defp running do
+    for {name, %{module: module}} <- Table.all(:strategy),
+        module != Auto,
+        do: Config.topology(name, module, [])
+  end
+
+  defp read(:none), do: {[], [], false}
+  defp read({:ok, %{topologies: topologies}}), do: {[], expanded(topologies), false}
 
   defp read({:error, problem}) do
     {[
@@ -105,13 +115,13 @@ defmodule Foundation.Cluster.Doctor do
          Config.message(problem),
          "correct it; nothing of the cluster is started until then"
        )
-     ], []}
+     ], [], false}
   end
 
   # Auto stands for strategies that depend on where the node runs.
   defp expanded(topologies) do
     Enum.flat_map(topologies, fn
-      %{module: Foundation.Cluster.Strategy.Auto} -> Foundation.Cluster.Environment.detect().topologies
+      %{module: Auto} -> Environment.detect().topologies
       topology -> [topology]
     end)
   end

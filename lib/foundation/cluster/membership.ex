@@ -306,7 +306,7 @@ defmodule Foundation.Cluster.Membership do
     state
   end
 
-  defp heard(state, {:draining, node, info}), do: drained(state, node, info)
+  defp heard(state, {:draining, node, %{reason: _} = info}), do: drained(state, node, info)
   defp heard(state, {:resumed, node}), do: drained(state, node, nil)
 
   defp heard(state, {:goodbye, node, reason, caller}) do

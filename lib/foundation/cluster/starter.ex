@@ -4,11 +4,13 @@ defmodule Foundation.Cluster.Starter do
 
   @supervisor Foundation.ProcessSupervisor
 
+  alias Foundation.Distributed.Context
+
   @spec start(module, term, keyword) :: {:ok, pid} | {:error, term}
   def start(module, args, opts) do
     spec = Supervisor.child_spec({module, args}, restart: Keyword.get(opts, :restart, :transient))
 
-    case DynamicSupervisor.start_child(@supervisor, named(spec, opts[:name])) do
+    case DynamicSupervisor.start_child(@supervisor, spec |> named(opts[:name]) |> within(opts[:context])) do
       {:ok, pid, _info} -> {:ok, pid}
       :ignore -> {:error, :ignore}
       other -> other
@@ -28,6 +30,17 @@ defmodule Foundation.Cluster.Starter do
       register(pid, name)
     end
   end
+
+  defp within(spec, nil), do: spec
+
+  defp within(%{start: start} = spec, carrier),
+    do: %{spec | start: {__MODULE__, :start_within, [start, carrier]}}
+
+  @doc false
+  # In the context of the process that asked for it.
+  @spec start_within({module, atom, [term]}, Context.carrier()) :: term
+  def start_within({module, function, arguments}, carrier),
+    do: Context.start_within(carrier, module, fn -> apply(module, function, arguments) end)
 
   defp register(pid, name) do
     Process.register(pid, name)

@@ -2,7 +2,7 @@ defmodule Foundation.Distributed.Call do
   @moduledoc false
   # Calls over a channel, with a deadline after which no answer comes any more.
 
-  alias Foundation.Distributed.Channels.{Route, Wire}
+  alias Foundation.Distributed.Channels.{InContext, Route, Wire}
   alias Foundation.Distributed.Fabric
   alias Foundation.Native
 
@@ -42,12 +42,12 @@ defmodule Foundation.Distributed.Call do
 
   defp attempt(handle, channel, node, target, request, options, deadline) do
     reference = make_ref()
-    who = {options.from, reference}
-    timeout = milliseconds(deadline)
+    who = {options.from, reference, milliseconds(deadline)}
+    request = InContext.wrap(request)
 
     answer =
-      with :dirty <- Native.fabric_call(handle, channel, node, target, request, who, timeout),
-           do: Native.fabric_call_large(handle, channel, node, target, request, who, timeout)
+      with :dirty <- Native.fabric_call(handle, channel, node, target, request, who),
+           do: Native.fabric_call_large(handle, channel, node, target, request, who)
 
     case answer do
       {:ok, number} ->

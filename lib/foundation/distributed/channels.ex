@@ -30,7 +30,7 @@ defmodule Foundation.Distributed.Channels do
   read by the threads of the native library; they put messages into mailboxes without a process between.
   """
 
-  alias Foundation.Distributed.Channels.{Broadcast, Route, Settings, Wire}
+  alias Foundation.Distributed.Channels.{Broadcast, Handler, Route, Settings, Wire}
   alias Foundation.Distributed.Fabric
   alias Foundation.Native
 
@@ -71,7 +71,8 @@ defmodule Foundation.Distributed.Channels do
   Sends a message.
 
   Options: `:timeout` (0), how many ms to wait for room in the queue; `:ack` (false), whether to wait, within
-  `:timeout` (5,000 then), until the message is in the receiver's mailbox; `:from`, the process whose order the message
+  `:timeout` (5,000 then), until the message was handed over there: to the mailbox, or, when it holds a map of more
+  than 32 entries, to the process that decodes those; `:from`, the process whose order the message
   keeps to (the caller).
 
   Errors: `:busy` (the queue is full), `:timeout`, `:unreachable` (the node is not known, or down), `:unknown_channel`,
@@ -179,7 +180,9 @@ defmodule Foundation.Distributed.Channels do
   message to this node or to all.
 
   Options: `:max_mailbox` (nil): a mailbox with more messages than that stops the credit of the channel's senders until
-  it is half as long; other channels go on. `:pid` (the caller). It ends with the subscriber. Errors:
+  it is half as long; other channels go on. `:pid` (the caller). `:context` (false): the subscriber gets
+  `{:foundation_channel, channel, from_node, message, carrier}`, where `carrier` is nil or the context that the message
+  was sent in, for `Foundation.Distributed.Context.attach/2`. It ends with the subscriber. Errors:
   `{:error, :not_running}`. O(1).
   """
   @spec subscribe(channel, keyword) :: :ok | {:error, :not_running}
@@ -187,8 +190,30 @@ defmodule Foundation.Distributed.Channels do
     Fabric.Subscribers.add(
       channel!(channel),
       Keyword.get(options, :pid, self()),
-      Keyword.get(options, :max_mailbox)
+      Keyword.get(options, :max_mailbox),
+      Keyword.get(options, :context, false)
     )
+  end
+
+  @doc """
+  Starts a process that runs `function` with each message to the subscribers of a channel and the node it came from, in
+  the context that the message was sent in: `{:ok, pid}`.
+
+  A function that fails is logged, and the next message is taken. The process ends with Foundation, or by
+  `GenServer.stop/1`. Options: `:max_mailbox` as `subscribe/2` has. Errors: `{:error, :not_running}`.
+
+      {:ok, _} = Channels.handle(:events, fn message, from -> MyApp.Events.came(message, from) end)
+  """
+  @spec handle(channel, (term, node -> term), keyword) :: {:ok, pid} | {:error, :not_running}
+  def handle(channel, function, options \\ []) when is_function(function, 2) do
+    child = {Handler, {channel!(channel), function, Keyword.take(options, [:max_mailbox])}}
+
+    case DynamicSupervisor.start_child(Foundation.ProcessSupervisor, child) do
+      {:ok, pid} -> {:ok, pid}
+      {:error, {:shutdown, :not_running}} -> {:error, :not_running}
+    end
+  catch
+    :exit, _ -> {:error, :not_running}
   end
 
   @doc "Ends a subscription of the caller, or of `pid`. Errors: `{:error, :not_running}`. O(1)."

@@ -19,7 +19,10 @@ defmodule Foundation.Distributed.Context do
 
   - functions called in the block, as it lives in the process dictionary;
   - `async/1` and `bind/1`; also a plain `Task`, as long as the process that started it still runs the block;
-  - `Foundation.start_process/3`, channel messages and calls, on this node and on others;
+  - `Foundation.start_process/3` and `Foundation.Distributed.coordinate_work/3`, on this node and on others;
+  - messages to the subscribers of a channel, for those who ask (`Foundation.Distributed.Channels.handle/3`, or
+    `subscribe/2` with `context: true`), and `Foundation.Distributed.call/4`, whose callee takes it over by
+    `attach_caller/1`. A message to a bare process arrives as it was sent, without;
   - by hand anywhere else: `carry/0` gives a term to send along, `attach/1` takes it over on the other side.
 
   An event made in a context (`Foundation.Events.new_event/3`) gets the trace id as its correlation id, and so does
@@ -152,6 +155,54 @@ defmodule Foundation.Distributed.Context do
   end
 
   @doc """
+  Takes over the context of the process that called a GenServer, from the `from` of `handle_call/3`, or takes the
+  process out of its context when the caller was in none.
+
+  The caller may be on another node when it came by `Foundation.Distributed.call/4` or a `{:via, …}` name of it; a caller of
+  this node is looked at while it waits. O(size of the caller's dictionary) then, else O(1).
+
+      def handle_call(request, from, state) do
+        Context.attach_caller(from)
+        …
+  """
+  @spec attach_caller(GenServer.from()) :: :ok
+  def attach_caller({_pid, {_, _, %Carrier{} = arrived}}) do
+    Process.put(@key, arrived)
+    :ok
+  end
+
+  def attach_caller({pid, _tag}) when is_pid(pid) do
+    clear()
+    if node(pid) == node(), do: inherit(pid, :call)
+    :ok
+  end
+
+  @doc false
+  # Has the process that the function starts, from its first line on, in the context. Called in its supervisor.
+  @spec start_within(carrier, term, (() -> started)) :: started when started: term
+  def start_within(term, name, start) do
+    case Carrier.arriving(term) do
+      {:ok, carrier} -> Hops.start_within(carrier, name, start)
+      _ -> start.()
+    end
+  end
+
+  @doc false
+  # Records that a context has come here, for another process to go on with.
+  @spec arrive(carrier | nil, {kind :: atom, name :: term}) :: carrier | nil
+  def arrive(nil, _hop), do: nil
+
+  def arrive(term, {kind, name}) do
+    with {:ok, carrier} <- Carrier.arriving(term) do
+      arrived = Carrier.child(carrier, %{})
+      Hops.record(kind, name, arrived, carrier)
+      arrived
+    else
+      _ -> nil
+    end
+  end
+
+  @doc """
   Wraps a function of 0 to 3 arguments so that it runs in the present context, whichever process calls it.
   """
   @spec bind(fun) :: fun
@@ -275,34 +326,44 @@ defmodule Foundation.Distributed.Context do
   # another's dictionary copies it.
   defp find do
     case own() do
-      nil -> inherited(Process.get(@callers, []))
+      nil -> given(Process.get(:"$ancestors")) || inherited(Process.get(@callers, []))
       :none -> nil
       carrier -> carrier
     end
   end
 
+  # A process of `Foundation.start_process/3` was given the context of who started it.
+  defp given([Foundation.ProcessSupervisor | _]) do
+    with %{} = carrier <- Hops.given(self()) do
+      Process.put(@key, carrier)
+      carrier
+    end
+  end
+
+  defp given(_ancestors), do: nil
+
   defp inherited([]), do: nil
 
   defp inherited(callers) do
-    with nil <- Enum.find_value(callers, &inherit/1) do
+    with nil <- Enum.find_value(callers, &inherit(&1, :task)) do
       Process.put(@key, :none)
       nil
     end
   end
 
-  defp inherit(caller) when is_pid(caller) and node(caller) == node() do
+  defp inherit(caller, kind) when is_pid(caller) and node(caller) == node() do
     with {:dictionary, dictionary} <- Process.info(caller, :dictionary),
          {_, %Carrier{} = carrier} <- List.keyfind(dictionary, @key, 0) do
       arrived = Carrier.child(carrier, %{})
       Process.put(@key, arrived)
-      Hops.record(:task, nil, arrived, carrier)
+      Hops.record(kind, nil, arrived, carrier)
       arrived
     else
       _ -> nil
     end
   end
 
-  defp inherit(_elsewhere), do: nil
+  defp inherit(_elsewhere, _kind), do: nil
 
   defp values!(values) when is_map(values) and not is_struct(values), do: values
 

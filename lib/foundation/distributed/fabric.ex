@@ -11,7 +11,11 @@ defmodule Foundation.Distributed.Fabric do
   `Foundation.Distributed.Channels.open/2`), `:peers` (a list of `{node, ip, port}` to know without Distributed Erlang),
   `:idle_ms` (60,000: unused links close), `:stall_ms` (3,000: a link whose peer owes an answer is given up),
   `:forget_ms` (60,000: how long messages for a lost node are kept), `:backoff_ms` (500: longest wait between attempts to
-  open a link), `:max_links` (4,096 that come in), `:topology` (see `Foundation.Distributed.Topology`).
+  open a link), `:max_links` (4,096, both ways; when all are taken, one that was silent for 2 s makes room), `:transport`
+  (`:tls`, over TCP; `:quic`, on one UDP port, for lossy networks and for NAT), `:pem` (`[chain: path, key: path, roots:
+  path]`: certificates of your own authority instead of those made from the secret; the node's certificate names it by the
+  URI `foundation://CLUSTER/NODE` in its subject alternative names; changed files are read again), `:topology` (see
+  `Foundation.Distributed.Topology`).
 
   Nodes connected by Distributed Erlang tell each other their fabric addresses; nothing else goes that way.
 
@@ -26,6 +30,8 @@ defmodule Foundation.Distributed.Fabric do
   alias Foundation.Native
 
   @key :foundation_fabric
+  @bind_tries 40
+  @bind_wait_ms 50
 
   @doc false
   def start_link({options, callees}),
@@ -73,9 +79,25 @@ defmodule Foundation.Distributed.Fabric do
     Process.flag(:trap_exit, true)
     options = Options.new(given)
 
-    case Native.fabric_start(Map.drop(options, [:channels, :peers]), self(), callees) do
+    # What a fabric left behind that was killed still holds the port.
+    if old = handle(), do: Native.fabric_stop(old)
+
+    case start_endpoint(Map.drop(options, [:channels, :peers]), callees, @bind_tries) do
       {:ok, handle} -> {:ok, started(handle, options, callees)}
       {:error, reason} -> {:stop, reason}
+    end
+  end
+
+  defp start_endpoint(options, callees, tries) do
+    case Native.fabric_start(options, self(), callees) do
+      {:error, {:transport, :eaddrinuse}} when tries > 1 ->
+        receive do
+        after
+          @bind_wait_ms -> start_endpoint(options, callees, tries - 1)
+        end
+
+      answer ->
+        answer
     end
   end
 

@@ -176,7 +176,6 @@ impl Shared {
                 )
                 .map_err(failed)?;
         }
-        daemon.accept_unsolicited(true).map_err(failed)?;
         let events = daemon.browse(SERVICE).map_err(failed)?;
         let mut running = self.running.lock();
         if running.announced {

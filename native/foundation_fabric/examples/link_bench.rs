@@ -2,7 +2,9 @@
 //!
 //! `cargo run --release -p foundation_fabric --example link_bench`
 
+use foundation_fabric::datagram::{Opener, Sealer};
 use foundation_fabric::identity::IdentityOptions;
+use foundation_fabric::quic::QuicTransport;
 use foundation_fabric::tls::{TlsTransport, TransportConfig};
 use foundation_fabric::{Hello, Identity, Secret, Stream, Transport};
 use foundation_overlay::PeerName;
@@ -113,7 +115,32 @@ async fn echo(mut a: (Read, Write), mut b: (Read, Write)) -> Result<(Duration, D
     Ok((times[times.len() / 2], times[times.len() * 99 / 100]))
 }
 
-async fn measure(label: &str, a: &Arc<dyn Transport>, b: &Arc<dyn Transport>) -> Result<()> {
+async fn quic(name: &str) -> Result<Arc<dyn Transport>> {
+    let config = TransportConfig::new("127.0.0.1:0".parse()?, 1);
+    Ok(Arc::new(QuicTransport::bind(identity(name)?, config).await?))
+}
+
+/// Sealing and opening datagrams of 1,000 bytes, without a network.
+fn datagrams() -> Result<()> {
+    const COUNT: u32 = 500_000;
+    let secret = Secret::new("a secret for measuring datagrams");
+    let (sealer, mut opener) = (
+        Sealer::new(&secret, "bench", [1; 16]),
+        Opener::new(&secret, "bench", 8),
+    );
+    let (now, payload) = (Duration::from_secs(1_800_000_000), [7; 1_000]);
+    let mut sealed = Vec::new();
+    let start = Instant::now();
+    for _ in 0..COUNT {
+        sealed.clear();
+        sealer.seal(now, &payload, &mut sealed)?;
+        assert_eq!(opener.open(now, &mut sealed)?.payload, payload);
+    }
+    println!("datagrams: sealed and opened in {:?}", start.elapsed() / COUNT);
+    Ok(())
+}
+
+async fn measure(label: &str, a: &Arc<dyn Transport>, b: &Arc<dyn Transport>, total: usize) -> Result<()> {
     let start = Instant::now();
     let mut count = 0;
     while start.elapsed() < Duration::from_secs(1) {
@@ -123,7 +150,7 @@ async fn measure(label: &str, a: &Arc<dyn Transport>, b: &Arc<dyn Transport>) ->
     println!("{label}: link opened in {:?}", start.elapsed() / count);
     for size in [64 << 10, 1 << 20] {
         let (opened, accepted) = pair(a, b).await?;
-        let rate = bulk(opened.write, accepted.read, size, 2 << 30).await?;
+        let rate = bulk(opened.write, accepted.read, size, total).await?;
         println!("{label}: {} KB messages {:.2} GB/s", size >> 10, rate / 1e9);
     }
     let (opened, accepted) = pair(a, b).await?;
@@ -142,6 +169,13 @@ async fn main() -> Result<()> {
     let (a, b) = plain().await?;
     let (median, high) = echo(a, b).await?;
     println!("plain TCP: round trip p50 {median:?}, p99 {high:?}");
-    measure("TLS", &tls("a@bench").await?, &tls("b@bench").await?).await?;
-    Ok(())
+    measure("TLS", &tls("a@bench").await?, &tls("b@bench").await?, 2 << 30).await?;
+    measure(
+        "QUIC",
+        &quic("a@bench").await?,
+        &quic("b@bench").await?,
+        256 << 20,
+    )
+    .await?;
+    datagrams()
 }

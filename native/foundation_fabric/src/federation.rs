@@ -18,6 +18,7 @@ pub use quota::Quota;
 pub use serve::{Handler, Request, Responder};
 
 use crate::identity::{Identity, IdentityError, IdentityOptions};
+use crate::links::Bounded;
 use crate::secret::Secret;
 use crate::tls::{Accepts, Connector, TlsTransport, TransportConfig};
 use crate::transport::{Refused, Transport, TransportError};
@@ -35,6 +36,9 @@ use tokio::sync::Semaphore;
 
 /// Most bytes of a request or an answer unless told otherwise.
 pub const MAX_PAYLOAD: usize = 1 << 20;
+/// Most links to a gateway; when all are taken, one that was silent makes room.
+const LINKS: usize = 1_024;
+const SILENT: Duration = Duration::from_secs(120);
 /// Most calls of this node under way, to all clusters together.
 const CALLS: usize = 4_096;
 
@@ -121,7 +125,7 @@ pub enum FederationError {
 pub struct Federation {
     members: HashMap<String, Arc<Identity>>,
     remotes: HashMap<String, Arc<Remote>>,
-    gateways: HashMap<String, Arc<TlsTransport>>,
+    gateways: HashMap<String, Arc<dyn Transport>>,
     calls: Arc<Semaphore>,
     max_payload: usize,
 }
@@ -145,41 +149,21 @@ impl Federation {
         let quotas = Arc::new(Quotas::new(quotas)?);
         let mut gateways = HashMap::new();
         let mut remotes = HashMap::new();
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         for cluster in &settings.clusters {
             let (identity, accepts) = match &cluster.membership {
                 Membership::Member { gateway, .. } => {
                     let identity = &members[&cluster.name];
                     if let Some(bind) = gateway {
-                        let config = TransportConfig {
-                            accepts: Accepts::OwnAndPinned,
-                            ..TransportConfig::new(*bind, settings.boot)
-                        };
-                        let gateway = Arc::new(TlsTransport::bind(identity.clone(), config).await?);
-                        let served = gateway.clone();
-                        let (handler, quotas) = (handler.clone(), quotas.clone());
-                        tokio::spawn(serve::run(served, quotas, handler, settings.max_payload));
+                        let gateway = gateway_at(*bind, identity, settings.boot).await?;
+                        let (quotas, handler) = (quotas.clone(), handler.clone());
+                        tokio::spawn(serve::run(gateway.clone(), quotas, handler, settings.max_payload));
                         gateways.insert(cluster.name.clone(), gateway);
                     }
                     (identity, Accepts::Own)
                 }
                 Membership::Foreign { of, .. } => (&members[of], Accepts::Pinned),
             };
-            let config = TransportConfig {
-                accepts,
-                ..TransportConfig::new(nowhere, settings.boot)
-            };
-            let connector = Connector::new(identity, &config, nowhere)?;
-            let (name, addresses) = (cluster.name.clone(), cluster.gateways.clone());
-            let own = identity.cluster().to_owned();
-            let remote = Remote::new(
-                name,
-                own,
-                settings.boot,
-                addresses,
-                connector,
-                settings.max_payload,
-            );
+            let remote = remote(&settings, cluster, identity, accepts)?;
             remotes.insert(cluster.name.clone(), Arc::new(remote));
         }
         let calls = Arc::new(Semaphore::new(CALLS));
@@ -255,6 +239,45 @@ impl Drop for Federation {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A gateway, with a bound on its links.
+async fn gateway_at(
+    bind: SocketAddr,
+    identity: &Arc<Identity>,
+    boot: u64,
+) -> Result<Arc<dyn Transport>, TransportError> {
+    let config = TransportConfig {
+        accepts: Accepts::OwnAndPinned,
+        ..TransportConfig::new(bind, boot)
+    };
+    let transport = TlsTransport::bind(identity.clone(), config).await?;
+    Ok(Arc::new(Bounded::new(Arc::new(transport), LINKS, SILENT)))
+}
+
+fn remote(
+    settings: &Settings,
+    cluster: &ClusterSettings,
+    identity: &Arc<Identity>,
+    accepts: Accepts,
+) -> Result<Remote, TransportError> {
+    // It accepts no links.
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let config = TransportConfig {
+        accepts,
+        ..TransportConfig::new(nowhere, settings.boot)
+    };
+    let connector = Connector::new(identity, &config, nowhere)?;
+    let (name, own) = (cluster.name.clone(), identity.cluster().to_owned());
+    let gateways = cluster.gateways.clone();
+    Ok(Remote::new(
+        name,
+        own,
+        settings.boot,
+        gateways,
+        connector,
+        settings.max_payload,
+    ))
 }
 
 /// Who this node is in each cluster it is a member of; foreign clusters are pinned at all of them.

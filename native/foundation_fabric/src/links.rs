@@ -9,6 +9,7 @@ mod table;
 #[cfg(test)]
 mod links_tests;
 
+use crate::datagram::Port;
 use crate::hello::Hello;
 use crate::transport::{BoxFuture, Reason, Refused, RefusedCounters, Stream, Transport, TransportError};
 use foundation_overlay::PeerName;
@@ -92,6 +93,10 @@ impl Transport for Bounded {
 
     fn close(&self) {
         self.inner.close();
+    }
+
+    fn datagrams(&self) -> Option<Port> {
+        self.inner.datagrams()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::transport::{Stream, Transport};
 use bytes::Bytes;
 use foundation_overlay::{
     DownReason, Effect, Error as OverlayError, Input, MemberEvent, NodeId, Overlay, Peer, PeerName, Route,
-    Stats, Topology, Urgency, Workload,
+    Stats, Timer, Topology, Urgency, Workload,
 };
 use link::Link;
 use parking_lot::{Mutex, RwLock};
@@ -66,8 +66,8 @@ pub struct DriverConfig {
 struct State {
     overlay: Overlay,
     links: HashMap<NodeId, Link>,
-    wake: Option<Instant>,
-    timers: Vec<foundation_overlay::Timer>,
+    /// The alarm asked for last, which is the earliest.
+    alarm: Option<(Instant, Timer)>,
     effects: Vec<Effect>,
 }
 
@@ -107,8 +107,7 @@ impl Driver {
             state: Mutex::new(State {
                 overlay,
                 links: HashMap::new(),
-                wake: None,
-                timers: Vec::new(),
+                alarm: None,
                 effects: Vec::new(),
             }),
             origin: Instant::now(),
@@ -315,7 +314,7 @@ impl Core {
             Effect::Frame { to, bytes } => {
                 let sent = state.links.get(&to).map(|link| link.send(bytes));
                 if sent == Some(false) {
-                    tracing::warn!(peer = %to, "overlay link closed: its queue is full");
+                    tracing::debug!(peer = %to, "overlay link closed: its queue is full or its end is gone");
                     broken.push(to);
                 }
             }
@@ -326,12 +325,8 @@ impl Core {
                 }
             }
             Effect::Timer { timer, after } => {
-                let at = Instant::now() + after;
-                state.timers.push(timer);
-                if state.wake.is_none_or(|wake| at < wake) {
-                    state.wake = Some(at);
-                    self.alarm.notify_one();
-                }
+                state.alarm = Some((Instant::now() + after, timer));
+                self.alarm.notify_one();
             }
             Effect::Member(event, peer) => self.watcher.member(event, &peer),
             Effect::Deliver { from, topic, payload } => self.watcher.deliver(&from, topic, payload),
@@ -463,15 +458,13 @@ async fn listen(core: Weak<Core>, socket: Arc<Sealed>) {
 async fn keep_time(core: Weak<Core>) {
     loop {
         let Some(strong) = core.upgrade() else { return };
-        let wake = strong.state.lock().wake;
-        let at = wake.unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
+        let alarm = strong.state.lock().alarm;
+        let at = alarm.map_or_else(|| Instant::now() + LONGEST_SLEEP, |(at, _)| at);
         tokio::select! {
             () = tokio::time::sleep_until(at) => {
                 let mut state = strong.state.lock();
-                state.wake = None;
-                // One call does everything that is due, whichever timer it is called with.
-                let due = std::mem::take(&mut state.timers).into_iter().min();
-                if let Some(timer) = due {
+                // Another may have been asked for meanwhile.
+                if let Some((_, timer)) = state.alarm.take_if(|(at, _)| *at <= Instant::now()) {
                     let _ = strong.step(&mut state, Input::Timer(timer));
                 }
             }

@@ -61,19 +61,7 @@ struct Shared {
 impl QuicTransport {
     /// Binds and starts to accept, on the runtime that this is called in.
     pub async fn bind(identity: Arc<Identity>, config: TransportConfig) -> Result<Self, TransportError> {
-        let transport = Arc::new(transport(config.dead_after));
-        let server = settings::server(&identity, config.accepts)?;
-        let server = QuicServerConfig::try_from(server).map_err(|_| no_suite())?;
-        let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
-        server
-            .transport_config(transport.clone())
-            .migration(true)
-            .max_incoming(config.admission.half_open);
-        let client = settings::client(&identity, config.accepts)?;
-        let client = QuicClientConfig::try_from(client).map_err(|_| no_suite())?;
-        let mut client = quinn::ClientConfig::new(Arc::new(client));
-        client.transport_config(transport);
-
+        let (server, client) = settings_of(&identity, &config)?;
         let socket = std::net::UdpSocket::bind(config.bind)?;
         let second = socket.try_clone()?;
         let (others, arrived) = mpsc::channel::<(Bytes, SocketAddr)>(DATAGRAMS);
@@ -107,11 +95,6 @@ impl QuicTransport {
             port: parking_lot::Mutex::new(Some(port)),
             ready: Mutex::new(receiver),
         })
-    }
-
-    /// The port for sealed datagrams on the same socket. Given once.
-    pub fn datagrams(&self) -> Option<Port> {
-        self.port.lock().take()
     }
 
     /// How many connections there are, to use or to be closed soon.
@@ -176,6 +159,25 @@ impl QuicTransport {
         tokio::spawn(self.shared.clone().streams(peer.clone()));
         Ok(peer)
     }
+}
+
+fn settings_of(
+    identity: &Arc<Identity>,
+    config: &TransportConfig,
+) -> Result<(quinn::ServerConfig, quinn::ClientConfig), TransportError> {
+    let transport = Arc::new(transport(config.dead_after));
+    let server = settings::server(identity, config.accepts)?;
+    let server = QuicServerConfig::try_from(server).map_err(|_| no_suite())?;
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
+    server
+        .transport_config(transport.clone())
+        .migration(true)
+        .max_incoming(config.admission.half_open);
+    let client = settings::client(identity, config.accepts)?;
+    let client = QuicClientConfig::try_from(client).map_err(|_| no_suite())?;
+    let mut client = quinn::ClientConfig::new(Arc::new(client));
+    client.transport_config(transport);
+    Ok((server, client))
 }
 
 fn no_suite() -> TransportError {
@@ -388,6 +390,10 @@ impl Transport for QuicTransport {
 
     fn close(&self) {
         self.shared.closed.send_replace(true);
+    }
+
+    fn datagrams(&self) -> Option<Port> {
+        self.port.lock().take()
     }
 }
 

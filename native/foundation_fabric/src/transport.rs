@@ -1,5 +1,6 @@
 //! What a link transport is: it opens and accepts authenticated byte streams between nodes.
 
+use crate::datagram::Port;
 use crate::hello::{Hello, HelloError};
 use foundation_overlay::{NodeId, PeerName};
 use std::fmt;
@@ -64,6 +65,11 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Stops accepting. Links that are open stay open.
     fn close(&self);
+
+    /// A share of its UDP port for sealed datagrams, if it has one. Given once.
+    fn datagrams(&self) -> Option<Port> {
+        None
+    }
 }
 
 /// Why a link was refused.

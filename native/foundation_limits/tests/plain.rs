@@ -244,19 +244,22 @@ fn no_token_is_lost_or_made_when_the_form_changes_under_way() {
 fn threads_share_exactly_the_capacity() {
     let limits = Limits::new(10, Box::new(|| ()));
     let shape = Shape {
-        limit: 50_000 * UNIT,
+        limit: 2_500_000 * UNIT,
         per: SECOND,
         burst: None,
     };
     limits.define(SHORT, shape.definition(), None, false, 0).unwrap();
+    // They begin together and go on for some time slices, so that they do meet on two loaded cores.
+    let start = std::sync::Barrier::new(4);
     let taken: usize = std::thread::scope(|scope| {
         let take = || {
-            (0..30_000)
+            start.wait();
+            (0..1_000_000)
                 .filter(|_| limits.acquire_plain(SHORT, |_| Some((BUCKET, UNIT, 7))))
                 .count()
         };
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
         threads.into_iter().map(|t| t.join().unwrap()).sum()
     });
-    assert_eq!(taken, 50_000);
+    assert_eq!(taken, 2_500_000);
 }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 pub(crate) mod atoms {
     rustler::atoms! {
         dirty, room, busy, unreachable, unknown_channel, settings, range, too_large, closed, malformed, transport, io,
+        context, yes = "true", no = "false",
     }
 }
 
@@ -94,7 +95,7 @@ impl Fabric {
 
 /// Registers the resource; only while the library is being loaded.
 pub(crate) fn load(env: Env<'_>) -> bool {
-    handle::open::<Fabric>(env)
+    handle::open::<Fabric>(env) && handle::open::<deliver::Ticket>(env)
 }
 
 /// The reason of a refusal.
@@ -192,6 +193,13 @@ fn fabric_peer(handle: Term<'_>, node: Term<'_>, boot: u64, addr: Term<'_>) -> N
             None => endpoint.peer_down(&id),
         }
     });
+    Ok(common::ok())
+}
+
+/// A message that was decoded for the fabric is on its way.
+#[rustler::nif]
+fn fabric_decoded(ticket: Term<'_>) -> NifResult<Atom> {
+    get::<deliver::Ticket>(ticket)?.done();
     Ok(common::ok())
 }
 

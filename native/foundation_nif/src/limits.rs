@@ -16,9 +16,7 @@ use foundation_limits::{
 use parking_lot::Mutex;
 use rustler::sys::ErlNifTerm;
 use rustler::types::tuple::{get_tuple, make_tuple};
-use rustler::{
-    Atom, Encoder, Env, Error, LocalPid, Monitor, NifResult, OwnedEnv, Resource, ResourceArc, Term,
-};
+use rustler::{Encoder, Env, Error, LocalPid, Monitor, NifResult, OwnedEnv, Resource, ResourceArc, Term};
 use std::sync::Arc;
 use timer::{Core, LimitsRef};
 

@@ -142,6 +142,26 @@ mod tests {
     }
 
     #[test]
+    fn another_alarm_that_rings_late_counts_as_well() {
+        let mut timers = Timers::new();
+        let mut out = Vec::new();
+        timers.at(secs(5), 'b');
+        timers.arm(secs(0), &mut out);
+        timers.at(secs(2), 'a');
+        timers.arm(secs(0), &mut out);
+        let first = out.iter().find_map(|effect| match effect {
+            Effect::Timer { timer, .. } => Some(*timer),
+            _ => None,
+        });
+        out.clear();
+        // The driver kept the timer it was given first and rings it at the time of the second.
+        timers.rang(secs(2), first.unwrap());
+        assert!(timers.pop(secs(2)).is_some());
+        timers.arm(secs(2), &mut out);
+        assert!(matches!(out[..], [Effect::Timer { after, .. }] if after == secs(3)));
+    }
+
+    #[test]
     fn hands_out_what_is_due_in_order_and_says_how_late() {
         let mut timers = Timers::new();
         timers.at(secs(2), 'b');

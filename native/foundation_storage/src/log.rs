@@ -72,6 +72,7 @@ impl Log {
             options,
             salt: found.salt,
             sealed: Mutex::default(),
+            untrimmed: Mutex::default(),
             counts: Counts::default(),
         });
         let last = if found.reuse_last { segments.pop() } else { None };

@@ -230,6 +230,12 @@ impl Run<'_> {
             }
             self.out.reuse_last = damage.is_empty();
         }
+        let plain = matches!(item.header, Some(Header { compacted: None, .. }));
+        if after.is_some() && plain && damage.is_empty() && bytes > scan.end {
+            // Records that a truncation took out: they must not count again when the segment behind is deleted.
+            self.cut(&item.path, scan.end)?;
+            bytes = scan.end;
+        }
         self.out.next_seq = end_of(item, scan, after);
         self.out.segments.push(Segment {
             path: item.path.clone(),

@@ -27,15 +27,17 @@ impl Log {
         let _files = inner.files.write();
         let mut writer = inner.writer.lock();
         writer.sync()?;
+        inner.trim()?;
         let from = from.max(self.first_seq());
         if from >= writer.next_seq() {
-            return Ok(0);
+            return writer.restart().map(|()| 0);
         }
         let before = inner.records(&writer);
         let cut = inner
             .drop_segments(&mut writer, from)
             .and_then(|()| inner.cut_boundary(&mut writer, from))
-            .and_then(|()| writer.restart());
+            .and_then(|()| writer.restart())
+            .and_then(|()| inner.trim());
         let next = writer.next_seq();
         inner.shared.counts.next_seq.store(next, Ordering::Release);
         cut.map(|()| before - inner.records(&writer))
@@ -48,10 +50,31 @@ impl Inner {
         sealed.iter().map(|segment| segment.records).sum::<u64>() + writer.active().records
     }
 
-    /// Deletes the segments that begin at the cut or behind it, the newest first.
+    /// Cuts what is left behind the records of segments that were cut before. Once the segment behind such a one is
+    /// deleted, nothing else says that those bytes do not count.
+    fn trim(&self) -> Result<(), Error> {
+        let mut untrimmed = self.shared.untrimmed.lock();
+        while let Some(base) = untrimmed.last() {
+            // It may have been deleted, or rewritten and be as long as it should: its figures are those of now.
+            let sealed = self.shared.sealed.lock();
+            let segment = sealed.iter().find(|segment| segment.base == *base).cloned();
+            drop(sealed);
+            if let Some(Segment { path, bytes, .. }) = segment {
+                let file = self.shared.disk.open(&path);
+                file.and_then(|file| file.set_len(bytes).and_then(|()| file.sync()))
+                    .map_err(|error| Error::io("cut", &path, error))?;
+            }
+            untrimmed.pop();
+        }
+        Ok(())
+    }
+
+    /// Deletes the segments that begin behind the cut, the newest first. One that begins at the cut stays until its
+    /// successor takes its name: a directory without any name would start at sequence 1 again.
     fn drop_segments(&self, writer: &mut Writer, from: u64) -> Result<(), Error> {
-        if !writer.is_lost() && writer.base() >= from {
-            self.delete(&writer.active())?;
+        if writer.base() >= from {
+            // After an earlier failure this may be a leftover, or not be there.
+            self.delete(&writer.active(), from, writer.is_lost())?;
             writer.lose(writer.base());
         }
         loop {
@@ -59,16 +82,21 @@ impl Inner {
             let Some(last) = last.filter(|segment| segment.base >= from) else {
                 return Ok(());
             };
-            self.delete(&last)?;
+            self.delete(&last, from, false)?;
             self.shared.sealed.lock().pop();
             writer.lose(last.base);
         }
     }
 
-    fn delete(&self, segment: &Segment) -> Result<(), Error> {
+    fn delete(&self, segment: &Segment, from: u64, may_be_gone: bool) -> Result<(), Error> {
+        if segment.base == from {
+            return Ok(());
+        }
         let path = &segment.path;
-        let removed = self.shared.disk.remove(path);
-        removed.map_err(|error| Error::io("delete", path, error))
+        match self.shared.disk.remove(path) {
+            Err(error) if may_be_gone && error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|error| Error::io("delete", path, error)),
+        }
     }
 
     /// Has the last segment that is left end at the cut.
@@ -91,6 +119,7 @@ impl Inner {
             if writer.is_lost() {
                 sealed.pop();
             }
+            self.shared.untrimmed.lock().push(cut.base);
             sealed.push(cut);
         }
         writer.lose(from);

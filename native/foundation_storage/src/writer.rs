@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) salt: u32,
     pub(crate) sealed: Mutex<Vec<Segment>>,
+    /// Bases of segments that were cut in the log but not yet on the disk.
+    pub(crate) untrimmed: Mutex<Vec<u64>>,
     pub(crate) counts: Counts,
 }
 
@@ -60,6 +62,14 @@ pub(crate) struct Writer {
 impl Writer {
     /// Starts a segment at `base`, durable in the directory when this returns.
     pub(crate) fn create(shared: Arc<Shared>, base: u64) -> Result<Writer, Error> {
+        Self::try_create(&shared, base).inspect_err(|_| {
+            // When it stays, or comes back after a power cut, it is a segment without records: the writer adds
+            // none to the one before until a file with this name is whole.
+            let _ = shared.disk.remove(&segment::path(&shared.dir, base));
+        })
+    }
+
+    fn try_create(shared: &Arc<Shared>, base: u64) -> Result<Writer, Error> {
         let (path, created_ms) = (segment::path(&shared.dir, base), segment::now_ms());
         let header = Header {
             version: VERSION,
@@ -72,17 +82,11 @@ impl Writer {
             .disk
             .create(&path)
             .map_err(|error| Error::io("create", &path, error))?;
-        let written = file
-            .write_at(&header.encode(), 0)
+        file.write_at(&header.encode(), 0)
             .and_then(|()| file.sync())
-            .and_then(|()| shared.disk.sync_dir(&shared.dir));
-        if let Err(error) = written {
-            // When it stays, or comes back after a power cut, it is a segment without records: the writer adds
-            // none to the one before until a file with this name is whole.
-            let _ = shared.disk.remove(&path);
-            return Err(Error::io("write the header of", &path, error));
-        }
-        Ok(Self::on(shared, Arc::from(file), path, base, created_ms))
+            .and_then(|()| shared.disk.sync_dir(&shared.dir))
+            .map_err(|error| Error::io("write the header of", &path, error))?;
+        Ok(Self::on(shared.clone(), Arc::from(file), path, base, created_ms))
     }
 
     /// Goes on with the last segment found by recovery.
@@ -155,6 +159,7 @@ impl Writer {
     pub(crate) fn lose(&mut self, base: u64) {
         self.lost = true;
         self.base = base;
+        self.path = segment::path(&self.shared.dir, base);
         self.next_seq = base;
         self.records = 0;
         self.len = HEADER as u64;
@@ -164,11 +169,12 @@ impl Writer {
         self.must_rotate = false;
     }
 
-    /// Makes the segment that takes the place of one given up, durable when this returns.
+    /// Makes the segment that takes the place of one given up, durable when this returns. What a failure leaves stays:
+    /// its name may be all that tells where the log has got to.
     pub(crate) fn restart(&mut self) -> Result<(), Error> {
         if self.lost {
             let broken = self.broken.take();
-            *self = Writer::create(self.shared.clone(), self.next_seq)?;
+            *self = Writer::try_create(&self.shared, self.next_seq)?;
             self.broken = broken;
         }
         Ok(())
@@ -353,6 +359,7 @@ impl Writer {
 
     /// Leaves the file as long as its records.
     pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        self.restart()?;
         self.repair()?;
         if self.zeroed > self.len {
             self.file

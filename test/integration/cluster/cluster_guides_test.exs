@@ -21,7 +21,8 @@ defmodule Foundation.Cluster.ClusterGuidesTest do
     on_exit(fn -> File.rm(copy) end)
     checks = Guide.run(copy)
     # What the guide defines is not left to the tests that follow.
-    :code.purge(MyApp.FromFile) && :code.delete(MyApp.FromFile)
+    :code.delete(MyApp.FromFile)
+    :code.purge(MyApp.FromFile)
     checks
   end
 
@@ -31,9 +32,8 @@ defmodule Foundation.Cluster.ClusterGuidesTest do
   end
 
   test "every configuration in the guide of strategies is one" do
-    defmodule MyApp.FromFile do
-      def start_link(_), do: :ignore
-    end
+    unless Code.ensure_loaded?(MyApp.FromFile),
+      do: Module.create(MyApp.FromFile, quote(do: def(start_link(_), do: :ignore)), __ENV__)
 
     codes = configurations("guides/strategies.md")
     assert length(codes) == 10
@@ -47,6 +47,9 @@ defmodule Foundation.Cluster.ClusterGuidesTest do
       assert {:ok, %{topologies: [_ | _] = topologies}} = Config.read(spec, []), code
       for topology <- topologies, do: assert(Code.ensure_loaded?(topology.module))
     end
+
+    :code.delete(MyApp.FromFile)
+    :code.purge(MyApp.FromFile)
   end
 
   test "the guide of the doctor lists every cause" do

@@ -101,6 +101,13 @@ defmodule Foundation.Cluster.FormationTest do
     name = Nodes.name(b)
     :ok = Nodes.call(b, Foundation.Cluster, :stop, [])
     assert_eventually({:left, name, {:goodbye, :stopped}} in events(a))
+
+    # Telemetry has the same.
+    {:ok, metrics} = Nodes.call(a, Foundation.Telemetry, :get_metrics, [])
+
+    assert %{joined: %{measurements: %{size: 2}}, left: %{measurements: %{size: 1}}} =
+             metrics.foundation.cluster
+
     Enum.each(peers, &Nodes.stop/1)
   end
 

@@ -127,23 +127,33 @@ defmodule Foundation.Cluster.GossipTest do
   @lan Lan.available?()
   unless @lan, do: @tag(skip: "network namespaces are not permitted here")
 
-  test "between hosts, over their network" do
-    lan = Lan.start(3)
+  test "between hosts, with nodes of libcluster's in both of its groups" do
+    lan = Lan.start(4)
     on_exit(fn -> Lan.stop(lan) end)
+    # libcluster leaves the interface to the routing table.
+    for host <- lan.hosts, do: Lan.ip(host, "route add default dev eth0")
 
-    nodes =
-      for {host, n} <- Enum.with_index(lan.hosts, 1) do
-        node = Lan.node(host, :"n#{n}@#{lan.prefix}#{n}")
-        :ok = :peer.call(node.peer, Application, :put_env, [:foundation, :cluster, :gossip])
-        {:ok, _} = :peer.call(node.peer, Application, :ensure_all_started, [:foundation], 20_000)
-        node
-      end
+    [a, b, new, old] =
+      nodes = for {host, n} <- Enum.with_index(lan.hosts, 1), do: Lan.node(host, :"n#{n}@#{lan.prefix}#{n}")
+
+    for node <- [a, b] do
+      :ok = :peer.call(node.peer, Application, :put_env, [:foundation, :cluster, :gossip])
+      {:ok, _} = :peer.call(node.peer, Application, :ensure_all_started, [:foundation], 20_000)
+    end
+
+    for {node, group} <- [{new, {233, 252, 1, 32}}, {old, {230, 1, 1, 251}}],
+        do: {:ok, _} = :peer.call(node.peer, LibclusterGossip, :start, [[port: 45_892, group: group]])
 
     names = Enum.map(nodes, & &1.node)
 
     assert_eventually(
-      Enum.all?(nodes, &(:peer.call(&1.peer, Foundation.Cluster, :nodes, []) == names)),
+      Enum.all?([a, b], &(:peer.call(&1.peer, Foundation.Cluster, :nodes, []) == names)),
       15_000
     )
+
+    # Each has been heard, not only reached through the others.
+    assert_eventually(found(a) == [b.node, new.node, old.node], 15_000)
   end
+
+  defp found(node), do: :peer.call(node.peer, Foundation.Cluster, :info, []).strategies[:gossip].nodes
 end

@@ -21,7 +21,8 @@ defmodule Foundation.NifCatalog.Federation do
         nif: {:federation_answer, 3},
         scheduler: :dirty_cpu,
         bound: "O(bytes)",
-        args: fn -> [request(), 0, "answer"] end
+        args: fn -> [request(), 0, "answer"] end,
+        consumes: true
       },
       %{
         nif: {:federation_cluster, 2},
@@ -40,11 +41,12 @@ defmodule Foundation.NifCatalog.Federation do
   end
 
   defp options(gateway \\ nil) do
-    cluster = {"catalog", {:member, "a secret for the catalog", gateway}, [], {100, 10_000, 10}}
+    cluster =
+      {"catalog", {:member, "a secret for the catalog", gateway}, [], {1_000_000, 1_000_000_000, 1_000_000}}
+
     %{node: "catalog@host", boot: 1, max_payload: 10_000, clusters: [cluster]}
   end
 
-  # One for all of the calls that need one; the process that keeps it lives on.
   defp running do
     kept(:running, fn ->
       {:ok, running} = Native.federation_start(options(), self())
@@ -59,35 +61,36 @@ defmodule Foundation.NifCatalog.Federation do
     end)
   end
 
-  # A request that a call of our own to a gateway of our own has brought; answered by the first call.
+  # Brought by a call of our own to a gateway of our own.
   defp request do
-    kept(:request, fn ->
-      {:ok, gateway} = Native.federation_start(options("127.0.0.1:0"), self())
-      {address, _, _} = Native.federation_cluster(gateway, "catalog")
-      %{clusters: [cluster]} = options()
+    {caller, _gateway} = kept(:pair, &pair/0)
+    payload = "request #{System.unique_integer()}"
+    :ok = Native.federation_call(caller, "catalog", payload, 5_000, make_ref())
 
-      {:ok, caller} =
-        Native.federation_start(%{options() | clusters: [put_elem(cluster, 2, [address])]}, self())
-
-      :ok = Native.federation_call(caller, "catalog", "request", 5_000, make_ref())
-
-      receive do
-        {:foundation_federation, request, "catalog", "catalog@host", _within, "request"} -> request
-      after
-        5_000 -> raise "no request came"
-      end
-    end)
+    receive do
+      {:foundation_federation, request, "catalog", "catalog@host", _within, ^payload} -> request
+    after
+      5_000 -> raise "no request came"
+    end
   end
 
-  defp kept(key, make) do
-    case :persistent_term.get({__MODULE__, key}, nil) do
-      nil ->
-        made = make.()
-        :persistent_term.put({__MODULE__, key}, made)
-        made
+  defp pair do
+    {:ok, gateway} = Native.federation_start(options("127.0.0.1:0"), self())
+    {address, _, _} = Native.federation_cluster(gateway, "catalog")
+    %{clusters: [cluster]} = options()
 
-      made ->
-        made
+    {:ok, caller} =
+      Native.federation_start(%{options() | clusters: [put_elem(cluster, 2, [address])]}, self())
+
+    {caller, gateway}
+  end
+
+  # One for all of the calls of a process.
+  defp kept(key, make) do
+    with nil <- Process.get({__MODULE__, key}) do
+      made = make.()
+      Process.put({__MODULE__, key}, made)
+      made
     end
   end
 end

@@ -74,6 +74,21 @@ defmodule Foundation.Cluster.GossipPacketTest do
     assert :erlang.system_info(:atom_count) - before < 100
   end
 
+  test "padding that is none" do
+    plain = Packet.encode(:a@b, nil)
+    key = :crypto.hash(:sha256, "s")
+    iv = :binary.copy(<<7>>, 16)
+    seal = &(iv <> :crypto.crypto_one_time(:aes_256_cbc, key, iv, &1, true))
+    short = 16 - rem(byte_size(plain), 16)
+    padded = fn size -> seal.(plain <> :binary.copy(<<size>>, size)) end
+    assert Packet.decode(padded.(short), "s") == {:ok, "a@b"}
+    # As libcluster has it: a block at most, and every byte of it.
+    assert Packet.decode(padded.(short + 16), "s") == :error
+    assert Packet.decode(seal.(plain <> :binary.copy(<<0>>, short)), "s") == :error
+    assert Packet.decode(seal.(plain <> :binary.copy(<<1>>, short - 1) <> <<short>>), "s") == :error
+    assert Packet.decode(seal.(:binary.copy(<<200>>, 16)), "s") == :error
+  end
+
   test "a changed byte in a sealed packet changes no more than the packet" do
     packet = Packet.encode(:"some_node@some.host", "secret")
 

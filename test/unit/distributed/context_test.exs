@@ -98,6 +98,33 @@ defmodule Foundation.Distributed.ContextTest do
     end
   end
 
+  describe "processes that are started" do
+    test "a process of Foundation.start_process is in the context from its first line on" do
+      trace =
+        Context.run(%{user: 1}, fn ->
+          {:ok, pid} = Foundation.start_process(Agent, fn -> Context.current() end, restart: :temporary)
+          assert Agent.get(pid, & &1) == %{user: 1}
+          {:ok, later} = Foundation.start_process(Agent, fn -> :nothing end, restart: :temporary)
+          assert Agent.get(later, fn _ -> Context.current() end) == %{user: 1}
+          for pid <- [pid, later], do: Agent.stop(pid)
+          Context.trace_id()
+        end)
+
+      assert {:ok, %{hops: [%{kind: :begin}, %{kind: :start_process, name: Agent}, %{kind: :start_process}]}} =
+               Context.hops(trace, [node()])
+
+      {:ok, outside} = Foundation.start_process(Agent, fn -> Context.current() end, restart: :temporary)
+      assert Agent.get(outside, & &1) == %{}
+      Agent.stop(outside)
+    end
+
+    test "a server takes over the context of its caller when it asks for it" do
+      {:ok, server} = GenServer.start_link(Foundation.ContextVisitor, nil)
+      assert Context.run(%{user: 1}, fn -> GenServer.call(server, :context) end) == %{user: 1}
+      assert GenServer.call(server, :context) == %{}
+    end
+  end
+
   describe "hops" do
     test "each arrival is recorded with the span it came from" do
       trace =

@@ -1,7 +1,7 @@
 defmodule Foundation.Cluster.Doctor.Finding do
   @moduledoc false
-  # One thing the doctor looked at: what it is, how bad, in plain words, and what to change. `detail` tells findings of one check
-  # apart for programs: the cause as an atom.
+  # One thing the doctor looked at: what it is, how bad, in plain words, and what to change. `cause` tells findings of one
+  # check apart for programs.
 
   @type t :: %{
           check: atom,

@@ -113,7 +113,7 @@ defmodule Foundation.Cluster.Doctor.Members do
       warning(
         :members,
         :no_answer,
-        "#{list(nodes)} #{verb(nodes, "did", "did")} not answer: without Foundation, or overloaded",
+        "no answer from #{list(nodes)}: without Foundation, or overloaded",
         "add Foundation there, or look at the load"
       )
     ]

@@ -6,7 +6,7 @@ defmodule Foundation.Cluster.Doctor.Sources do
   import Foundation.Cluster.Doctor.Finding
 
   alias Foundation.Cluster.Doctor.{Explain, Net}
-  alias Foundation.Cluster.{Keeper, Strategy, Table}
+  alias Foundation.Cluster.{Keeper, Strategy}
   alias Foundation.Cluster.Strategy.Mdns
 
   @ask_ms 20_000
@@ -15,16 +15,23 @@ defmodule Foundation.Cluster.Doctor.Sources do
   @type answer :: {:ok, [node]} | {:error, term} | :unknown
   @type source :: %{topology: map, answer: answer, strangers: [{String.t(), String.t()}]}
 
-  @doc "What each strategy found, side by side, at most 20 s."
+  @doc "What each running strategy reported last."
+  @spec reported([map]) :: [source]
+  def reported(topologies) do
+    reports = Strategy.reports()
+
+    for topology <- topologies,
+        do: %{topology: topology, answer: answer_of(reports[topology.name]), strangers: strangers(topology)}
+  end
+
+  @doc "What each strategy would find, asked side by side, at most 20 s."
   @spec ask([map]) :: [source]
   def ask(topologies) do
-    reports = if Table.exists?(), do: Strategy.reports(), else: %{}
-
     topologies
-    |> Task.async_stream(&source(&1, reports[&1.name]), timeout: @ask_ms, on_timeout: :kill_task)
+    |> Task.async_stream(&fresh/1, timeout: @ask_ms, on_timeout: :kill_task)
     |> Enum.zip(topologies)
     |> Enum.map(fn
-      {{:ok, source}, _} -> source
+      {{:ok, {answer, strangers}}, topology} -> %{topology: topology, answer: answer, strangers: strangers}
       {{:exit, _}, topology} -> %{topology: topology, answer: {:error, :timeout}, strangers: []}
     end)
   end
@@ -49,13 +56,9 @@ defmodule Foundation.Cluster.Doctor.Sources do
 
   # -- asking ------------------------------------------------------------------------------------------------------
 
-  defp source(topology, report) do
-    {answer, strangers} = if report, do: reported(topology, report), else: fresh(topology)
-    %{topology: topology, answer: answer, strangers: strangers}
-  end
-
-  defp reported(topology, %{error: nil, nodes: nodes}), do: {{:ok, nodes}, strangers(topology)}
-  defp reported(topology, %{error: reason}), do: {{:error, reason}, strangers(topology)}
+  defp answer_of(nil), do: :unknown
+  defp answer_of(%{error: nil, nodes: nodes}), do: {:ok, nodes}
+  defp answer_of(%{error: reason}), do: {:error, reason}
 
   defp strangers(%{name: name, module: Mdns}), do: Mdns.strangers(name)
   defp strangers(_topology), do: []

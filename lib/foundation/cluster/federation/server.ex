@@ -14,6 +14,8 @@ defmodule Foundation.Cluster.Federation.Server do
   # In words: 256 MiB.
   @max_heap 32 * 1_048_576
   @longest 3_600_000
+  # What an answer needs on its way: the caller gives up before its call is ended here.
+  @grace 250
 
   @outcomes [:returned, :not_allowed, :failed, :malformed, :not_plain]
 
@@ -62,7 +64,7 @@ defmodule Foundation.Cluster.Federation.Server do
     {pid, monitor} =
       :erlang.spawn_opt(fn -> serve(request, {cluster, node}, allowed, payload) end, spawn_options())
 
-    timer = Process.send_after(self(), {:deadline, monitor}, min(within, @longest))
+    timer = Process.send_after(self(), {:deadline, monitor}, min(within, @longest) + @grace)
     {:noreply, put_in(state.calls[monitor], {pid, timer, request, cluster})}
   end
 

@@ -34,6 +34,7 @@ defmodule Foundation.Cluster.Strategy.Mdns do
   use Foundation.Cluster.Strategy
 
   alias Foundation.Cluster.{Membership, Strategy, Table}
+  alias Foundation.Cluster.Strategy.Mdns.Hosts
   alias Foundation.Cluster.Strategy.Names
   alias Foundation.Native
 
@@ -179,11 +180,16 @@ defmodule Foundation.Cluster.Strategy.Mdns do
   # -- what was found ----------------------------------------------------------------------------------------------
 
   defp found(%{state: state} = mdns, node, addresses) do
-    if Keyword.get(state.config, :add_hosts, true), do: introduce(node, addresses)
     mdns = %{mdns | known: MapSet.put(mdns.known, node)}
     Strategy.report(state, {:ok, MapSet.to_list(mdns.known)})
-    spawn(fn -> Strategy.connect_nodes(state.topology, state.connect, state.list_nodes, [node]) end)
+    spawn(fn -> connect(state, node, addresses) end)
     mdns
+  end
+
+  # Both may wait: for DNS, and for the other host.
+  defp connect(%{config: config} = state, node, addresses) do
+    if Keyword.get(config, :add_hosts, true), do: Hosts.introduce(node, addresses)
+    Strategy.connect_nodes(state.topology, state.connect, state.list_nodes, [node])
   end
 
   # Not heard is not gone: the node is merely looked for no longer.
@@ -192,34 +198,6 @@ defmodule Foundation.Cluster.Strategy.Mdns do
     Strategy.release(state, [node])
     Strategy.report(state, {:ok, MapSet.to_list(mdns.known)})
     mdns
-  end
-
-  # A host that nothing resolves gets the first address that was announced for it, in this VM only.
-  defp introduce(node, addresses) do
-    host = node |> Atom.to_string() |> String.split("@") |> List.last() |> String.to_charlist()
-    known = for family <- [:inet, :inet6], match?({:ok, _}, :inet.getaddr(host, family)), do: family
-
-    with [] <- known, {:ok, address} <- usable(addresses) do
-      Logger.info(
-        "[cluster] #{host} has no address in DNS; it is known as #{:inet.ntoa(address)} from its announcement"
-      )
-
-      :inet_db.add_host(address, [host])
-      lookup = :inet_db.res_option(:lookup)
-      unless :file in lookup, do: :inet_db.set_lookup(lookup ++ [:file])
-    end
-  end
-
-  defp usable(addresses) do
-    parsed =
-      for text <- addresses, {:ok, address} <- [:inet.parse_address(String.to_charlist(text))], do: address
-
-    outside = Enum.reject(parsed, &match?({127, _, _, _}, &1))
-
-    case Enum.filter(outside, &(tuple_size(&1) == 4)) do
-      [address | _] -> {:ok, address}
-      [] -> :none
-    end
   end
 
   # -- from time to time -------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ defmodule Foundation.Distributed.Channels.Broadcast do
   @moduledoc false
   # One message to the subscribers of a channel on every node: from here to each, or in stages.
 
-  alias Foundation.Distributed.Channels.Wire
+  alias Foundation.Distributed.Channels.{InContext, Wire}
   alias Foundation.Distributed.Fabric
   alias Foundation.Distributed.Fabric.Relay
 
@@ -32,6 +32,7 @@ defmodule Foundation.Distributed.Channels.Broadcast do
 
   # Each of √n nodes gets the message with the names of those that it passes it on to.
   defp staged(channel, message, options) do
+    message = InContext.wrap(message)
     nodes = Enum.shuffle(Fabric.nodes())
     deadline = Wire.deadline(options.timeout)
 

@@ -2,6 +2,7 @@ defmodule Foundation.Distributed.Channels.Wire do
   @moduledoc false
   # Puts one message into the queue to one node, and waits for room or for its delivery where that is asked for.
 
+  alias Foundation.Distributed.Channels.InContext
   alias Foundation.Distributed.Fabric
   alias Foundation.Native
 
@@ -44,7 +45,7 @@ defmodule Foundation.Distributed.Channels.Wire do
   defp from(other), do: raise(ArgumentError, "from is a process of this node, got: #{inspect(other)}")
 
   @doc "Sends to `{node, target}`, where the target is a name, a pid, or `[]` for the subscribers."
-  def send(channel, {node, target}, message, options) when node == node() do
+  def send(channel, {node, target}, message, _options) when node == node() do
     case target do
       [] ->
         publish(channel, message)
@@ -55,12 +56,17 @@ defmodule Foundation.Distributed.Channels.Wire do
 
       name ->
         if pid = Process.whereis(name), do: Kernel.send(pid, message)
-        _ = options
         :ok
     end
   end
 
-  def send(channel, {node, target}, message, options) do
+  # Subscribers can be told the context; a process gets its message as it was sent.
+  def send(channel, {node, []}, message, options),
+    do: queue(channel, node, [], InContext.wrap(message), options)
+
+  def send(channel, {node, target}, message, options), do: queue(channel, node, target, message, options)
+
+  defp queue(channel, node, target, message, options) do
     case Fabric.handle() do
       nil ->
         {:error, :not_running}
@@ -85,10 +91,7 @@ defmodule Foundation.Distributed.Channels.Wire do
         {:error, :not_running}
 
       handle ->
-        for pid <- Native.fabric_subscribers(handle, channel),
-            do: Kernel.send(pid, {:foundation_channel, channel, node(), message})
-
-        :ok
+        InContext.publish(handle, channel, node(), InContext.wrap(message))
     end
   end
 

@@ -3,7 +3,8 @@ defmodule Foundation.Distributed.Context.Hops do
   # Keeps the last hops of this node: a ring of rows in a public table, so that whoever arrives writes its own row and
   # what a process recorded outlives it. The server only owns the table.
   #
-  # Rows: {:next, count}, {:size, rows of the ring} and {slot, trace id, hop}.
+  # Rows: {:next, count}, {:size, rows of the ring} and {slot, trace id, hop}; and the contexts of processes that were
+  # started in one and have not asked for it yet, {pid | :starting, carrier}.
 
   use GenServer
 
@@ -29,6 +30,37 @@ defmodule Foundation.Distributed.Context.Hops do
   rescue
     # The application is not running: the context flows, and nothing is recorded.
     ArgumentError -> :ok
+  end
+
+  @doc "Starts a process that finds the context as its own; its supervisor starts one at a time."
+  @spec start_within(Carrier.t(), term, (() -> started)) :: started when started: term
+  def start_within(from, name, start) do
+    arrived = Carrier.child(from, %{})
+    :ets.insert(@table, {:starting, arrived})
+
+    case start.() do
+      started when elem(started, 0) == :ok and is_pid(elem(started, 1)) ->
+        pid = elem(started, 1)
+        :ets.delete(@table, :starting)
+        GenServer.call(__MODULE__, {:give, pid, arrived})
+        record(:start_process, name, arrived, from)
+        started
+
+      other ->
+        :ets.delete(@table, :starting)
+        other
+    end
+  end
+
+  @doc "The context that the process was started in; nil when in none."
+  @spec given(pid) :: Carrier.t() | nil
+  def given(pid) do
+    case :ets.lookup(@table, pid) ++ :ets.lookup(@table, :starting) do
+      [{_, carrier} | _] -> carrier
+      [] -> nil
+    end
+  rescue
+    ArgumentError -> nil
   end
 
   @doc "The hops of a trace that nodes have kept."
@@ -65,6 +97,19 @@ defmodule Foundation.Distributed.Context.Hops do
     :ets.new(@table, [:set, :public, :named_table, write_concurrency: true, read_concurrency: true])
     :ets.insert(@table, [{:next, 0}, {:size, size()}])
     {:ok, nil}
+  end
+
+  @impl true
+  def handle_call({:give, pid, carrier}, _from, state) do
+    Process.monitor(pid)
+    :ets.insert(@table, {pid, carrier})
+    {:reply, :ok, state}
+  end
+
+  @impl true
+  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
+    :ets.delete(@table, pid)
+    {:noreply, state}
   end
 
   defp size do

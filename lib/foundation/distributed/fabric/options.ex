@@ -18,6 +18,8 @@ defmodule Foundation.Distributed.Fabric.Options do
     :backoff_ms,
     :max_links,
     :peers,
+    :transport,
+    :pem,
     :topology
   ]
   @times [idle_ms: 60_000, stall_ms: 3_000, forget_ms: 60_000, backoff_ms: 500, max_links: 4096]
@@ -41,6 +43,8 @@ defmodule Foundation.Distributed.Fabric.Options do
       cluster: cluster(Keyword.get(options, :cluster, "foundation")),
       name: name(Keyword.get(options, :name, node())),
       secret: secret(Keyword.get_lazy(options, :secret, &Node.get_cookie/0)),
+      transport: transport(Keyword.get(options, :transport, :tls)),
+      pem: pem(Keyword.get(options, :pem)),
       bind: address(Keyword.get(options, :bind, {0, 0, 0, 0}), port(Keyword.get(options, :port, 0))),
       advertise: advertise(Keyword.get(options, :advertise)),
       boot: System.os_time(:microsecond),
@@ -85,6 +89,18 @@ defmodule Foundation.Distributed.Fabric.Options do
 
   # The value is not shown.
   defp secret(_other), do: raise(ArgumentError, "fabric: :secret is a binary that is not empty")
+
+  defp transport(transport) when transport in [:tls, :quic], do: transport
+  defp transport(other), do: bad(:transport, other, ":tls or :quic")
+
+  defp pem(nil), do: nil
+
+  defp pem(files) do
+    if Keyword.keyword?(files) and Enum.sort(Keyword.keys(files)) == [:chain, :key, :roots] and
+         Enum.all?(Keyword.values(files), &is_binary/1),
+       do: {files[:chain], files[:key], files[:roots]},
+       else: bad(:pem, files, "[chain: path, key: path, roots: path]")
+  end
 
   defp port(port) when is_integer(port) and port in 0..65_535, do: port
   defp port(port), do: bad(:port, port, "an integer from 0 to 65535")

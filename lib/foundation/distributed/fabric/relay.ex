@@ -4,9 +4,8 @@ defmodule Foundation.Distributed.Fabric.Relay do
 
   use GenServer
 
-  alias Foundation.Distributed.Channels.Wire
+  alias Foundation.Distributed.Channels.{InContext, Wire}
   alias Foundation.Distributed.Fabric
-  alias Foundation.Native
 
   @room_ms 30_000
 
@@ -22,10 +21,7 @@ defmodule Foundation.Distributed.Fabric.Relay do
     for node <- nodes,
         do: Wire.send(channel, {node, __MODULE__}, {:foundation_relay, channel, origin, [], message}, options)
 
-    if handle = Fabric.handle() do
-      for pid <- Native.fabric_subscribers(handle, channel),
-          do: send(pid, {:foundation_channel, channel, origin, message})
-    end
+    if handle = Fabric.handle(), do: InContext.publish(handle, channel, origin, message)
 
     {:noreply, state}
   end

@@ -12,14 +12,17 @@ defmodule Foundation.Distributed.Fabric.Subscribers do
 
   def start_link(_), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
-  def add(channel, pid, max) when is_pid(pid) and node(pid) == node() do
+  def add(channel, pid, max, context?) when is_pid(pid) and node(pid) == node() do
+    unless is_boolean(context?),
+      do: raise(ArgumentError, "context is true or false, got: #{inspect(context?)}")
+
     unless max == nil or (is_integer(max) and max > 0),
       do: raise(ArgumentError, "max_mailbox is a positive integer or nil, got: #{inspect(max)}")
 
-    call({:add, channel, pid, max})
+    call({:add, channel, pid, max, if(context?, do: :context, else: true)})
   end
 
-  def add(_channel, pid, _max),
+  def add(_channel, pid, _max, _context?),
     do: raise(ArgumentError, "a subscriber is a process of this node, got: #{inspect(pid)}")
 
   def remove(channel, pid), do: call({:remove, channel, pid})
@@ -31,23 +34,23 @@ defmodule Foundation.Distributed.Fabric.Subscribers do
   @doc "A new endpoint is told who subscribes."
   def restore(handle), do: GenServer.call(__MODULE__, {:restore, handle})
 
-  # Subscriptions by {channel, pid}: the monitor and the bound; channels that are paused.
+  # Subscriptions by {channel, pid}: the monitor, the bound, and how the library is told; channels that are paused.
   @impl true
   def init(nil), do: {:ok, %{subscriptions: %{}, paused: MapSet.new(), looks: false}}
 
   @impl true
-  def handle_call({:add, channel, pid, max}, _from, state) do
+  def handle_call({:add, channel, pid, max, how}, _from, state) do
     state = forget(state, {channel, pid})
-    subscriptions = Map.put(state.subscriptions, {channel, pid}, {Process.monitor(pid), max})
-    with handle when handle != nil <- Fabric.handle(), do: Native.fabric_subscribe(handle, channel, pid, true)
+    subscriptions = Map.put(state.subscriptions, {channel, pid}, {Process.monitor(pid), max, how})
+    with handle when handle != nil <- Fabric.handle(), do: Native.fabric_subscribe(handle, channel, pid, how)
     {:reply, :ok, look_later(%{state | subscriptions: subscriptions})}
   end
 
   def handle_call({:remove, channel, pid}, _from, state), do: {:reply, :ok, drop(state, {channel, pid})}
 
   def handle_call({:restore, handle}, _from, state) do
-    for {channel, pid} <- Map.keys(state.subscriptions),
-        do: Native.fabric_subscribe(handle, channel, pid, true)
+    for {{channel, pid}, {_, _, how}} <- state.subscriptions,
+        do: Native.fabric_subscribe(handle, channel, pid, how)
 
     for channel <- state.paused, do: Native.fabric_pause(handle, channel, true)
     {:reply, :ok, state}
@@ -74,7 +77,7 @@ defmodule Foundation.Distributed.Fabric.Subscribers do
       {nil, _} ->
         state
 
-      {{monitor, _max}, subscriptions} ->
+      {{monitor, _max, _how}, subscriptions} ->
         Process.demonitor(monitor, [:flush])
         %{state | subscriptions: subscriptions}
     end
@@ -83,7 +86,7 @@ defmodule Foundation.Distributed.Fabric.Subscribers do
   defp look_later(%{looks: true} = state), do: state
 
   defp look_later(state) do
-    if Enum.any?(state.subscriptions, &match?({_, {_, max}} when max != nil, &1)) do
+    if Enum.any?(state.subscriptions, &match?({_, {_, max, _}} when max != nil, &1)) do
       Process.send_after(self(), :look, @look_ms)
       %{state | looks: true}
     else
@@ -93,7 +96,7 @@ defmodule Foundation.Distributed.Fabric.Subscribers do
 
   defp look(state) do
     slow =
-      for {{channel, pid}, {_, max}} <- state.subscriptions,
+      for {{channel, pid}, {_, max, _}} <- state.subscriptions,
           max != nil,
           length = mailbox(pid),
           length > max or (length > div(max, 2) and MapSet.member?(state.paused, channel)),

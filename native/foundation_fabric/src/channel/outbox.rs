@@ -179,6 +179,15 @@ impl Outbox {
         self.counts.held_messages < self.max_messages && self.counts.held_bytes < self.max_bytes
     }
 
+    /// As [`Outbox::has_room`], counting a refusal.
+    pub fn check_room(&mut self) -> Result<(), Error> {
+        if self.has_room() {
+            return Ok(());
+        }
+        self.counts.busy += 1;
+        Err(Error::Busy)
+    }
+
     /// Asks to be told, by [`Settled::room`], when half of the queue is free. True when it is so already.
     pub fn wait_room(&mut self, token: Token) -> bool {
         if self.has_room() {
@@ -192,10 +201,7 @@ impl Outbox {
         if length > self.max_message.min(self.their_max) {
             return Err(Error::TooLarge);
         }
-        if !self.has_room() {
-            self.counts.busy += 1;
-            return Err(Error::Busy);
-        }
+        self.check_room()?;
         self.counts.held_messages += 1;
         self.counts.held_bytes += length;
         Ok(())

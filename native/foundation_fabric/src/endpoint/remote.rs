@@ -124,10 +124,8 @@ impl Outlet {
         let lane = self.lane(flow);
         if !lane.reachable.load(Ordering::Relaxed) {
             Err(Error::Unreachable)
-        } else if lane.outbox.lock().has_room() {
-            Ok(())
         } else {
-            Err(Error::Busy)
+            lane.outbox.lock().check_room()
         }
     }
 

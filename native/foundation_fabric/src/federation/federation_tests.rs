@@ -242,8 +242,7 @@ async fn a_silent_gateway_times_out_and_a_lost_one_is_told() {
         .unwrap()
         .1
         .answer(status::OK, vec![0; 10_001].into());
-    drop(app);
-    // The link outlives its listener; an answer above the bound became a short one.
+    // An answer above the bound becomes a short one.
     let ai = Arc::new(ai);
     let last = tokio::spawn({
         let ai = ai.clone();
@@ -256,6 +255,15 @@ async fn a_silent_gateway_times_out_and_a_lost_one_is_told() {
         .1
         .answer(status::OK, vec![0; 10_001].into());
     assert_eq!(last.await.unwrap(), Ok((status::TOO_LARGE, Bytes::new())));
+    // One that stops ends its links, and who waits is told at once.
+    let waiting = tokio::spawn({
+        let ai = ai.clone();
+        async move { call(&ai, "app", b"waiting", 60_000).await }
+    });
+    let _unanswered = inbox.recv().await.unwrap();
+    drop(app);
+    assert_eq!(waiting.await.unwrap(), Err(CallError::Broken));
+    assert_eq!(call(&ai, "app", b"x", 5_000).await, Err(CallError::Unreachable));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,20 +3,17 @@
 use super::frame::{Frame, Read};
 use super::quota::{Held, Quotas};
 use super::status;
-use crate::tls::TlsTransport;
 use crate::transport::{Stream, Transport};
 use bytes::Bytes;
 use foundation_overlay::NodeId;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 /// Answers that wait to be written. Beyond them answers are lost: the caller does not read.
 const ANSWERS: usize = 1_024;
-/// A link that says nothing for so long is closed.
-const SILENT: Duration = Duration::from_secs(300);
 
 /// Makes the calls that others ask for. May not block.
 pub trait Handler: Send + Sync + 'static {
@@ -83,13 +80,16 @@ impl Drop for Responder {
 }
 
 pub(super) async fn run(
-    gateway: Arc<TlsTransport>,
+    gateway: Arc<dyn Transport>,
     quotas: Arc<Quotas>,
     handler: Arc<dyn Handler>,
     max_payload: usize,
 ) {
+    // Dropped with the loop, which ends the links.
+    let mut links = tokio::task::JoinSet::new();
     while let Some(stream) = gateway.accept().await {
-        tokio::spawn(link(stream, quotas.clone(), handler.clone(), max_payload));
+        while links.try_join_next().is_some() {}
+        links.spawn(link(stream, quotas.clone(), handler.clone(), max_payload));
     }
 }
 
@@ -97,56 +97,67 @@ async fn link(stream: Stream, quotas: Arc<Quotas>, handler: Arc<dyn Handler>, ma
     let Stream {
         peer,
         hello,
-        mut read,
+        read,
         write,
         ..
     } = stream;
     let (answers, queue) = mpsc::channel(ANSWERS);
-    tokio::spawn(write_all(queue, write));
-    let refuse = |id, status, payload| answers.try_send(Frame::Answer { id, status, payload });
+    tokio::select! {
+        () = listen((&peer, &hello.cluster), read, answers, &quotas, &*handler, max_payload) => {}
+        () = write_all(queue, write) => {}
+    }
+}
+
+async fn listen(
+    (peer, cluster): (&NodeId, &str),
+    mut read: impl AsyncRead + Unpin,
+    answers: mpsc::Sender<Frame>,
+    quotas: &Arc<Quotas>,
+    handler: &dyn Handler,
+    max_payload: usize,
+) {
+    let refuse = |id, status, payload| answers.try_send(Frame::Answer { id, status, payload }).is_ok();
     loop {
-        let frame = match tokio::time::timeout(SILENT, Frame::read(&mut read, max_payload)).await {
-            Ok(Ok(Some(frame))) => frame,
-            Ok(Ok(None)) | Err(_) => return,
-            Ok(Err(error)) => {
-                tracing::debug!(%peer, cluster = %hello.cluster, %error, "link closed");
+        let read = match Frame::read(&mut read, max_payload).await {
+            Ok(Some(read)) => read,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%peer, %cluster, %error, "link closed");
                 return;
             }
         };
-        let refused = match frame {
-            Read::TooLarge { id } => refuse(id, status::TOO_LARGE, Bytes::new()),
-            // Who calls answers nothing.
-            Read::Frame(Frame::Answer { .. }) => return,
+        let (id, within_ms, payload) = match read {
             Read::Frame(Frame::Request {
                 id,
                 within_ms,
                 payload,
-            }) => match quotas.take(&hello.cluster, payload.len()) {
-                Err(retry) => refuse(id, status::QUOTA, retry.to_be_bytes().to_vec().into()),
-                Ok(held) => {
-                    let request = Request {
-                        cluster: hello.cluster.clone(),
-                        node: peer.clone(),
-                        within: Duration::from_millis(within_ms.into()),
-                        payload,
-                    };
-                    let answers = answers.clone();
-                    handler.request(
-                        request,
-                        Responder {
-                            id,
-                            answers,
-                            max_payload,
-                            held: Some(held),
-                        },
-                    );
-                    Ok(())
-                }
-            },
+            }) => (id, within_ms, payload),
+            Read::TooLarge { id } if refuse(id, status::TOO_LARGE, Bytes::new()) => continue,
+            // It asks without reading what it is told, or answers what nobody asked.
+            _ => return,
         };
-        if refused.is_err() {
-            // It sends without reading what it is told.
-            return;
+        match quotas.take(cluster, payload.len()) {
+            Err(retry) if refuse(id, status::QUOTA, retry.to_be_bytes().to_vec().into()) => {}
+            Err(_) => return,
+            Ok(held) => {
+                let (cluster, node) = (cluster.to_owned(), peer.clone());
+                let within = Duration::from_millis(within_ms.into());
+                let responder = Responder {
+                    id,
+                    answers: answers.clone(),
+                    max_payload,
+                    held: Some(held),
+                };
+                handler.request(
+                    Request {
+                        cluster,
+                        node,
+                        within,
+                        payload,
+                    },
+                    responder,
+                );
+            }
         }
     }
 }

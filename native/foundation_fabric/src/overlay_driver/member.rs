@@ -1,7 +1,7 @@
 //! An overlay beside an endpoint: they share the transport, and what the overlay learns the endpoint is told.
 
 use super::{CHANNEL, Driver, DriverConfig, Watcher, reachable};
-use crate::datagram::Sealed;
+use crate::datagram::{Sealed, random_session};
 use crate::endpoint::{Endpoint, Sink};
 use crate::secret::Secret;
 use bytes::Bytes;
@@ -63,7 +63,14 @@ pub async fn beside<S: Sink>(
     runtime: &Handle,
     watcher: impl Watcher,
 ) -> Result<Driver, StartError> {
-    let socket = Arc::new(bind(endpoint.local_addr(), secret, &config.cluster).await?);
+    // On the port of the transport where that is UDP too.
+    let socket = Arc::new(match endpoint.transport().datagrams() {
+        Some(port) => {
+            let clock = Arc::new(DefaultTimeProvider);
+            Sealed::new(port, secret, &config.cluster, random_session()?, clock)
+        }
+        None => bind(endpoint.local_addr(), secret, &config.cluster).await?,
+    });
     let (queue, news) = mpsc::unbounded_channel();
     let transport = endpoint.transport();
     let driver = Driver::start(config, transport, socket, runtime.clone(), Queue(queue))?;

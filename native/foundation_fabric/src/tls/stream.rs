@@ -69,6 +69,7 @@ pub(crate) fn halves<R, W>(established: Established, read: R, write: W) -> Optio
         shared,
         buffer: Vec::new(),
         sent: 0,
+        rekey_after: REKEY,
         small_writes: 0,
         closing: false,
     };
@@ -97,6 +98,12 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 }
 
 impl<R> Reader<R> {
+    /// Bytes of memory held for reading.
+    #[cfg(test)]
+    pub(super) const fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Opens the next record if all of it is here.
     fn open_next(&mut self) -> io::Result<bool> {
         let Some(header) = self.buffer[self.sealed.clone()].first_chunk::<HEADER>() else {
@@ -226,6 +233,8 @@ pub(crate) struct Writer<W> {
     /// Sealed bytes; those up to `sent` are in the socket.
     buffer: Vec<u8>,
     sent: usize,
+    /// Records after which the key is changed.
+    rekey_after: u64,
     /// Writes in a row that need far less buffer than there is.
     small_writes: u32,
     closing: bool,
@@ -248,9 +257,33 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         Poll::Ready(Ok(()))
     }
 
+    /// Bytes of memory held for writing.
+    #[cfg(test)]
+    pub(super) const fn buffered(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Sends a record that nobody sealed.
+    #[cfg(test)]
+    pub(super) async fn spoil(&mut self) {
+        use tokio::io::AsyncWriteExt;
+        self.socket
+            .write_all(&[
+                23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+            ])
+            .await
+            .unwrap();
+    }
+
+    /// Changes the key after so many records.
+    #[cfg(test)]
+    pub(super) fn rekey_after(&mut self, records: u64) {
+        self.rekey_after = records;
+    }
+
     fn rekey_if_due(&mut self) -> io::Result<()> {
         let asked = self.shared.asked.swap(false, Ordering::AcqRel);
-        if !asked && self.cipher.sequence() < REKEY {
+        if !asked && self.cipher.sequence() < self.rekey_after {
             return Ok(());
         }
         self.rekey()

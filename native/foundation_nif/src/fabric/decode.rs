@@ -13,8 +13,34 @@ const STAYS: usize = 4 << 10;
 /// Levels built here; what lies deeper is built by the VM.
 const DEPTH: usize = 64;
 
-/// The term that stands in `whole` from `from` on, none when there is none. Peers of the cluster are trusted as peers
-/// of distribution are: atoms are made.
+/// Most entries of a map that is built on a thread which is not the VM's: to build a larger one the VM sorts, and to
+/// sort it takes random numbers from the scheduler that it believes to run on.
+const SMALL_MAP: u32 = 32;
+
+/// Whether a short message may hold a map that only a scheduler can build. Says yes for bytes that merely look so.
+pub(crate) fn may_need_scheduler(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == 116) {
+        rest = &rest[at + 1..];
+        match rest.first_chunk() {
+            Some(size) if u32::from_be_bytes(*size) > SMALL_MAP && u32::from_be_bytes(*size) < 1 << 24 => {
+                return true;
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Whether a message that is well formed holds a map that only a scheduler can build. A message that is none needs
+/// nobody.
+pub(crate) fn needs_scheduler(bytes: &[u8]) -> bool {
+    let mut seen = Seen::default();
+    scan(bytes, 1, &mut seen).is_some() && seen.large_map
+}
+
+/// The term that stands in `whole` from `from` on, none when there is none or [`needs_scheduler`]. Peers of the cluster
+/// are trusted as peers of distribution are: atoms are made.
 pub(crate) fn large(env: Env<'_>, whole: OwnedBinary, from: usize) -> Option<Term<'_>> {
     let whole = Binary::from_owned(whole, env);
     let bytes = whole.as_slice();
@@ -27,12 +53,12 @@ pub(crate) fn large(env: Env<'_>, whole: OwnedBinary, from: usize) -> Option<Ter
         bytes,
         at: from + 1,
     };
-    let mut stays = false;
-    let end = decoder.skip(decoder.at, &mut stays)?;
-    if end != bytes.len() {
+    let mut seen = Seen::default();
+    let end = scan(bytes, decoder.at, &mut seen)?;
+    if end != bytes.len() || seen.large_map {
         return None;
     }
-    if !stays {
+    if !seen.stays {
         return small(env, &bytes[from..]);
     }
     decoder.value(0)
@@ -152,71 +178,83 @@ impl<'a> Decoder<'a, '_> {
     }
 
     fn by_vm(&mut self, begin: usize) -> Option<Term<'a>> {
-        let end = self.skip(begin, &mut false)?;
+        let end = scan(self.bytes, begin, &mut Seen::default())?;
         let mut alone = Vec::with_capacity(end - begin + 1);
         alone.push(VERSION);
         alone.extend_from_slice(&self.bytes[begin..end]);
         self.at = end;
         small(self.env, &alone)
     }
+}
 
-    /// Where the term that begins at `at` ends; whether a binary in it stays where it is.
-    fn skip(&self, mut at: usize, stays: &mut bool) -> Option<usize> {
-        let byte = |at: usize| self.bytes.get(at).copied();
-        let word = |at: usize| Some(u32::from_be_bytes(*self.bytes.get(at..)?.first_chunk()?) as usize);
-        let half = |at: usize| Some(u16::from_be_bytes(*self.bytes.get(at..)?.first_chunk()?) as usize);
-        // Every pending term takes a byte at least.
-        let mut pending: usize = 1;
-        while pending > 0 {
-            pending -= 1;
-            let tag = byte(at)?;
-            at += 1;
-            let (length, more) = match tag {
-                97 => (1, 0),
-                98 => (4, 0),
-                70 => (8, 0),
-                100 | 118 => (2 + half(at)?, 0),
-                115 | 119 => (1 + byte(at)? as usize, 0),
-                104 => (1, byte(at)? as usize),
-                105 => (4, word(at)?),
-                106 => (0, 0),
-                107 => (2 + half(at)?, 0),
-                108 => (4, word(at)?.checked_add(1)?),
-                109 => {
-                    let length = word(at)?;
-                    *stays |= length >= STAYS;
-                    (4usize.checked_add(length)?, 0)
-                }
-                77 => (5usize.checked_add(word(at)?)?, 0),
-                110 => (2 + byte(at)? as usize, 0),
-                111 => (5usize.checked_add(word(at)?)?, 0),
-                116 => (4, word(at)?.checked_mul(2)?),
-                113 => (0, 3),
-                112 => (word(at)?, 0),
-                // Pids, ports and references: the node's name, then numbers.
-                88 | 120 => (self.name(at)? + 12, 0),
-                89 => (self.name(at)? + 8, 0),
-                90 => (2 + self.name(at + 2)? + 4 + 4 * half(at)?, 0),
-                _ => return None,
-            };
-            at = at.checked_add(length)?;
-            pending = pending.checked_add(more)?;
-            if at > self.bytes.len() || pending > self.bytes.len() {
-                return None;
+/// What a scan saw.
+#[derive(Default)]
+struct Seen {
+    /// A binary that stays where it is.
+    stays: bool,
+    /// A map of more than [`SMALL_MAP`] entries.
+    large_map: bool,
+}
+
+/// Where the term that begins at `at` ends.
+fn scan(bytes: &[u8], mut at: usize, seen: &mut Seen) -> Option<usize> {
+    let byte = |at: usize| bytes.get(at).copied();
+    let word = |at: usize| Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?) as usize);
+    let half = |at: usize| Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?) as usize);
+    // Every pending term takes a byte at least.
+    let mut pending: usize = 1;
+    while pending > 0 {
+        pending -= 1;
+        let tag = byte(at)?;
+        at += 1;
+        let (length, more) = match tag {
+            97 => (1, 0),
+            98 => (4, 0),
+            70 => (8, 0),
+            100 | 118 => (2 + half(at)?, 0),
+            115 | 119 => (1 + byte(at)? as usize, 0),
+            104 => (1, byte(at)? as usize),
+            105 => (4, word(at)?),
+            106 => (0, 0),
+            107 => (2 + half(at)?, 0),
+            108 => (4, word(at)?.checked_add(1)?),
+            109 => {
+                let length = word(at)?;
+                seen.stays |= length >= STAYS;
+                (4usize.checked_add(length)?, 0)
             }
+            77 => (5usize.checked_add(word(at)?)?, 0),
+            110 => (2 + byte(at)? as usize, 0),
+            111 => (5usize.checked_add(word(at)?)?, 0),
+            116 => {
+                seen.large_map |= word(at)? > SMALL_MAP as usize;
+                (4, word(at)?.checked_mul(2)?)
+            }
+            113 => (0, 3),
+            112 => (word(at)?, 0),
+            // Pids, ports and references: the node's name, then numbers.
+            88 | 120 => (name(bytes, at)? + 12, 0),
+            89 => (name(bytes, at)? + 8, 0),
+            90 => (2 + name(bytes, at + 2)? + 4 + 4 * half(at)?, 0),
+            _ => return None,
+        };
+        at = at.checked_add(length)?;
+        pending = pending.checked_add(more)?;
+        if at > bytes.len() || pending > bytes.len() {
+            return None;
         }
-        Some(at)
     }
+    Some(at)
+}
 
-    /// The length of the atom at `at`.
-    fn name(&self, at: usize) -> Option<usize> {
-        match self.bytes.get(at)? {
-            100 | 118 => {
-                let length = u16::from_be_bytes(*self.bytes.get(at + 1..)?.first_chunk()?);
-                Some(3 + usize::from(length))
-            }
-            115 | 119 => Some(2 + usize::from(*self.bytes.get(at + 1)?)),
-            _ => None,
+/// The length of the atom at `at`.
+fn name(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at)? {
+        100 | 118 => {
+            let length = u16::from_be_bytes(*bytes.get(at + 1..)?.first_chunk()?);
+            Some(3 + usize::from(length))
         }
+        115 | 119 => Some(2 + usize::from(*bytes.get(at + 1)?)),
+        _ => None,
     }
 }

@@ -3,30 +3,36 @@
 use super::decode;
 use super::message::{self, Head, Target};
 use super::pending::Pending;
+use crate::handle::{self, Held, Slot};
 use crate::key;
 use foundation_fabric::channel::inbox::{Receiver, Verdict};
 use foundation_fabric::{Outcome, Sink};
 use foundation_overlay::NodeId;
 use parking_lot::{Mutex, RwLock};
 use rustler::sys::{ErlNifEnv, enif_alloc_env, enif_clear_env, enif_free_env, enif_send};
-use rustler::types::tuple::make_tuple;
+use rustler::types::tuple::{get_tuple, make_tuple};
 use rustler::{Encoder, Env, LocalPid, OwnedBinary, Term};
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 mod atoms {
     rustler::atoms! {
-        foundation_channel, foundation_call, foundation_cancel, foundation_fabric, peer_up, peer_down,
+        foundation_channel, foundation_call, foundation_cancel, foundation_fabric, foundation_decode,
+        foundation_term, peer_up, peer_down,
         ok, error, closed, unreachable, too_large, room,
+        in_context = "$foundation_in_context",
     }
 }
 
 /// What the endpoint's news need: the processes that want them.
 pub(crate) struct Shared {
     pub(crate) pending: Pending,
-    /// The subscribers of each channel, by the channel's atom.
-    pub(crate) subscribers: RwLock<HashMap<u64, Vec<LocalPid>, ahash::RandomState>>,
+    /// The subscribers of each channel, by the channel's atom, and whether they want the context of a message.
+    pub(crate) subscribers: RwLock<HashMap<u64, Vec<(LocalPid, bool)>, ahash::RandomState>>,
     /// The processes that make calls here for callers elsewhere.
     pub(crate) callees: Vec<LocalPid>,
     pub(crate) owner: LocalPid,
@@ -79,6 +85,58 @@ pub(crate) struct Inlet {
     channel: u64,
     /// The name that came last, and its atom: most messages of a link go to few names.
     last_name: Mutex<(Vec<u8>, u64)>,
+    /// Messages that a process is decoding for us; while there are any, all go that way, to stay in order.
+    diverted: Arc<AtomicUsize>,
+}
+
+/// The bytes of a message.
+enum Body<'b> {
+    Small(&'b [u8]),
+    Large(Cell<Option<OwnedBinary>>),
+}
+
+impl Body<'_> {
+    fn term<'a>(&self, env: Env<'a>, from: usize) -> Option<Term<'a>> {
+        match self {
+            Body::Small(bytes) => decode::small(env, &bytes[from..]),
+            Body::Large(binary) => decode::large(env, binary.take()?, from),
+        }
+    }
+
+    fn binary<'a>(&self, env: Env<'a>, from: usize) -> Option<Term<'a>> {
+        match self {
+            Body::Small(bytes) => Some(OwnedBinary::from_slice(&bytes[from..]).release(env).to_term(env)),
+            Body::Large(binary) => {
+                let whole = binary.take()?.release(env);
+                let length = whole.len().checked_sub(from)?;
+                Some(whole.make_subbinary(from, length).ok()?.to_term(env))
+            }
+        }
+    }
+
+    /// Another use of the same bytes.
+    fn again(&self) -> Body<'_> {
+        match self {
+            Body::Small(bytes) => Body::Small(bytes),
+            Body::Large(binary) => {
+                let whole = binary.take();
+                let copy = whole
+                    .as_ref()
+                    .map(|whole| OwnedBinary::from_slice(whole.as_slice()));
+                binary.set(whole);
+                Body::Large(Cell::new(copy))
+            }
+        }
+    }
+}
+
+/// What a process gets, around the term.
+#[derive(Clone, Copy)]
+enum Wrap<'b> {
+    Bare,
+    Channel(bool),
+    Call(u64, u32, Target<'b>),
+    Answer(bool),
 }
 
 impl Inlet {
@@ -87,66 +145,62 @@ impl Inlet {
     }
 
     fn process(&self, env: Env<'_>, target: Target<'_>) -> Option<LocalPid> {
-        let term = match target {
-            Target::Pid(_) => target.term(env)?,
+        match target {
+            // A pid of another node, or of an earlier life of this one, is none of ours.
+            Target::Pid(_) => target.term(env)?.decode().ok(),
             Target::Name(name) => {
                 let mut last = self.last_name.lock();
-                if last.0 == name {
+                let atom = if last.0 == name {
                     self.word(env, last.1)?
                 } else {
                     let atom = target.term(env)?;
                     *last = (name.to_vec(), key::atom_word(atom).ok()?);
                     atom
-                }
+                };
+                env.whereis_pid(atom)
             }
-        };
-        match target {
-            // A pid of another node, or of an earlier life of this one, is none of ours.
-            Target::Pid(_) => term.decode().ok(),
-            Target::Name(_) => env.whereis_pid(term),
         }
     }
 
-    fn take(&self, bytes: &[u8], body: impl for<'a> Fn(Env<'a>, usize) -> Option<Term<'a>>) -> Verdict {
-        let Some((head, from)) = message::head(bytes) else {
+    fn take(&self, head: &[u8], body: &Body<'_>, needs_scheduler: impl Fn(usize) -> bool) -> Verdict {
+        let Some((head, from)) = message::head(head) else {
             return Verdict::Malformed;
         };
+        let divert = self.diverted.load(Ordering::Acquire) > 0 || needs_scheduler(from);
         match head {
-            Head::To(target) => with_env(|env| {
-                let Some(pid) = self.process(env, target) else {
-                    return Verdict::Nobody;
-                };
-                match body(env, from) {
-                    Some(message) => verdict(send(env, &pid, message)),
-                    None => Verdict::Malformed,
-                }
+            Head::To(target) => with_env(|env| match self.process(env, target) {
+                Some(pid) => self.hand(env, &pid, Wrap::Bare, None, body, from, divert),
+                None => Verdict::Nobody,
             }),
-            Head::Subscribers => self.publish(from, body),
+            Head::Subscribers => self.publish(body, from, divert),
             Head::Call {
                 number,
                 timeout,
                 target,
-            } => with_env(|env| {
-                let Some(pid) = self.callee(number) else {
-                    return Verdict::Nobody;
-                };
-                let made = (|| {
-                    let target = target.term(env)?;
-                    let (node, channel) = (self.word(env, self.node)?, self.word(env, self.channel)?);
-                    let request = body(env, from)?;
-                    let (number, timeout) = (number.encode(env), timeout.encode(env));
-                    let tag = atoms::foundation_call().to_term(env);
-                    Some(make_tuple(
-                        env,
-                        &[tag, node, channel, number, timeout, target, request],
-                    ))
-                })();
-                match made {
-                    Some(call) => verdict(send(env, &pid, call)),
-                    None => Verdict::Malformed,
-                }
+            } => with_env(|env| match self.callee(number) {
+                Some(pid) => self.hand(
+                    env,
+                    &pid,
+                    Wrap::Call(number, timeout, target),
+                    None,
+                    body,
+                    from,
+                    divert,
+                ),
+                None => Verdict::Nobody,
             }),
-            Head::Reply { number, failed } => self.reply(number, failed, from, body),
+            Head::Reply { number, failed } => with_env(|env| match self.shared.pending.take(env, number) {
+                Some((pid, reference)) => self.hand(
+                    env,
+                    &pid,
+                    Wrap::Answer(failed),
+                    Some(reference),
+                    body,
+                    from,
+                    divert,
+                ),
+                None => Verdict::Nobody,
+            }),
             Head::Cancel { number } => with_env(|env| {
                 let (Some(pid), Some(node)) = (self.callee(number), self.word(env, self.node)) else {
                     return Verdict::Nobody;
@@ -162,41 +216,106 @@ impl Inlet {
         callees.get(number as usize % callees.len().max(1)).copied()
     }
 
-    fn publish(&self, from: usize, body: impl for<'a> Fn(Env<'a>, usize) -> Option<Term<'a>>) -> Verdict {
+    fn publish(&self, body: &Body<'_>, from: usize, divert: bool) -> Verdict {
         let subscribers = self.shared.subscribers.read();
-        let Some(subscribers) = subscribers.get(&self.channel).filter(|pids| !pids.is_empty()) else {
+        let Some(subscribers) = subscribers.get(&self.channel) else {
             return Verdict::Nobody;
         };
         let mut outcome = Verdict::Nobody;
-        for pid in subscribers {
-            let sent = with_env(|env| {
-                let (node, channel) = (self.word(env, self.node)?, self.word(env, self.channel)?);
-                let message = (atoms::foundation_channel(), channel, node, body(env, from)?).encode(env);
-                Some(send(env, pid, message))
+        for (n, &(pid, context)) in subscribers.iter().enumerate() {
+            let wrap = Wrap::Channel(context);
+            let verdict = with_env(|env| {
+                if n + 1 == subscribers.len() {
+                    self.hand(env, &pid, wrap, None, body, from, divert)
+                } else {
+                    self.hand(env, &pid, wrap, None, &body.again(), from, divert)
+                }
             });
-            match sent {
-                None => return Verdict::Malformed,
-                Some(true) => outcome = Verdict::Delivered,
-                Some(false) => {}
+            match verdict {
+                Verdict::Malformed => return verdict,
+                Verdict::Delivered => outcome = verdict,
+                Verdict::Nobody => {}
             }
         }
         outcome
     }
 
-    fn reply(
+    /// Sends the message to a process, decoded here, or by a process when `divert` says so.
+    #[allow(clippy::too_many_arguments, reason = "each is a part of one message")]
+    fn hand<'a>(
         &self,
-        number: u64,
-        failed: bool,
+        env: Env<'a>,
+        pid: &LocalPid,
+        wrap: Wrap<'_>,
+        reference: Option<Term<'a>>,
+        body: &Body<'_>,
         from: usize,
-        body: impl for<'a> Fn(Env<'a>, usize) -> Option<Term<'a>>,
+        divert: bool,
     ) -> Verdict {
-        with_env(|env| {
-            let Some(term) = body(env, from) else {
-                return Verdict::Malformed;
-            };
-            let tag = if failed { atoms::error() } else { atoms::ok() };
-            verdict(self.shared.pending.answer(env, number, (tag, term)))
+        if !divert {
+            let made = body
+                .term(env, from)
+                .and_then(|term| self.wrapped(env, wrap, reference, term));
+            return made.map_or(Verdict::Malformed, |message| verdict(send(env, pid, message)));
+        }
+        let Some(decoder) = self.callee(self.channel >> 6 ^ self.node >> 6) else {
+            return Verdict::Nobody;
+        };
+        // The process puts the decoded term where this atom stands.
+        let hole = atoms::foundation_term().to_term(env);
+        let made = self
+            .wrapped(env, wrap, reference, hole)
+            .zip(body.binary(env, from));
+        let Some((message, bytes)) = made else {
+            return Verdict::Malformed;
+        };
+        self.diverted.fetch_add(1, Ordering::AcqRel);
+        let ticket = handle::make(env, Ticket(Arc::clone(&self.diverted), AtomicBool::new(false)));
+        let order = (atoms::foundation_decode(), ticket, *pid, message, bytes).encode(env);
+        verdict(send(env, &decoder, order))
+    }
+
+    fn wrapped<'a>(
+        &self,
+        env: Env<'a>,
+        wrap: Wrap<'_>,
+        reference: Option<Term<'a>>,
+        term: Term<'a>,
+    ) -> Option<Term<'a>> {
+        let from = |word| self.word(env, word);
+        Some(match wrap {
+            Wrap::Bare => term,
+            Wrap::Channel(context) => {
+                let (channel, node) = (from(self.channel)?, from(self.node)?);
+                let (carrier, message) = in_context(env, term);
+                if context {
+                    (atoms::foundation_channel(), channel, node, message, carrier).encode(env)
+                } else {
+                    (atoms::foundation_channel(), channel, node, message).encode(env)
+                }
+            }
+            Wrap::Call(number, timeout, target) => {
+                let (node, channel) = (from(self.node)?, from(self.channel)?);
+                let tag = atoms::foundation_call().to_term(env);
+                let (number, timeout) = (number.encode(env), timeout.encode(env));
+                make_tuple(
+                    env,
+                    &[tag, node, channel, number, timeout, target.term(env)?, term],
+                )
+            }
+            Wrap::Answer(failed) => {
+                let tag = if failed { atoms::error() } else { atoms::ok() };
+                (reference?, (tag, term)).encode(env)
+            }
         })
+    }
+}
+
+/// What a message was sent in, nil when in nothing, and the message itself.
+fn in_context<'a>(env: Env<'a>, term: Term<'a>) -> (Term<'a>, Term<'a>) {
+    match get_tuple(term).as_deref() {
+        Ok(&[tag, carrier, message]) if tag == atoms::in_context().to_term(env) => (carrier, message),
+        _ => (rustler::types::atom::nil().to_term(env), term),
     }
 }
 
@@ -212,23 +331,45 @@ impl Receiver for Inlet {
     }
 
     fn small(&self, bytes: &[u8]) -> Verdict {
-        self.take(bytes, |env, from| decode::small(env, &bytes[from..]))
+        self.take(bytes, &Body::Small(bytes), |from| {
+            decode::may_need_scheduler(&bytes[from..])
+        })
     }
 
     fn large(&self, buffer: Buffer) -> Verdict {
         let binary = buffer.0;
-        // The head is short; a copy of it lets go of the memory that the term keeps.
+        // What stands before the term is short; a copy of it lets go of the memory that the term keeps.
         let head = binary.as_slice()[..binary.len().min(600)].to_vec();
-        let whole = Mutex::new(Some(binary));
-        let several = matches!(message::head(&head), Some((Head::Subscribers, _)));
-        self.take(&head, |env, from| {
-            let mut whole = whole.lock();
-            if several {
-                let copy = OwnedBinary::from_slice(whole.as_ref()?.as_slice());
-                return decode::large(env, copy, from);
-            }
-            decode::large(env, whole.take()?, from)
-        })
+        let from = message::head(&head).map_or(0, |(_, from)| from);
+        let divert = decode::needs_scheduler(&binary.as_slice()[from..]);
+        self.take(&head, &Body::Large(Cell::new(Some(binary))), |_| divert)
+    }
+}
+
+/// A message that a process decodes for an [`Inlet`]; counted until the process says that it is done, or is gone.
+pub(crate) struct Ticket(Arc<AtomicUsize>, AtomicBool);
+
+static TICKET: Slot = Slot::new(ptr::null_mut());
+
+impl Held for Ticket {
+    const NAME: &'static CStr = c"foundation_fabric_ticket";
+
+    fn slot() -> &'static Slot {
+        &TICKET
+    }
+}
+
+impl Ticket {
+    pub(crate) fn done(&self) {
+        if !self.1.swap(true, Ordering::AcqRel) {
+            self.0.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.done();
     }
 }
 
@@ -267,6 +408,7 @@ impl Sink for ToProcesses {
             node: atom(from.name.as_str()).unwrap_or(0),
             channel: atom(channel).unwrap_or(0),
             last_name: Mutex::default(),
+            diverted: Arc::default(),
         }
     }
 

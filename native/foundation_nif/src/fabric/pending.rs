@@ -42,14 +42,20 @@ impl Pending {
         self.waiters.remove(&id).is_some()
     }
 
-    /// Answers `{reference, answer}`, in an environment of [`super::deliver::with_env`].
-    pub(crate) fn answer(&self, env: Env<'_>, id: u64, answer: impl Encoder) -> bool {
-        let Some((_, waiter)) = self.waiters.remove(&id) else {
-            return false;
-        };
+    /// Takes a waiter out: the process, and its reference in that environment.
+    pub(crate) fn take<'a>(&self, env: Env<'a>, id: u64) -> Option<(LocalPid, Term<'a>)> {
+        let (_, waiter) = self.waiters.remove(&id)?;
         let (own, saved) = waiter.reference.into_inner();
         let reference = own.run(|own| saved.load(own).in_env(env));
-        super::deliver::send(env, &waiter.pid, (reference, answer).encode(env))
+        Some((waiter.pid, reference))
+    }
+
+    /// Answers `{reference, answer}`, in an environment of [`super::deliver::with_env`].
+    pub(crate) fn answer(&self, env: Env<'_>, id: u64, answer: impl Encoder) -> bool {
+        match self.take(env, id) {
+            Some((pid, reference)) => super::deliver::send(env, &pid, (reference, answer).encode(env)),
+            None => false,
+        }
     }
 
     /// Those who wait for an answer of that node.

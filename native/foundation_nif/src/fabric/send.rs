@@ -190,13 +190,13 @@ fn key_of(target: Term<'_>, key: Term<'_>) -> NifResult<u128> {
     Ok(u128::from(half(1)) << 64 | u128::from(half(5)))
 }
 
-/// `fabric, channel, node, target, request, reference, timeout ms`: calls a process of another node. `{:ok, number}`,
+/// `fabric, channel, node, target, request, {flow, reference, timeout ms}`: calls a process of another node. `{:ok, number}`,
 /// and `{reference, {:ok, reply} | {:error, reason}}` when there is an answer.
-fn call_process<'a>(env: Env<'a>, args: [Term<'a>; 7]) -> NifResult<Term<'a>> {
+fn call_process<'a>(env: Env<'a>, args: [Term<'a>; 6]) -> NifResult<Term<'a>> {
     calls(env, args, true)
 }
 
-fast_nif!("fabric_call", 7, call_process);
+fast_nif!("fabric_call", 6, call_process);
 
 /// As `fabric_call`, without a bound on the work.
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -208,23 +208,17 @@ fn fabric_call_large<'a>(
     target: Term<'a>,
     request: Term<'a>,
     options: Term<'a>,
-    timeout: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    calls(
-        env,
-        [handle, channel, node, target, request, options, timeout],
-        false,
-    )
+    calls(env, [handle, channel, node, target, request, options], false)
 }
 
 fn calls<'a>(
     env: Env<'a>,
-    [handle, channel, node, target, request, options, timeout]: [Term<'a>; 7],
+    [handle, channel, node, target, request, options]: [Term<'a>; 6],
     normal: bool,
 ) -> NifResult<Term<'a>> {
     let fabric = get::<Fabric>(handle)?;
-    let (flow, reference): (LocalPid, Term<'a>) = options.decode()?;
-    let timeout: u32 = timeout.decode()?;
+    let (flow, reference, timeout): (LocalPid, Term<'a>, u32) = options.decode()?;
     if !(target.is_atom() || target.is_pid()) || !reference.is_ref() {
         return Err(rustler::Error::BadArg);
     }
@@ -349,15 +343,20 @@ fn fabric_await_room<'a>(
     Ok((atoms::ok(), number).encode(env))
 }
 
-/// Adds the calling process to the subscribers of a channel, or takes it away.
+/// Adds the process to the subscribers of a channel, or takes it away: `how` is false (away), true, or `context` (with
+/// the context of each message).
 #[rustler::nif]
-fn fabric_subscribe(handle: Term<'_>, channel: Term<'_>, pid: LocalPid, on: bool) -> NifResult<Atom> {
+fn fabric_subscribe(handle: Term<'_>, channel: Term<'_>, pid: LocalPid, how: Atom) -> NifResult<Atom> {
+    let context = how == names::context();
+    if !context && how != names::yes() && how != names::no() {
+        return Err(rustler::Error::BadArg);
+    }
     let fabric = get::<Fabric>(handle)?;
     let mut subscribers = fabric.shared.subscribers.write();
     let pids = subscribers.entry(key::atom_word(channel)?).or_default();
-    pids.retain(|there| *there != pid);
-    if on {
-        pids.push(pid);
+    pids.retain(|(there, _)| *there != pid);
+    if how != names::no() {
+        pids.push((pid, context));
     }
     Ok(atoms::ok())
 }

@@ -1,7 +1,9 @@
 //! What an endpoint and a channel are told, from maps.
 
 use foundation_fabric::channel::{Reliability, Settings};
-use foundation_fabric::identity::{IdentityError, IdentityOptions};
+use foundation_fabric::identity::{IdentityError, IdentityOptions, PemFiles};
+use foundation_fabric::links::{self, Bounded};
+use foundation_fabric::quic::QuicTransport;
 use foundation_fabric::tls::{TlsTransport, TransportConfig};
 use foundation_fabric::{Config, Identity, Secret, Transport, TransportError};
 use foundation_overlay::{NodeId, PeerName};
@@ -15,7 +17,7 @@ mod atoms {
     rustler::atoms! {
         nil, cluster, name, boot, bind, advertise, secret, idle_ms, stall_ms, forget_ms, backoff_ms, max_links,
         reliability, priority, lanes, max_messages, max_bytes, max_message, window_bytes, window_messages,
-        compress_above, best_effort, at_least_once, ordered,
+        compress_above, transport, quic, best_effort, at_least_once, ordered,
         eaddrinuse, eaddrnotavail, eacces, econnrefused, econnreset, etimedout, other,
         refused, refused_by_peer, timeout, closed, identity, hello, busy,
         no_secret, file, pem, certificate, key, clock,
@@ -35,6 +37,14 @@ fn optional<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T
     }
 }
 
+/// A value that may be nil or missing.
+fn choice<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
+    match map.map_get(name) {
+        Ok(value) if atoms::nil() != value => value.decode().map(Some),
+        _ => Ok(None),
+    }
+}
+
 fn address(text: &str) -> NifResult<SocketAddr> {
     text.parse().map_err(|_| Error::BadArg)
 }
@@ -50,7 +60,9 @@ pub(super) struct Options {
     stall: Duration,
     forget: Duration,
     backoff: Duration,
-    max_inbound: usize,
+    max_links: usize,
+    quic: bool,
+    pem: Option<PemFiles>,
 }
 
 impl Options {
@@ -70,7 +82,13 @@ impl Options {
             stall: millis(atoms::stall_ms())?,
             forget: millis(atoms::forget_ms())?,
             backoff: millis(atoms::backoff_ms())?,
-            max_inbound: field(map, atoms::max_links())?,
+            max_links: field(map, atoms::max_links())?,
+            quic: choice(map, atoms::transport())?.is_some_and(|name: Atom| name == atoms::quic()),
+            pem: choice(map, atoms::pem())?.map(|(chain, key, roots): (&str, &str, &str)| PemFiles {
+                chain: chain.into(),
+                key: key.into(),
+                roots: roots.into(),
+            }),
         })
     }
 
@@ -78,12 +96,20 @@ impl Options {
     pub(super) async fn transport(&self) -> Result<Arc<dyn Transport>, TransportError> {
         let name: PeerName = self.me.name.clone();
         let options = IdentityOptions::default();
-        let identity = Identity::from_secret(&self.cluster, name, &self.secret, options)?;
+        let identity = Arc::new(match &self.pem {
+            Some(files) => Identity::from_pem(&self.cluster, name, files.clone(), options)?,
+            None => Identity::from_secret(&self.cluster, name, &self.secret, options)?,
+        });
         let config = TransportConfig {
             advertise: self.advertise,
             ..TransportConfig::new(self.bind, self.me.boot)
         };
-        Ok(Arc::new(TlsTransport::bind(Arc::new(identity), config).await?))
+        let transport: Arc<dyn Transport> = if self.quic {
+            Arc::new(QuicTransport::bind(identity, config).await?)
+        } else {
+            Arc::new(TlsTransport::bind(identity, config).await?)
+        };
+        Ok(Arc::new(Bounded::new(transport, self.max_links, links::IDLE)))
     }
 
     pub(super) fn config(&self, transport: &dyn Transport) -> Config {
@@ -97,7 +123,7 @@ impl Options {
             stall: self.stall,
             forget: self.forget,
             backoff: self.backoff,
-            max_inbound: self.max_inbound,
+            max_inbound: self.max_links,
             ..Config::new(&self.cluster, self.me.clone(), listen)
         }
     }

@@ -1,10 +1,11 @@
 //! A forwarder for TCP and UDP between two endpoints that makes the path longer, lossy, or cut: what a kernel without
 //! traffic control cannot do.
 //!
-//!     forwarder --to 127.0.0.1:4000 [--listen 127.0.0.1:0] [--delay-ms 10] [--loss 0.0] [--seed 1]
+//!     forwarder --to 127.0.0.1:4000 [--listen 127.0.0.1:0] [--delay-ms 10] [--loss 0.0] [--seed 1] [--window BYTES]
 //!
 //! Prints `listening ADDRESS`. The delay is one way, for each direction; what is under way is bounded (64 MB a TCP
-//! direction, 4,096 datagrams a UDP one) and the order is kept. Loss is for datagrams only, as TCP hides it. Lines on
+//! direction, 4,096 datagrams a UDP one) and the order is kept. The window is what one TCP connection has under way in
+//! a round trip: its ends speak to this process, whose delay their own windows do not see. Loss is for datagrams only, as TCP hides it. Lines on
 //! standard input steer it: `cut` holds everything back (and drops datagrams) as an unplugged cable would, `heal` lets
 //! it go on, `delay MS` changes the delay. It ends with its standard input.
 #![forbid(unsafe_code)]
@@ -33,6 +34,7 @@ struct Path {
     open: watch::Sender<bool>,
     loss: f64,
     seed: u64,
+    under_way: usize,
 }
 
 impl Path {
@@ -55,6 +57,7 @@ struct Options {
     delay_ms: u64,
     loss: f64,
     seed: u64,
+    window: usize,
 }
 
 fn options() -> Result<Options, String> {
@@ -70,6 +73,7 @@ fn options() -> Result<Options, String> {
         delay_ms: take(&mut given, "--delay-ms", Some("0"))?,
         loss: take(&mut given, "--loss", Some("0"))?,
         seed: take(&mut given, "--seed", Some("1"))?,
+        window: take(&mut given, "--window", Some("0"))?,
     };
     match given.into_keys().next() {
         Some(name) => Err(format!("unknown option {name}")),
@@ -95,6 +99,12 @@ async fn main() -> Result<(), String> {
         open: watch::channel(true).0,
         loss: options.loss,
         seed: options.seed,
+        // Bytes are held for one way, and a window for both.
+        under_way: if options.window == 0 {
+            UNDER_WAY
+        } else {
+            options.window / 2
+        },
     });
     let fail = |error: std::io::Error| error.to_string();
     let tcp = TcpListener::bind(options.listen).await.map_err(fail)?;
@@ -150,7 +160,7 @@ async fn streams(listener: TcpListener, to: SocketAddr, path: Arc<Path>) {
 
 /// One direction: what is read now is written when its time has come. Its end is passed on in its turn.
 async fn pump(mut read: OwnedReadHalf, mut write: OwnedWriteHalf, path: Arc<Path>) {
-    let room = Arc::new(Semaphore::new(UNDER_WAY));
+    let room = Arc::new(Semaphore::new(path.under_way));
     let (queue, mut under_way) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let (spare, mut used) = mpsc::channel::<Vec<u8>>(64);
     let (way, space) = (path.clone(), room.clone());
