@@ -85,6 +85,10 @@ impl Net {
     fn act(&mut self, at: usize, act: impl FnOnce(&mut PubSub, Duration, &mut Vec<Effect>)) {
         let mut out = Vec::new();
         act(&mut self.nodes[at], self.now, &mut out);
+        self.perform(at, out);
+    }
+
+    fn perform(&mut self, at: usize, out: Vec<Effect>) {
         for effect in out {
             match effect {
                 Effect::Send { to, message } => {
@@ -115,8 +119,11 @@ impl Net {
                     let key = (at.min(peer), at.max(peer));
                     self.wants.entry(key).or_default().remove(&at);
                     if !self.is_up(at, peer) {
-                        self.act(at, |node, now, out| node.link_down(now, &nth(peer), out));
-                        self.act(peer, |node, now, out| node.link_down(now, &nth(at), out));
+                        for (end, other) in [(at, peer), (peer, at)] {
+                            let mut out = Vec::new();
+                            self.nodes[end].link_down(self.now, &nth(other), &mut out);
+                            self.perform(end, out);
+                        }
                     }
                 }
             }
