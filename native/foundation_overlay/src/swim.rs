@@ -228,6 +228,9 @@ impl Swim {
             }
             Probe::Leave { me } if me.name() != self.me.name() => {
                 self.left.insert(me.name().clone(), me.clone());
+                // The good-bye travels with the news that it is gone, or others would take it for a death.
+                let goodbye = postcard::to_stdvec(&me).unwrap_or_default();
+                let _ = self.foca.add_broadcast(&goodbye);
                 self.claim(ctx, Claim::down(me), true);
                 None
             }
