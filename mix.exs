@@ -169,6 +169,8 @@ defmodule Foundation.MixProject do
     if Code.ensure_loaded?(Hex) and System.get_env("FOUNDATION_NO_HEX") == nil do
       [
         {:telemetry, "~> 1.2", optional: true},
+        # Compiled first where it is there, so that ours does not stand in for it.
+        {:libcluster, "~> 3.3", optional: true},
         {:ex_doc, "~> 0.34", only: :dev, runtime: false}
       ]
     else
