@@ -1,6 +1,6 @@
 # The commands of this project. Each installs what is missing first (bin/setup does nothing where nothing is).
 
-.PHONY: demo test bench verify setup clean
+.PHONY: demo test bench sim verify setup clean
 MIX := mix
 # Optional packages stay out of the way, also where Hex is installed.
 export FOUNDATION_NO_HEX ?= 1
@@ -17,6 +17,10 @@ test: setup
 
 bench: setup
 	@set -e; for file in bench/*_bench.exs; do MIX_ENV=test $(MIX) run $$file; done
+
+sim: setup
+	@mkdir -p _build
+	@cargo run --quiet --release -p foundation_sim --bin foundation-sim -- all --table _build/simulation.md
 
 verify: setup
 	@$(MIX) format --check-formatted

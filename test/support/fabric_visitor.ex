@@ -131,8 +131,9 @@ defmodule Foundation.FabricVisitor do
     pid
     |> kept()
     |> Enum.chunk_every(2)
-    |> Enum.count(fn [{term, encoded}, alone] ->
-      term === :erlang.binary_to_term(encoded) and alone === term
+    |> Enum.count(fn
+      [{term, encoded}, alone] -> term === :erlang.binary_to_term(encoded) and alone === term
+      [_half] -> false
     end)
   end
 

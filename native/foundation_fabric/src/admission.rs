@@ -37,10 +37,12 @@ impl Default for AdmissionLimits {
         Self {
             half_open: 512,
             half_open_per_source: 128,
-            failures_per_source: 32.0,
-            failures_per_source_second: 2.0,
-            failures: 256.0,
-            failures_second: 64.0,
+            // A failure costs half a millisecond at most, so this is a hundredth of a core for a source, and a
+            // misconfigured node does not lock out the others behind its address.
+            failures_per_source: 64.0,
+            failures_per_source_second: 20.0,
+            failures: 512.0,
+            failures_second: 200.0,
             proven: Duration::from_secs(3_600),
             sources: 4_096,
         }

@@ -1,9 +1,11 @@
 //! What a channel is: how it delivers, how much it may hold, and how many links it takes.
 
+mod batch;
 pub mod inbox;
 #[cfg(test)]
 mod lane_tests;
 pub mod outbox;
+mod report;
 
 use crate::error::Error;
 use std::sync::Arc;

@@ -82,24 +82,23 @@ defmodule Foundation.NifCatalog.Fabric do
   # Comes with a message that the library leaves to a process.
   defp ticket do
     name = :"catalog_ticket_#{:erlang.unique_integer([:positive])}"
-    {:ok, b} = Native.fabric_start(options(name), self(), [self()])
-    a = pair()
-    :ok = Native.fabric_peer(a, name, 1, Native.fabric_info(b).address)
     Process.register(self(), name)
-    deliver(a, name)
+    :ok = Native.fabric_send(pair(), :data, @peer, name, Map.new(1..33, &{&1, &1}))
 
     receive do
-      {:foundation_decode, ticket, _, _, _} ->
+      {:catalog_ticket, ticket} ->
         Process.unregister(name)
         ticket
     end
   end
 
-  defp deliver(a, name) do
-    case Native.fabric_send(a, :data, name, name, Map.new(1..33, &{&1, &1})) do
-      :ok -> :ok
-      {:error, :unreachable} -> deliver(a, name)
+  defp callee do
+    receive do
+      {:foundation_decode, ticket, pid, _message, _bytes} -> send(pid, {:catalog_ticket, ticket})
+      _other -> :ok
     end
+
+    callee()
   end
 
   defp known(a) do
@@ -107,7 +106,7 @@ defmodule Foundation.NifCatalog.Fabric do
   end
 
   defp new(name) do
-    {:ok, fabric} = Native.fabric_start(options(name), spawn(fn -> :ok end), [self()])
+    {:ok, fabric} = Native.fabric_start(options(name), spawn(fn -> :ok end), [spawn(&callee/0)])
     fabric
   end
 

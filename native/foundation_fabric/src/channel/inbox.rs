@@ -319,7 +319,7 @@ impl<R: Receiver> Inbox<R> {
     /// What to tell the sender now, if anything: at once when it waits or soon could not go on, else when `due`.
     pub fn ack(&mut self, paused: bool, due: bool) -> Option<Grant> {
         let before = self.told;
-        let low = |told: u64, taken: u64, window: u64| told - taken < window / 4 * 3;
+        let low = |told: u64, taken: u64, window: u64| told.saturating_sub(taken) < window / 4 * 3;
         let wanted = low(before.bytes, self.taken.bytes, self.window.bytes)
             || low(before.messages, self.taken.messages, self.window.messages);
         if !(self.urgent || due || (wanted && !paused)) {

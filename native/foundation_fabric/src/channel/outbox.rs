@@ -4,10 +4,14 @@
 //! gathered in batches of up to 64 KB, which are what is sent, kept and acknowledged; large ones are cut into chunks.
 //! Sequence numbers are given when a message's last byte is handed to the link, so that the receiver sees them grow.
 
+pub(crate) use super::batch::Batch;
+pub use super::batch::Frame;
+use super::batch::{batch_frame, chunk_frame};
+pub use super::report::{Counts, Settled};
 use super::{Reliability, Settings};
 use crate::chunk::{Item, Large, Turns};
 use crate::error::Error;
-use crate::frame::{FIRST, Grant, Header, Kind, LAST, MAX_BATCH, URGENT};
+use crate::frame::{Grant, MAX_BATCH, URGENT};
 use crate::monotonic::Monotonic;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -15,38 +19,10 @@ use std::collections::VecDeque;
 /// What the caller calls someone who waits.
 pub type Token = u64;
 
-/// Bytes from which a batch takes no more.
-const FULL: usize = 64 << 10;
 /// Microseconds between two frames whose way is measured.
 const PROBE: u64 = 20_000;
 /// The longest message that a batch takes.
 pub const MAX_SMALL: usize = MAX_BATCH - 4;
-
-/// Small messages, one after the other.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    bytes: Vec<u8>,
-    count: u16,
-    since: u64,
-    tokens: Vec<(u16, Token)>,
-}
-
-impl Batch {
-    fn takes(&self, length: usize) -> bool {
-        self.count == 0 || (self.bytes.len() + length + 4 <= FULL && self.count < u16::MAX)
-    }
-
-    fn push(&mut self, message: &[u8], token: Option<Token>, now: u64) {
-        if self.count == 0 {
-            self.since = now;
-        }
-        self.tokens.extend(token.map(|token| (self.count, token)));
-        self.count += 1;
-        self.bytes
-            .extend_from_slice(&(message.len() as u32).to_le_bytes());
-        self.bytes.extend_from_slice(message);
-    }
-}
 
 #[derive(Debug)]
 enum Body {
@@ -64,55 +40,6 @@ struct Sent {
     /// When its oldest message was queued, where the acknowledgement is asked for at once.
     probe: Option<u64>,
     body: Body,
-}
-
-/// A frame to be written.
-#[derive(Debug)]
-pub struct Frame {
-    /// Its header, without [`crate::frame::PACKED`].
-    pub header: Header,
-    /// Its bytes.
-    pub parts: Vec<Bytes>,
-}
-
-/// Who waited for something that an [`Outbox`] call settled, and how it ended.
-#[derive(Debug, Default)]
-pub struct Settled {
-    /// Their messages were delivered.
-    pub delivered: Vec<Token>,
-    /// Their messages were not, and will not be.
-    pub failed: Vec<Token>,
-    /// Their message is larger than the receiver takes.
-    pub too_large: Vec<Token>,
-    /// There is room again.
-    pub room: Vec<Token>,
-    /// Microseconds from queue to acknowledgement, of the oldest message of each batch.
-    pub latencies: Vec<u64>,
-    /// Messages lost with the link, or given up.
-    pub lost: u64,
-}
-
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages handed to a link, those sent again not counted twice.
-    pub messages: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Frames.
-    pub frames: u64,
-    /// Messages sent again.
-    pub resent: u64,
-    /// Messages refused because the queue was full.
-    pub busy: u64,
-    /// Messages lost with a link, or given up.
-    pub lost: u64,
-    /// Messages dropped for a later one of the same key.
-    pub superseded: u64,
-    /// Messages held now.
-    pub held_messages: u64,
-    /// Bytes held now.
-    pub held_bytes: u64,
 }
 
 /// One lane's queue.
@@ -613,40 +540,5 @@ impl Outbox {
             superseded: self.monotonic.superseded(),
             ..self.counts
         }
-    }
-}
-
-fn batch_frame(bytes: Bytes, count: u16, first: u64, flags: u8) -> Frame {
-    let header = Header {
-        kind: Kind::Batch,
-        flags,
-        count,
-        length: bytes.len() as u32,
-        number: first,
-    };
-    Frame {
-        header,
-        parts: vec![bytes],
-    }
-}
-
-fn chunk_frame(large: &mut Large, seq: u64) -> Frame {
-    let first = if large.sent == 0 { FIRST } else { 0 };
-    let last = if large.ends() { LAST } else { 0 };
-    let number = match (first, last) {
-        (_, LAST) => seq,
-        (FIRST, _) => large.total,
-        _ => 0,
-    };
-    let header = Header {
-        kind: Kind::Chunk,
-        flags: first | last,
-        count: large.id,
-        length: large.next_length() as u32,
-        number,
-    };
-    Frame {
-        header,
-        parts: large.cut(),
     }
 }

@@ -28,11 +28,14 @@ mod atoms {
     }
 }
 
+/// A process, and whether it wants the context of a message.
+type Subscriber = (LocalPid, bool);
+
 /// What the endpoint's news need: the processes that want them.
 pub(crate) struct Shared {
     pub(crate) pending: Pending,
-    /// The subscribers of each channel, by the channel's atom, and whether they want the context of a message.
-    pub(crate) subscribers: RwLock<HashMap<u64, Vec<(LocalPid, bool)>, ahash::RandomState>>,
+    /// The subscribers of each channel, by the channel's atom.
+    pub(crate) subscribers: RwLock<HashMap<u64, Vec<Subscriber>, ahash::RandomState>>,
     /// The processes that make calls here for callers elsewhere.
     pub(crate) callees: Vec<LocalPid>,
     pub(crate) owner: LocalPid,

@@ -26,7 +26,7 @@ fn fabric_info<'a>(env: Env<'a>, handle: Term<'a>) -> NifResult<Term<'a>> {
     let refused: Vec<_> = endpoint
         .refused()
         .iter()
-        .map(|(reason, count)| (format!("{reason:?}"), count))
+        .map(|(reason, count)| (reason.name(), count))
         .collect();
     let pairs = [
         (names::address(), endpoint.local_addr().to_string().encode(env)),
