@@ -410,8 +410,9 @@ impl Plumtree {
         });
     }
 
-    /// Asks to be woken when nothing earlier was asked for.
-    fn schedule(&mut self, out: &mut Vec<Effect>) {
+    /// When [`Plumtree::timer`] has something to do next.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
         let [soon, later] = self.ask_at;
         let due = [
             self.flush_at,
@@ -419,11 +420,13 @@ impl Plumtree {
             self.retained.expiry(),
             soon,
             later,
-        ]
-        .into_iter()
-        .flatten()
-        .min();
-        if let Some(due) = due
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    /// Asks to be woken when nothing earlier was asked for.
+    fn schedule(&mut self, out: &mut Vec<Effect>) {
+        if let Some(due) = self.due()
             && self.wake.is_none_or(|wake| due < wake)
         {
             self.wake = Some(due);

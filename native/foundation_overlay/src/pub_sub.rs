@@ -118,7 +118,7 @@ impl PubSub {
         }
         self.link_up(now, peer, out);
         self.shared.neighbor_up(now, peer, &mut self.inner);
-        self.drain(now, None, out);
+        self.drain(None, out);
         self.compare_with(peer, false, out);
         self.compare_at.get_or_insert(now + self.config.compare_every);
         self.schedule(out);
@@ -128,7 +128,8 @@ impl PubSub {
     pub fn neighbor_down(&mut self, now: Duration, peer: &NodeId, out: &mut Vec<Effect>) {
         if self.neighbours.remove(peer) {
             self.shared.neighbor_down(now, peer, &mut self.inner);
-            self.drain(now, None, out);
+            self.drain(None, out);
+            self.schedule(out);
         }
     }
 
@@ -147,7 +148,7 @@ impl PubSub {
             if let Some(each) = self.topics.get_mut(&topic) {
                 each.tree.neighbor_up(now, peer, &mut self.inner);
             }
-            self.drain(now, Some(topic), out);
+            self.drain(Some(topic), out);
         }
         self.schedule(out);
     }
@@ -159,6 +160,7 @@ impl PubSub {
             for topic in self.topics.keys().copied().collect::<Vec<_>>() {
                 self.part(now, topic, peer, out);
             }
+            self.schedule(out);
         }
     }
 
@@ -248,11 +250,11 @@ impl PubSub {
             if let Some(each) = self.topics.get_mut(&topic) {
                 each.tree.broadcast(now, topic, payload, push, &mut self.inner);
             }
-            self.drain(now, Some(topic), out);
+            self.drain(Some(topic), out);
         } else {
             let push = self.choose(payload.len(), urgency);
             self.shared.broadcast(now, topic, payload, push, &mut self.inner);
-            self.drain(now, None, out);
+            self.drain(None, out);
         }
         self.schedule(out);
         Ok(())
@@ -289,13 +291,13 @@ impl PubSub {
         match message {
             Message::Shared(inner) => {
                 self.shared.receive(now, from, inner, &mut self.inner);
-                self.drain(now, None, out);
+                self.drain(None, out);
             }
             Message::Topic(topic, inner) => {
                 // Without a subscription it is a leftover from before; nobody here wants it.
                 if let Some(each) = self.topics.get_mut(&topic) {
                     each.tree.receive(now, from, inner, &mut self.inner);
-                    self.drain(now, Some(topic), out);
+                    self.drain(Some(topic), out);
                 }
             }
             Message::Records(records) => self.learn(now, from, records, out),
@@ -310,13 +312,13 @@ impl PubSub {
             self.wake = None;
         }
         self.shared.timer(now, &mut self.inner);
-        self.drain(now, None, out);
+        self.drain(None, out);
         let topics: Vec<u32> = self.topics.keys().copied().collect();
         for topic in topics {
             if let Some(each) = self.topics.get_mut(&topic) {
                 each.tree.timer(now, &mut self.inner);
             }
-            self.drain(now, Some(topic), out);
+            self.drain(Some(topic), out);
         }
         self.end_idle_publishing(now);
         self.close_links(now, out);
@@ -447,7 +449,7 @@ impl PubSub {
     }
 
     /// Turns the effects of one tree into ours. Deliveries of the shared tree are for subscribers only.
-    fn drain(&mut self, now: Duration, topic: Option<u32>, out: &mut Vec<Effect>) {
+    fn drain(&mut self, topic: Option<u32>, out: &mut Vec<Effect>) {
         for effect in std::mem::take(&mut self.inner) {
             match effect {
                 plumtree::Effect::Send { to, message } => {
@@ -470,7 +472,8 @@ impl PubSub {
                         });
                     }
                 }
-                plumtree::Effect::Wake(at) => self.wake_at(at.max(now), out),
+                // All that is due is gathered in the end, from all trees.
+                plumtree::Effect::Wake(_) => {}
             }
         }
     }
@@ -482,7 +485,9 @@ impl PubSub {
             .iter()
             .filter(|(topic, _)| !self.table.subscribes(**topic));
         let ends = publishing.map(|(_, each)| each.published + idle).min();
-        let due = [self.compare_at, self.unlink.values().copied().min(), ends];
+        let trees = self.topics.values().map(|each| &each.tree).chain([&self.shared]);
+        let trees = trees.filter_map(Plumtree::due).min();
+        let due = [self.compare_at, self.unlink.values().copied().min(), ends, trees];
         if let Some(at) = due.into_iter().flatten().min() {
             self.wake_at(at, out);
         }

@@ -158,8 +158,9 @@ impl Lag {
         self.mean = (self.mean * 7 + lag) / 8;
     }
 
-    /// Between `least` and ten times as much.
+    /// Between `least` and twice as much. Not more: a lag is also what others waited before they asked, and waits that
+    /// grow by the waits of others would add up to many seconds across a broken tree.
     fn wait(&self, least: Duration) -> Duration {
-        (self.mean + self.deviation * 4).clamp(least, least * 10)
+        (self.mean + self.deviation * 4).clamp(least, least * 2)
     }
 }

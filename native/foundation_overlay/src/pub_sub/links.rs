@@ -13,7 +13,7 @@ impl PubSub {
         if let Some(each) = self.topics.get_mut(&topic) {
             each.tree.neighbor_down(now, peer, &mut self.inner);
         }
-        self.drain(now, Some(topic), out);
+        self.drain(Some(topic), out);
     }
 
     /// Wants the links that these topics need now, and lets go of those they do not.
@@ -37,7 +37,7 @@ impl PubSub {
                 }
             }
             each.wanted = wanted;
-            self.drain(now, Some(*topic), out);
+            self.drain(Some(*topic), out);
             self.let_go(now, dropped);
             for peer in added {
                 self.unlink.remove(&peer);

@@ -400,3 +400,59 @@ fn refusals_change_nothing() {
     let refused = node.broadcast(Duration::ZERO, 1, large, Urgency::Normal, &mut out);
     assert_eq!(refused, Err(Refused::TooLarge { max: 1 << 20 }));
 }
+
+#[test]
+fn what_is_due_after_an_earlier_alarm_is_not_forgotten() {
+    let ms = Duration::from_millis;
+    let mut node = PubSub::new(Config::default(), nth(0), [0; 32]);
+    let mut out = Vec::new();
+    node.neighbor_up(ms(0), &nth(1), &mut out);
+    node.receive(
+        ms(0),
+        &nth(1),
+        Message::Shared(plumtree::Message::Prune),
+        &mut out,
+    );
+    node.broadcast(
+        ms(0),
+        EVERYONE,
+        Bytes::from_static(b"mine"),
+        Urgency::Normal,
+        &mut out,
+    )
+    .unwrap();
+    assert!(out.contains(&Effect::Wake(ms(50))), "the batch of announcements");
+    let held = plumtree::Held {
+        seq: 0,
+        round: 0,
+        age_ms: 1,
+    };
+    let theirs = plumtree::Announced {
+        origin: nth(2),
+        messages: vec![held],
+    };
+    node.receive(
+        ms(10),
+        &nth(1),
+        Message::Shared(plumtree::Message::Have(vec![theirs])),
+        &mut out,
+    );
+    out.clear();
+    node.timer(ms(50), &mut out);
+    assert!(
+        out.contains(&Effect::Wake(ms(110))),
+        "the wait for what was announced: {out:?}"
+    );
+    out.clear();
+    node.timer(ms(110), &mut out);
+    let graft = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Send {
+                message: Message::Shared(plumtree::Message::Graft(_)),
+                ..
+            }
+        )
+    };
+    assert!(out.iter().any(graft), "{out:?}");
+}
