@@ -54,7 +54,7 @@ defmodule Foundation.Cluster.Strategy.DNSPoll do
     state = %{state | meta: known}
 
     case Enum.split_with(answers, &match?({_, {:ok, _}}, &1)) do
-      {[], [{_, error} | _]} -> Tuple.append(error, state)
+      {[], [{_, error} | _]} -> Tuple.insert_at(error, tuple_size(error), state)
       {_, _} -> {:ok, known |> Map.take(kinds) |> Map.values() |> Enum.concat() |> Enum.uniq(), state}
     end
   end

@@ -24,8 +24,6 @@ defmodule Foundation.Cluster.Strategy.Gossip do
   alias Foundation.Cluster.{Strategy, Table}
   alias Foundation.Cluster.Strategy.Gossip.{Packet, Socket}
 
-  require Logger
-
   @first_beats [80, 400]
   @beat_ms 5_000
   @silent_ms 30_000

@@ -63,7 +63,8 @@ defmodule Foundation.Cluster.Strategy.Json do
 
   defp string(text, done) do
     plain = plain(text, 0)
-    <<run::binary-size(plain), rest::binary>> = text
+    run = binary_part(text, 0, plain)
+    rest = binary_part(text, plain, byte_size(text) - plain)
 
     case rest do
       "\"" <> rest -> {IO.iodata_to_binary([done, run]), rest}
@@ -74,11 +75,10 @@ defmodule Foundation.Cluster.Strategy.Json do
 
   # How many bytes stand for themselves.
   defp plain(text, n) do
-    case text do
-      <<_::binary-size(n), c, _::binary>> when c >= 0x20 and c not in [?", ?\\] -> plain(text, n + 1)
-      _ -> n
-    end
+    if n < byte_size(text) and stands_for_itself?(:binary.at(text, n)), do: plain(text, n + 1), else: n
   end
+
+  defp stands_for_itself?(byte), do: byte >= 0x20 and byte not in [?", ?\\]
 
   for {escaped, meant} <- [
         {?", ?"},

@@ -80,7 +80,7 @@ defmodule Foundation.Distributed.Channels.Settings do
 
   defp put(settings, name, key, value) do
     case @ranges do
-      %{^key => first..last} ->
+      %{^key => %Range{first: first, last: last}} ->
         if is_integer(value) and value in first..last,
           do: Map.put(settings, key, value),
           else: bad(name, key, value, "an integer from #{first} to #{last}")

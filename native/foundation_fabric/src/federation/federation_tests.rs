@@ -169,6 +169,13 @@ async fn clusters_that_were_not_pinned_are_refused() {
     ];
     let liar = start("node@ai", clusters, reverser()).await;
     assert_eq!(call(&liar, "app", b"x", 5_000).await, Err(CallError::Unreachable));
+    // The gateway counts when its end of the handshake is over, which the caller does not wait for.
+    let counted = async {
+        while app.refused().total() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(10), counted).await;
     assert_eq!(app.refused().total(), 2, "{:?}", app.refused());
 }
 
