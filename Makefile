@@ -19,8 +19,7 @@ bench: setup
 	@set -e; for file in bench/*_bench.exs; do MIX_ENV=test $(MIX) run $$file; done
 
 sim: setup
-	@mkdir -p _build
-	@cargo run --quiet --release -p foundation_sim --bin foundation-sim -- all --table _build/simulation.md
+	@cargo run --quiet --release -p foundation_sim --bin foundation-sim -- all --table guides/simulated_figures.md
 
 verify: setup
 	@$(MIX) format --check-formatted

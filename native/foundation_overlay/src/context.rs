@@ -29,6 +29,8 @@ pub(crate) enum Wake {
     Link(NodeId),
     /// Close the link to this node, if nobody wants it.
     Idle(NodeId),
+    /// Tell neighbours and some members of the decision in force, in case they missed it.
+    Remind,
     /// A topology's own business.
     Topology(u8),
     /// Look whether a switch has settled.

@@ -178,6 +178,7 @@ impl Overlay {
                 (Wake::Idle(id), _) => ctx.link_idle(&id),
                 (Wake::Topology(what), _) => self.shapes.each().for_each(|shape| shape.wake(ctx, what)),
                 (Wake::Settle, _) => self.shapes.look(ctx),
+                (Wake::Remind, _) => self.shapes.remind(ctx),
                 (Wake::Automatic(round), _) => {
                     let analysis = measure::analyze(ctx, self.shapes.decision.topology);
                     let since = self.shapes.since();

@@ -17,6 +17,8 @@ use crate::{Effect, NodeId, Topology};
 
 /// How often it is looked at whether the new links stand.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often a decision is told again: what carried it may have been lost in a partition that closed no link.
+const REMIND: Duration = Duration::from_secs(5);
 /// Members a decision is gossiped to beside the neighbours.
 const GOSSIP: usize = 4;
 
@@ -28,6 +30,7 @@ pub(crate) struct Shapes {
     want: Want,
     since: Duration,
     ready_at: Option<Duration>,
+    reminding: bool,
 }
 
 fn make(topology: Topology, want: Want) -> Box<dyn Shape> {
@@ -60,6 +63,7 @@ impl Shapes {
             want: Want::EVEN,
             since: Duration::ZERO,
             ready_at: None,
+            reminding: false,
         }
     }
 
@@ -107,6 +111,10 @@ impl Shapes {
     fn adopt(&mut self, ctx: &mut Context, decision: Decision, from: Option<&NodeId>) {
         let before = std::mem::replace(&mut self.decision, decision).topology;
         self.spread(ctx, from);
+        if !self.reminding {
+            self.reminding = true;
+            ctx.wake(REMIND, Wake::Remind);
+        }
         let Decision { epoch, topology, .. } = self.decision;
         if topology == before {
             return;
@@ -150,6 +158,12 @@ impl Shapes {
         for addr in ctx.sample(addrs, GOSSIP) {
             ctx.datagram(addr, datagram.clone());
         }
+    }
+
+    /// Tells the decision again, for as long as this node lives.
+    pub(crate) fn remind(&mut self, ctx: &mut Context) {
+        self.spread(ctx, None);
+        ctx.wake(REMIND, Wake::Remind);
     }
 
     /// Lets go of the former topology once the new one stands and messages under way had time to arrive.
