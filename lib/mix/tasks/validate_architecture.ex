@@ -27,6 +27,8 @@ defmodule Mix.Tasks.ValidateArchitecture do
       registry: ["Foundation.ProcessRegistry", "Foundation.ServiceRegistry"],
       validation: ["Foundation.Validation"],
       logic: ["Foundation.Logic", "Foundation.Config.Guard"],
+      # Whom to ask in the cluster; who carries the question stands above.
+      peers: ["Foundation.Peers"],
       # Where everyone reads the configuration; what changes it stands above.
       snapshot: ["Foundation.Config.Snapshot"]
     ],
