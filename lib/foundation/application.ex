@@ -71,6 +71,7 @@ defmodule Foundation.Application do
         Foundation.Engine.Log,
         Foundation.ErrorContext.Store,
         Foundation.Distributed.Context.Hops,
+        Foundation.Events.Causality,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor}
       ]
   end

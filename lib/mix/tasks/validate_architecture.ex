@@ -29,6 +29,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       logic: ["Foundation.Logic", "Foundation.Config.Guard"],
       # Whom to ask in the cluster; who carries the question stands above.
       peers: ["Foundation.Peers"],
+      clocks: ["Foundation.VectorClock"],
       # Where everyone reads the configuration; what changes it stands above.
       snapshot: ["Foundation.Config.Snapshot"]
     ],
