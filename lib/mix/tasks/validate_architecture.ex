@@ -38,7 +38,8 @@ defmodule Mix.Tasks.ValidateArchitecture do
       telemetry: ["Foundation.Telemetry", "Foundation.Services.TelemetryService"],
       events: ["Foundation.Events", "Foundation.Services.EventStore"],
       config: ["Foundation.Config", "Foundation.Services.ConfigServer", "Inspect.Foundation.Types.Config"],
-      infrastructure: ["Foundation.Infrastructure"]
+      infrastructure: ["Foundation.Infrastructure"],
+      lifecycle: ["Foundation.ProcessLifecycle", "Foundation.HealthCheck"]
     ],
     beam: [
       beam: ["Foundation.BEAM"],
@@ -76,6 +77,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       events: [:error, :telemetry],
       config: [:error, :events, :telemetry],
       infrastructure: [:error, :telemetry, :events, :config],
+      lifecycle: [:telemetry],
       distributed: [:cluster],
       intelligence: [:mabeam]
     ]
