@@ -1,6 +1,7 @@
 //! `foundation-sim`: runs scenarios and writes their table.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use foundation_sim::report::{self, Report};
 use foundation_sim::scenarios::{ALL, Scenario, Setup};
@@ -53,6 +54,7 @@ fn one(scenario: &Scenario, args: &[String]) -> Result<bool, String> {
 fn all(args: &[String]) -> Result<bool, String> {
     let seed = number(args, "--seed")?.unwrap_or(1);
     let small = args.iter().any(|arg| arg == "--small");
+    let started = Instant::now();
     let mut reports = Vec::new();
     let mut passed = true;
     for scenario in ALL {
@@ -63,6 +65,7 @@ fn all(args: &[String]) -> Result<bool, String> {
             reports.push(report);
         }
     }
+    println!("{} runs in {:.0} s", reports.len(), started.elapsed().as_secs_f64());
     if let Some(path) = value(args, "--table")? {
         std::fs::write(path, report::table(&reports)).map_err(|error| format!("{path}: {error}"))?;
     }
