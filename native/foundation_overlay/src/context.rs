@@ -23,6 +23,8 @@ pub(crate) enum Wake {
     Ping(u8),
     /// Ask a suspect again.
     Challenge(SwimId, u16),
+    /// A member whose link closed was asked at this time whether it lives.
+    Doubt(SwimId, Duration),
     /// The time of a suspect may be up.
     Verdict(SwimId, u16),
     /// Compare with a neighbour who is alive.

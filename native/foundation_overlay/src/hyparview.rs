@@ -22,7 +22,7 @@ use rand::RngExt;
 use crate::context::{Context, Wake};
 use crate::links::Want;
 use crate::wire::{self, Contact, kind};
-use crate::{NodeId, PeerName};
+use crate::{MemberEvent, NodeId, PeerName};
 use message::Message;
 
 /// How often the views are looked after.

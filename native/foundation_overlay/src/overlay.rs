@@ -161,6 +161,7 @@ impl Overlay {
                 (Wake::Swim(timer), Some(swim)) => swim.timer(ctx, late, timer),
                 (Wake::Ping(left), Some(swim)) => swim.repeat_ping(ctx, left),
                 (Wake::Challenge(id, incarnation), Some(swim)) => swim.challenge(ctx, id, incarnation),
+                (Wake::Doubt(id, since), Some(swim)) => swim.doubted(ctx, &id, since),
                 (Wake::Verdict(id, incarnation), Some(swim)) => swim.verdict(ctx, late, &id, incarnation),
                 (Wake::News, Some(swim)) => swim.send_news(ctx),
                 (Wake::Compare, Some(swim)) => swim.compare(ctx),
@@ -189,6 +190,7 @@ impl Overlay {
                     Wake::Swim(_)
                     | Wake::Ping(_)
                     | Wake::Challenge(..)
+                    | Wake::Doubt(..)
                     | Wake::Verdict(..)
                     | Wake::News
                     | Wake::Compare,
@@ -345,6 +347,9 @@ impl Overlay {
         let was_up = ctx.link_down(id);
         if was_up == Some(true) {
             self.router.link_down(id);
+            if let Some(swim) = &mut self.swim {
+                swim.doubt(ctx, id);
+            }
         } else {
             self.router.dial_failed(ctx, id);
         }

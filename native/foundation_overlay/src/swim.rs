@@ -318,13 +318,16 @@ impl Swim {
 
     /// Learns a member's metadata from what it says of itself.
     pub(crate) fn describe(&mut self, ctx: &mut Context, id: &SwimId, peer: &Peer) {
-        if let Some(member) = self.members.get_mut(id.name())
-            && member.peer.id == peer.id
-            && member.peer.meta != peer.meta
-        {
-            member.peer.meta = peer.meta.clone();
-            let peer = member.peer.clone();
-            ctx.tell(MemberEvent::Meta, peer);
+        let Some(member) = self.members.get_mut(id.name()) else {
+            return;
+        };
+        if member.peer.id == peer.id {
+            member.heard = ctx.now;
+            if member.peer.meta != peer.meta {
+                member.peer.meta = peer.meta.clone();
+                let peer = member.peer.clone();
+                ctx.tell(MemberEvent::Meta, peer);
+            }
         }
     }
 

@@ -228,3 +228,18 @@ fn the_same_seed_gives_the_same_run() {
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
 }
+
+#[test]
+fn a_process_that_dies_with_its_links_is_noticed_without_a_probe() {
+    let mut slowest = ms(0);
+    for seed in 0..10 {
+        let mut net = Net::cluster(seed, 30, &lan());
+        net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+        net.run_for(ms(1_000 + seed * 37));
+        net.kill(11);
+        slowest = slowest.max(net.run_to(ms(10_000), Net::agreed).expect("noticed"));
+        assert_eq!(net.count(is_down), 29, "only the dead one, seed {seed}");
+    }
+    println!("slowest {slowest:?}");
+    assert!(slowest < ms(1_200), "{slowest:?}");
+}

@@ -65,7 +65,11 @@ fn all(args: &[String]) -> Result<bool, String> {
             reports.push(report);
         }
     }
-    println!("{} runs in {:.0} s", reports.len(), started.elapsed().as_secs_f64());
+    println!(
+        "{} runs in {:.0} s",
+        reports.len(),
+        started.elapsed().as_secs_f64()
+    );
     if let Some(path) = value(args, "--table")? {
         std::fs::write(path, report::table(&reports)).map_err(|error| format!("{path}: {error}"))?;
     }

@@ -1,4 +1,6 @@
 //! Becoming neighbours, refusing to, and parting.
+use rand::RngExt;
+
 use super::{Asking, BRIDGES, HyParView, Message, Pending};
 use crate::context::Context;
 use crate::wire::Contact;

@@ -111,6 +111,10 @@ impl Swim {
                 if incarnation > member.incarnation
                     || (incarnation == member.incarnation && !member.suspect) =>
             {
+                if incarnation > member.incarnation {
+                    // Since then it has answered what it was suspected of before.
+                    self.trials.remove(id.name());
+                }
                 member.incarnation = incarnation;
                 if !std::mem::replace(&mut member.suspect, true) {
                     let peer = member.peer.clone();

@@ -9,7 +9,8 @@
 //! ask the suspect at once, which gives it more ways to answer, and makes them accusers when it does not.
 use std::net::SocketAddr;
 
-use super::{Claim, Context, Duration, FocaState, Swim, SwimId};
+use super::{Claim, Context, Duration, FocaState, Member, Swim, SwimId};
+use crate::NodeId;
 use crate::context::Wake;
 use crate::swim_rumours::{Accusation, Rumour};
 use crate::wire::{self, Probe, kind};
@@ -147,12 +148,7 @@ impl Swim {
             .get(id.id())
             .is_some_and(|member| member.incarnation == incarnation)
         {
-            self.begin(ctx, id, incarnation, None);
-            if let Some(trial) = self.trials.get_mut(id.name()) {
-                trial.asked_by = from;
-            }
-            self.await_verdict(ctx, id);
-            self.challenge(ctx, id.clone(), incarnation);
+            self.look_into(ctx, id, incarnation, from);
         }
         None
     }
@@ -171,6 +167,40 @@ impl Swim {
             verdict,
         };
         self.trials.insert(id.name().clone(), trial);
+    }
+
+    /// The link to a member closed, which it did not say it would: perhaps its process is gone. It is asked at once.
+    pub(crate) fn doubt(&mut self, ctx: &mut Context, id: &NodeId) {
+        let Some(member) = self.get(id).filter(|_| !self.gone) else {
+            return;
+        };
+        let (addr, id) = (member.peer.addr, member.id.clone());
+        ctx.datagram(addr, wire::encode(kind::PROBE, &Probe::Knock));
+        ctx.wake(self.config.probe_rtt * 2, Wake::Doubt(id, ctx.now));
+    }
+
+    /// A member whose link closed has had its time to answer.
+    pub(crate) fn doubted(&mut self, ctx: &mut Context, id: &SwimId, since: Duration) {
+        let silent = |member: &&Member| member.id == *id && member.heard <= since;
+        if let Some(incarnation) = self
+            .members
+            .get(id.name())
+            .filter(silent)
+            .map(|member| member.incarnation)
+            && !self.trials.contains_key(id.name())
+        {
+            self.look_into(ctx, id, incarnation, None);
+        }
+    }
+
+    /// Asks a suspect itself, and accuses it when it does not answer.
+    fn look_into(&mut self, ctx: &mut Context, id: &SwimId, incarnation: u16, asked_by: Option<SocketAddr>) {
+        self.begin(ctx, id, incarnation, None);
+        if let Some(trial) = self.trials.get_mut(id.name()) {
+            trial.asked_by = asked_by;
+        }
+        self.await_verdict(ctx, id);
+        self.challenge(ctx, id.clone(), incarnation);
     }
 
     /// Counts anew who else accuses whom this node suspects.
@@ -217,27 +247,22 @@ impl Swim {
 
     /// The time of a suspect may be up.
     pub(crate) fn verdict(&mut self, ctx: &mut Context, late: Duration, id: &SwimId, incarnation: u16) {
-        let away = self.is_away(ctx, late);
-        let current = self.trials.get(id.name());
-        let Some(trial) = current.filter(|trial| trial.is_of(id, incarnation)) else {
+        let (Some(member), Some(trial)) = (self.members.get(id.name()), self.trials.get(id.name())) else {
             return;
         };
         let deadline = self.deadline(trial);
-        if ctx.now < deadline {
+        if !trial.is_of(id, incarnation) || ctx.now < deadline {
             return;
         }
-        let heard = self
-            .members
-            .get(id.name())
-            .map_or(Duration::ZERO, |member| member.heard);
-        let (since, times) = trial.hopeful;
+        let (heard, (since, times), accused) = (member.heard, trial.hopeful, trial.accused);
+        let away = self.is_away(ctx, late);
         let more = if away {
             // What came in while we were away has not been read yet.
             self.config.probe_rtt * 2
         } else if heard > since && times < MAX_PATIENCE {
             // Heard of, if only through the other direction of a bad link.
             self.config.suspicion / 2
-        } else if trial.accused {
+        } else if accused {
             return self.condemn(ctx, id);
         } else {
             return self.accuse(ctx, id, incarnation, None);
