@@ -1,6 +1,8 @@
 //! Membership between simulated nodes.
-use crate::testnet::{Net, ms};
-use crate::{Config, DownReason, Input, MemberEvent, Role};
+use crate::swim_id::{Body, SwimId};
+use crate::testnet::{Net, addr, ms, node_id};
+use crate::wire::{self, Control, Standing, State, kind};
+use crate::{Config, DownReason, Effect, Input, MemberEvent, NodeId, Overlay, Peer, Role, Timer};
 
 fn lan() -> Config {
     Config::lan()
@@ -242,4 +244,95 @@ fn a_process_that_dies_with_its_links_is_noticed_without_a_probe() {
     }
     println!("slowest {slowest:?}");
     assert!(slowest < ms(1_200), "{slowest:?}");
+}
+
+/// Two overlays linked to each other alone; frames of one kind may get lost between them.
+struct Pair {
+    now: std::time::Duration,
+    nodes: [Overlay; 2],
+    alarms: [Option<Timer>; 2],
+}
+
+impl Pair {
+    fn new() -> Self {
+        let node = |at: usize| {
+            let me = Peer {
+                id: node_id(at, 1),
+                addr: addr(at),
+                role: Role::Peer,
+                meta: bytes::Bytes::new(),
+            };
+            Overlay::new(lan(), me, [at as u8; 32]).expect("valid")
+        };
+        let mut pair = Self {
+            now: ms(1),
+            nodes: [node(0), node(1)],
+            alarms: [None, None],
+        };
+        for at in 0..2 {
+            pair.input(at, Input::LinkUp(node_id(1 - at, 1)), true);
+        }
+        pair
+    }
+
+    fn input(&mut self, at: usize, input: Input<'_>, through: bool) {
+        let mut out = Vec::new();
+        self.nodes[at]
+            .handle(self.now, input, &mut out)
+            .expect("accepted");
+        for effect in out {
+            match effect {
+                Effect::Timer { timer, .. } => self.alarms[at] = Some(timer),
+                Effect::Frame { to, bytes } if to == node_id(1 - at, 1) && through => {
+                    let from = &node_id(at, 1);
+                    self.input(1 - at, Input::Frame { from, bytes: &bytes }, through);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn run(&mut self, span: std::time::Duration, through: bool) {
+        let until = self.now + span;
+        while self.now < until {
+            self.now += ms(10);
+            for at in 0..2 {
+                if let Some(timer) = self.alarms[at] {
+                    self.input(at, Input::Timer(timer), through);
+                }
+            }
+        }
+    }
+
+    fn knows(&self, at: usize, id: &NodeId) -> bool {
+        self.nodes[at].members().any(|peer| peer.id == *id)
+    }
+}
+
+#[test]
+fn what_a_neighbour_missed_it_learns_by_comparison() {
+    let mut pair = Pair::new();
+    let third = SwimId::new(Body {
+        id: node_id(2, 1),
+        renewal: 0,
+        addr: addr(2),
+        role: Role::Peer,
+        has_meta: false,
+    });
+    let news = Control::Members(vec![Standing {
+        id: third.clone(),
+        incarnation: 0,
+        state: State::Alive,
+    }]);
+    let bytes = wire::encode(kind::CONTROL, &news);
+    let from = &node_id(3, 1);
+    pair.input(0, Input::Frame { from, bytes: &bytes }, false);
+    // What it tells its neighbour at once is lost.
+    pair.run(ms(100), false);
+    assert!(pair.knows(0, third.id()) && !pair.knows(1, third.id()));
+    let learnt = (0..150).any(|_| {
+        pair.run(ms(10), true);
+        pair.knows(1, third.id())
+    });
+    assert!(learnt);
 }

@@ -5,7 +5,7 @@
 //! neighbours tell each other over links who is gone, and compare digests of whom they hold for alive.
 use rand::RngExt;
 
-use super::{Claim, Context, Duration, FocaState, Swim};
+use super::{Claim, Context, Duration, FocaState, Swim, SwimId};
 use crate::context::Wake;
 use crate::wire::{self, Control, Standing, State, kind};
 use crate::{Error, NodeId};
@@ -102,14 +102,9 @@ impl Swim {
         Self::compare_later(ctx, self.config.compare);
     }
 
-    /// One number for each part of the members: equal when the same ones are held for alive.
     fn digest(&self) -> [u64; PARTS] {
-        let mut parts = [0; PARTS];
         let members = self.members.values().map(|member| &member.id);
-        for id in members.chain(std::iter::once(&self.me)) {
-            parts[id.part(PARTS)] ^= id.digest();
-        }
-        parts
+        digest(members.chain(std::iter::once(&self.me)))
     }
 
     /// A neighbour shows whom it holds for alive: where we differ, both say what they know.
@@ -118,8 +113,7 @@ impl Swim {
             return Err(Error::Malformed("digest"));
         }
         let ours = self.digest();
-        let parts = (0..PARTS).filter(|part| ours[*part] != theirs[*part]);
-        let parts = parts.fold(0_u16, |parts, part| parts | 1 << part);
+        let parts = differing(&ours, theirs);
         if parts != 0 {
             ctx.frame(from, wire::encode(kind::CONTROL, &Control::Differ(parts)));
             self.explain(ctx, from, parts);
@@ -137,9 +131,63 @@ impl Swim {
     }
 }
 
+/// One number for each part of the members, whatever their order: equal when the same ones are held for alive.
+fn digest<'a>(alive: impl Iterator<Item = &'a SwimId>) -> [u64; PARTS] {
+    let mut parts = [0; PARTS];
+    for id in alive {
+        parts[id.part(PARTS)] ^= id.digest();
+    }
+    parts
+}
+
+/// The parts in which two digests differ, a bit each.
+fn differing(ours: &[u64], theirs: &[u64]) -> u16 {
+    let pairs = ours.iter().zip(theirs).enumerate();
+    pairs.fold(0, |parts, (part, (a, b))| parts | u16::from(a != b) << part)
+}
+
 /// Tells a neighbour what is thought of these members.
 pub(crate) fn send(ctx: &mut Context, to: &NodeId, standings: &[Standing]) {
     for part in standings.chunks(MEMBERS_PER_FRAME) {
         ctx.frame(to, wire::encode(kind::CONTROL, &Control::Members(part.to_vec())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Role;
+    use crate::swim_id::Body;
+    use crate::testnet::{addr, node_id};
+
+    fn id((at, boot, renewal): (usize, u64, u32)) -> SwimId {
+        SwimId::new(Body {
+            id: node_id(at, boot),
+            renewal,
+            addr: addr(at),
+            role: Role::Peer,
+            has_meta: false,
+        })
+    }
+
+    proptest! {
+        /// Against the sets themselves.
+        #[test]
+        fn digests_differ_exactly_where_the_members_do(
+            ours in prop::collection::btree_set((0_usize..60, 1_u64..3, 0_u32..2), 0..60),
+            theirs in prop::collection::btree_set((0_usize..60, 1_u64..3, 0_u32..2), 0..60),
+            shared in prop::collection::btree_set((60_usize..200, 1_u64..3, 0_u32..2), 0..60),
+        ) {
+            let of = |own: &BTreeSet<_>| own.union(&shared).copied().map(id).collect::<Vec<_>>();
+            let (a, b) = (of(&ours), of(&theirs));
+            let naive = ours.symmetric_difference(&theirs).copied().map(id);
+            let naive = naive.fold(0_u16, |parts, id| parts | 1 << id.part(PARTS));
+            let found = differing(&digest(a.iter()), &digest(b.iter().rev()));
+            prop_assert_eq!(found, naive);
+        }
     }
 }
