@@ -11,25 +11,26 @@ defmodule Foundation.Distributed.Fabric.Callee do
 
   alias Foundation.Distributed.Channels.InContext
   alias Foundation.Distributed.{Context, Fabric}
+  alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Native
 
   @room_ms 30_000
 
-  def name(n), do: :"#{__MODULE__}.#{n}"
+  def name(scope, n), do: Scope.process(scope, :"#{__MODULE__}.#{n}")
 
-  def child_spec(n), do: %{id: {__MODULE__, n}, start: {__MODULE__, :start_link, [n]}}
+  def child_spec({scope, n}), do: %{id: {__MODULE__, n}, start: {__MODULE__, :start_link, [scope, n]}}
 
-  def start_link(n), do: GenServer.start_link(__MODULE__, nil, name: name(n))
+  def start_link(scope, n), do: GenServer.start_link(__MODULE__, scope, name: name(scope, n))
 
   # Calls by {node, number}, and numbers of the calls that a monitor watches.
   @impl true
-  def init(nil), do: {:ok, %{calls: %{}, monitors: %{}}}
+  def init(scope), do: {:ok, %{scope: scope, calls: %{}, monitors: %{}}}
 
   @impl true
   def handle_info({:foundation_call, node, channel, number, _timeout, target, request}, state) do
-    case process(target) do
+    case process(state.scope, target) do
       nil ->
-        answer(channel, node, number, true, :noproc)
+        answer(state.scope, channel, node, number, true, :noproc)
         {:noreply, state}
 
       pid ->
@@ -92,8 +93,8 @@ defmodule Foundation.Distributed.Fabric.Callee do
 
   defp fill({reference, {tag, :foundation_term}}, term), do: {reference, {tag, term}}
 
-  defp process(pid) when is_pid(pid), do: if(node(pid) == node(), do: pid)
-  defp process(name), do: Process.whereis(name)
+  defp process(_scope, pid) when is_pid(pid), do: if(node(pid) == node(), do: pid)
+  defp process(scope, name), do: Scope.whereis(scope, name)
 
   defp settle(state, {node, number} = key, failed, term) do
     case pop(state, key) do
@@ -101,7 +102,7 @@ defmodule Foundation.Distributed.Fabric.Callee do
         {:noreply, state}
 
       {channel, state} ->
-        answer(channel, node, number, failed, term)
+        answer(state.scope, channel, node, number, failed, term)
         {:noreply, state}
     end
   end
@@ -125,13 +126,13 @@ defmodule Foundation.Distributed.Fabric.Callee do
     end
   end
 
-  defp answer(channel, node, number, failed, term) do
-    with handle when handle != nil <- Fabric.handle(),
+  defp answer(scope, channel, node, number, failed, term) do
+    with handle when handle != nil <- Fabric.handle(scope),
          :dirty <- Native.fabric_reply(handle, channel, node, number, failed, term),
          {:error, :busy} <- Native.fabric_reply_large(handle, channel, node, number, failed, term) do
       wait(handle, channel, node, number, failed, term)
     else
-      {:error, :busy} -> wait(Fabric.handle(), channel, node, number, failed, term)
+      {:error, :busy} -> wait(Fabric.handle(scope), channel, node, number, failed, term)
       _ -> :ok
     end
   end
