@@ -91,7 +91,7 @@ defmodule Foundation.Distributed.Clusters do
 
   # What stands at the bottom of the reasons of supervisors.
   defp cause({:shutdown, {:failed_to_start_child, _child, reason}}), do: cause(reason)
-  defp cause({reason, {:child, _, _, _, _, _, _, _}}), do: cause(reason)
+  defp cause({reason, child}) when is_tuple(child) and elem(child, 0) == :child, do: cause(reason)
   defp cause(reason), do: reason
 
   @doc """
