@@ -492,11 +492,13 @@ defmodule Foundation.Native do
           fabric_queued | fabric_waiting
   def fabric_send_large(_fabric, _channel, _node, _target, _message, _options), do: missing()
 
-  @spec fabric_call(fabric, atom, node, atom | pid, term, {pid, reference, non_neg_integer}) :: fabric_waiting
+  @type fabric_calling :: {:ok, pos_integer, call :: reference} | :dirty | fabric_refusal
+
+  @spec fabric_call(fabric, atom, node, atom | pid, term, {pid, reference, non_neg_integer}) :: fabric_calling
   def fabric_call(_fabric, _channel, _node, _target, _request, _options), do: missing()
 
   @spec fabric_call_large(fabric, atom, node, atom | pid, term, {pid, reference, non_neg_integer}) ::
-          fabric_waiting
+          fabric_calling
   def fabric_call_large(_fabric, _channel, _node, _target, _request, _options), do: missing()
 
   @spec fabric_reply(fabric, atom, node, non_neg_integer, boolean, term) :: fabric_queued

@@ -25,7 +25,7 @@ defmodule Foundation.Cluster.Federation do
   |---|---|---|
   | `:secret` | a member's | a binary of 16 bytes or more; `:cookie`; `{:system, variable}` |
   | `:accept` | a member's | up to eight more secrets, while one is exchanged for another; their authorities are told too |
-  | `:strategy`, `:topology`, `:channels`, `:fabric`, `:seeds` | a member's | any of them: the node joins that cluster with a fabric of its own, see `Foundation.Distributed.Clusters` |
+  | `:strategy`, `:topology`, `:channels`, `:fabric`, `:seeds`, `:partitions` | a member's | any of them: the node joins that cluster with a fabric of its own, see `Foundation.Distributed.Clusters` |
   | `:gateway` | a member's | `true` or `[port: 0, bind: "0.0.0.0"]`: accept calls for this cluster here |
   | `:authority` | another's | PEM text, or the path of a PEM file, with one certificate or more |
   | `:as` | another's | the cluster in whose name this node calls; needed when it is a member of several |

@@ -50,9 +50,11 @@ defmodule Foundation.Distributed.Call do
            do: Native.fabric_call_large(handle, channel, node, target, request, who)
 
     case answer do
-      {:ok, number} ->
+      {:ok, number, call} ->
+        # While it waits this process, and nobody else, holds `call`; when it ends, the other node is told.
         Wire.await(handle, reference, number, deadline, fn ->
           Native.fabric_cancel_call(handle, channel, node, number)
+          call
         end)
 
       {:error, :busy} ->

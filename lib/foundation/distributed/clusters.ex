@@ -28,7 +28,7 @@ defmodule Foundation.Distributed.Clusters do
 
   ## Options
 
-  An entry of `clusters:` with any of `:strategy`, `:topology`, `:channels`, `:fabric` or `:seeds` is joined.
+  An entry of `clusters:` with any of `:strategy`, `:topology`, `:channels`, `:fabric`, `:seeds` or `:partitions` is joined.
 
   | option | meaning |
   |---|---|
@@ -38,6 +38,7 @@ defmodule Foundation.Distributed.Clusters do
   | `:seeds` | `"host:port"`, at most 64: fabrics to ask for the others |
   | `:topology`, `:channels` | as `config :foundation, fabric:` has them |
   | `:fabric` | any other option of `Foundation.Distributed.Fabric` |
+  | `:partitions` | as `config :foundation, partitions:` has them (see `Foundation.Distributed.Partitions`) |
   | `:allow` | `{module, function, arity}` that nodes of the cluster may call here by `Foundation.Cluster.send_to_cluster/3` |
 
   `:mdns` announces the fabric's port; all other strategies find hosts only, and need `fabric: [port: …]`, the same on every

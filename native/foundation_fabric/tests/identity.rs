@@ -157,7 +157,10 @@ async fn a_secret_is_exchanged_without_a_node_being_refused() {
         }
     }
     assert_eq!(a.refused().total() + b.refused().total(), 0);
-    assert_eq!(one.authorities(), identity_in("shop", "the new secret", "c@host").authorities());
+    assert_eq!(
+        one.authorities(),
+        identity_in("shop", "the new secret", "c@host").authorities()
+    );
     // The link from before is open still, and who has the old secret alone is a stranger.
     let (mut opened, mut accepted) = first;
     opened.write.write_all(b"!").await.unwrap();
@@ -167,13 +170,19 @@ async fn a_secret_is_exchanged_without_a_node_being_refused() {
     assert!(late.connect(b.local_addr(), None, &hello(&*late)).await.is_err());
     refused(&b, Reason::Stranger, 1).await;
 
-    assert!(matches!(one.set_secrets(&Secret::new(""), &[]), Err(IdentityError::NoSecret)));
+    assert!(matches!(
+        one.set_secrets(&Secret::new(""), &[]),
+        Err(IdentityError::NoSecret)
+    ));
     let dir = tempfile::tempdir().unwrap();
     let company = Authority::new("company");
     let chain = company.issue(&["foundation://shop/a@host"], VALID);
     let files = write_pem(dir.path(), &chain, &[company.certificate.clone()]);
     let pem = from_pem(files).unwrap();
-    assert!(matches!(pem.set_secrets(&new, &[]), Err(IdentityError::NoSecrets)));
+    assert!(matches!(
+        pem.set_secrets(&new, &[]),
+        Err(IdentityError::NoSecrets)
+    ));
 }
 
 /// Everything that is logged, as text.

@@ -97,7 +97,7 @@ impl Fabric {
 
 /// Registers the resource; only while the library is being loaded.
 pub(crate) fn load(env: Env<'_>) -> bool {
-    handle::open::<Fabric>(env) && handle::open::<deliver::Ticket>(env)
+    handle::open::<Fabric>(env) && handle::open::<deliver::Ticket>(env) && handle::open::<send::Calling>(env)
 }
 
 /// The reason of a refusal.

@@ -200,6 +200,36 @@ defmodule Foundation.Distributed.ClustersTest do
     assert :ok = rpc(app, Clusters, :leave, [:ai])
   end
 
+  @tag :alone
+  test "a split of one is noticed in it, and in no other", %{app: app, both: both, ai: ai} do
+    entry = [secret: @secret, fabric: @loopback, partitions: [policy: :nonsense]]
+    assert {:error, {:invalid_config, _}} = rpc(both, Clusters, :join, [:ai, entry])
+    join(both, ai, partitions: [policy: :oldest, confirm_after: 200])
+    watcher = rpc(both, Visitor, :start, [nil])
+    :ok = rpc(both, Visitor, :watch_partitions, [watcher, :ai])
+    status = fn -> rpc(both, Partitions, :status, [[cluster: :ai]]) end
+    assert {:ok, %{state: :active, lost: [], here: here}} = status.()
+    assert here == Enum.sort([ai.node, both.node])
+
+    os_pid = RealNode.os_pid(ai)
+    on_exit(fn -> System.cmd("kill", ["-CONT", os_pid], stderr_to_stdout: true) end)
+    :ok = RealNode.signal(os_pid, "STOP")
+    # The other side has run longer.
+    assert_eventually(match?({:ok, %{state: :paused, lost: [_]}}, status.()), 15_000)
+    refute rpc(both, Partitions, :active?, [[cluster: :ai]])
+    assert rpc(both, Partitions, :active?)
+    assert rpc(both, Fabric, :nodes) == [app.node]
+    :ok = RealNode.signal(os_pid, "CONT")
+    assert_eventually(match?({:ok, %{state: :active, lost: []}}, status.()), 20_000)
+    assert rpc(both, Partitions, :active?, [[cluster: :ai]])
+
+    events =
+      for {:foundation_partition, %{cluster: :ai, event: event}} <- rpc(both, Visitor, :kept, [watcher]),
+          do: event
+
+    assert events == [:present, :split, :healed]
+  end
+
   test "leaving one leaves the other alone", %{app: app, both: both, ai: ai} do
     handle = rpc(both, Fabric, :handle)
     assert :ok = rpc(both, Clusters, :leave, [:ai])
@@ -233,6 +263,17 @@ defmodule Foundation.Distributed.ClustersTest do
     assert call.({Process, :sleep, [60_000]}, timeout: 300) == {:error, :timeout}
     # Nobody waits any more, and it is ended there.
     assert_eventually(busy(ai) == before, 5_000)
+
+    # Nor does anybody wait when the caller ends, or its node.
+    target = {Process, :sleep, [600_000]}
+    caller = rpc(both, Visitor, :send_in_vain, [:ai, target])
+    assert_eventually(busy(ai) == before + 1, 5_000)
+    true = rpc(both, Process, :exit, [caller, :kill])
+    assert_eventually(busy(ai) == before, 5_000)
+    rpc(both, Visitor, :send_in_vain, [:ai, target])
+    assert_eventually(busy(ai) == before + 1, 5_000)
+    :ok = rpc(both, Clusters, :leave, [:ai])
+    assert_eventually(busy(ai) == before, 10_000)
   end
 
   # How many calls run there for others.

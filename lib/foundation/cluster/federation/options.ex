@@ -8,7 +8,7 @@ defmodule Foundation.Cluster.Federation.Options do
 
   @keys [:secret, :gateway, :authority, :as, :gateways, :allow, :quota, :accept]
   # Of a cluster that this node joins with a fabric of its own; read by what does that.
-  @joining [:strategy, :topology, :channels, :fabric, :seeds]
+  @joining [:strategy, :topology, :channels, :fabric, :seeds, :partitions]
   @least_secret 16
 
   @type functions :: %{Wire.function_name() => {module, atom}}

@@ -34,7 +34,14 @@ defmodule Foundation.Distributed.Clusters.Joined do
   defp fabric(%{fabric: nil}), do: []
 
   defp fabric(options),
-    do: [{Foundation.Distributed.Supervisor, {options.name, options.fabric}}, {Seeds, options}]
+    do:
+      [{Foundation.Distributed.Supervisor, {options.name, options.fabric}}, {Seeds, options}] ++
+        partitions(options)
+
+  defp partitions(%{partitions: nil}), do: []
+
+  defp partitions(options),
+    do: [{Foundation.Distributed.Partitions, [cluster: options.name] ++ options.partitions}]
 
   defp strategies(%{topologies: topologies}), do: Enum.map(topologies, &{Keeper, &1})
 end

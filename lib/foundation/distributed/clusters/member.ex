@@ -64,11 +64,10 @@ defmodule Foundation.Distributed.Clusters.Member do
   end
 
   @impl true
-  def handle_call({:call, node, request, within}, {pid, _} = from, state) when is_binary(request) do
+  def handle_call({:call, node, request, within}, from, state) when is_binary(request) do
     caller = {Atom.to_string(state.name), Atom.to_string(node)}
     answer = fn status, bytes -> GenServer.reply(from, {status, bytes}) end
-    key = {pid, make_ref()}
-    {:noreply, %{state | calls: Calls.start(state.calls, key, caller, state.allow, request, within, answer)}}
+    {:noreply, %{state | calls: Calls.start(state.calls, from, caller, state.allow, request, within, answer)}}
   end
 
   @impl true
@@ -87,6 +86,10 @@ defmodule Foundation.Distributed.Clusters.Member do
 
     {:noreply, %{state | calls: calls}}
   end
+
+  # The caller on the other node gave up, or is gone.
+  def handle_info({:foundation_cancelled, from}, state),
+    do: {:noreply, %{state | calls: Calls.cancel(state.calls, from)}}
 
   def handle_info(_other, state), do: {:noreply, state}
 

@@ -16,7 +16,8 @@ defmodule Foundation.Distributed.Clusters.Options do
           topologies: [Config.topology()],
           seeds: [String.t()],
           port: :inet.port_number(),
-          allow: Entries.functions()
+          allow: Entries.functions(),
+          partitions: keyword | nil
         }
 
   @doc "Whether the main cluster has that name, as far as the configuration says so."
@@ -53,7 +54,7 @@ defmodule Foundation.Distributed.Clusters.Options do
           problem(name, "fabric", "under config :foundation, fabric:, for the main cluster")
 
         true ->
-          {:ok, %{name: name, fabric: nil, topologies: [], seeds: [], port: 0, allow: allow}}
+          {:ok, %{name: name, fabric: nil, topologies: [], seeds: [], port: 0, allow: allow, partitions: nil}}
       end
     end
   end
@@ -69,7 +70,8 @@ defmodule Foundation.Distributed.Clusters.Options do
     with {:ok, secret, accepted} <- Entries.secrets("#{name}", options),
          {:ok, fabric} <- fabric(name, options, secret, accepted),
          {:ok, seeds} <- Entries.addresses("#{name}", :seeds, Keyword.get(options, :seeds, [])),
-         {:ok, topologies} <- topologies(name, options[:strategy], fabric) do
+         {:ok, topologies} <- topologies(name, options[:strategy], fabric),
+         :ok <- partitions(name, options[:partitions], fabric) do
       {:ok,
        %{
          name: name,
@@ -77,7 +79,8 @@ defmodule Foundation.Distributed.Clusters.Options do
          topologies: topologies,
          seeds: seeds,
          port: Keyword.get(fabric, :port, 0),
-         allow: allow
+         allow: allow,
+         partitions: options[:partitions]
        }}
     end
   end
@@ -137,6 +140,15 @@ defmodule Foundation.Distributed.Clusters.Options do
         disconnect: {Seeds, :disconnect, [name]},
         list_nodes: {Seeds, :list, [name]}
     }
+  end
+
+  # The rest of it is read by what it is given to.
+  defp partitions(_name, nil, _fabric), do: :ok
+
+  defp partitions(name, given, fabric) do
+    if Keyword.keyword?(given) and fabric[:topology] != false,
+      do: :ok,
+      else: problem(name, "partitions", "a keyword list, and a topology, by which the lost are noticed")
   end
 
   defp short(name), do: name |> Atom.to_string() |> String.replace_prefix("Elixir.", "")

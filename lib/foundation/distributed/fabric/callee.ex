@@ -10,6 +10,7 @@ defmodule Foundation.Distributed.Fabric.Callee do
   require Logger
 
   alias Foundation.Distributed.Channels.InContext
+  alias Foundation.Distributed.Clusters.Member
   alias Foundation.Distributed.{Context, Fabric}
   alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Native
@@ -40,7 +41,7 @@ defmodule Foundation.Distributed.Fabric.Callee do
         # The context stands in the tag, where `Context.attach_caller/1` finds it.
         tag = {__MODULE__, key, Context.arrive(carrier, {:call, channel})}
         send(pid, {:"$gen_call", {self(), tag}, request})
-        {:noreply, put(state, key, channel, monitor)}
+        {:noreply, put(state, key, {channel, monitor, {pid, tag}})}
     end
   end
 
@@ -59,17 +60,25 @@ defmodule Foundation.Distributed.Fabric.Callee do
     end
   end
 
-  def handle_info({:foundation_cancel, node, number}, state) do
-    {_, state} = pop(state, {node, number})
-    {:noreply, state}
-  end
+  def handle_info({:foundation_cancel, node, number}, state), do: {:noreply, cancel({node, number}, state)}
 
   def handle_info({:foundation_peer_down, node}, state) do
     keys = for {{^node, _} = key, _} <- state.calls, do: key
-    {:noreply, Enum.reduce(keys, state, fn key, state -> state |> pop(key) |> elem(1) end)}
+    {:noreply, Enum.reduce(keys, state, &cancel/2)}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
+
+  # Any GenServer can be called so, and few could make something of the news.
+  defp cancel(key, state) do
+    member = Process.whereis(Scope.process(state.scope, Member))
+
+    with %{^key => {_, _, {^member, tag}}} <- state.calls,
+         do: send(member, {:foundation_cancelled, {self(), tag}})
+
+    {_, state} = pop(state, key)
+    state
+  end
 
   # The decoded term goes where the atom stands. Peers of the cluster are trusted: atoms are made.
   defp decode(pid, message, bytes) do
@@ -107,10 +116,10 @@ defmodule Foundation.Distributed.Fabric.Callee do
     end
   end
 
-  defp put(state, key, channel, monitor) do
+  defp put(state, key, {_channel, monitor, _from} = call) do
     %{
       state
-      | calls: Map.put(state.calls, key, {channel, monitor}),
+      | calls: Map.put(state.calls, key, call),
         monitors: Map.put(state.monitors, monitor, key)
     }
   end
@@ -120,7 +129,7 @@ defmodule Foundation.Distributed.Fabric.Callee do
       {nil, _} ->
         {nil, state}
 
-      {{channel, monitor}, calls} ->
+      {{channel, monitor, _from}, calls} ->
         Process.demonitor(monitor, [:flush])
         {channel, %{state | calls: calls, monitors: Map.delete(state.monitors, monitor)}}
     end
