@@ -116,7 +116,7 @@ defmodule Foundation.Distributed.Fabric do
     secret = Options.secret(secret)
     accepted = Options.secrets(Keyword.get(options, :accept, []))
 
-    # Datagrams first: what they are sealed with is accepted everywhere when links are proven by it.
+    # Links, then the overlay's datagrams, if it has one.
     with handle when handle != nil <- handle(scope),
          :ok <- Native.fabric_secrets(handle, secret, accepted),
          overlay when overlay != nil <- Foundation.Distributed.Overlay.handle(scope) do

@@ -13,6 +13,7 @@ defmodule Foundation.Distributed.ClustersTest do
     Clusters,
     Discovery,
     Fabric,
+    Partitions,
     Routing,
     Topology,
     Via
