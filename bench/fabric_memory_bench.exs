@@ -13,7 +13,7 @@ Code.require_file("support.exs", __DIR__)
     alias Foundation.Distributed.Fabric
     alias Foundation.Native
 
-    @channels [:coordination, :events, :gossip, :video]
+    @channels [:coordination, :events, :video]
 
     @doc "Endpoints that others can link to, kept by a process: their names and ports."
     def endpoints(count) do
@@ -112,7 +112,7 @@ defmodule Foundation.FabricMemoryBench do
     known = call(node, There, :usage, [])
     report("a node that is known", known, first, @peers)
 
-    Enum.reduce([:coordination, :events, :gossip], known, fn channel, before ->
+    Enum.reduce([:coordination, :events, :video], known, fn channel, before ->
       @peers = call(node, There, :link, [peers, channel])
       linked = call(node, There, :usage, [])
       report("a link to each, on :#{channel}", linked, before, @peers)
