@@ -28,8 +28,9 @@ defmodule Foundation.Application do
 
   # The federation's secret may be the cookie that the cluster has set.
   defp with_cluster(supervisor, {:ok, cluster}) do
-    with {:ok, federation} <- Foundation.Cluster.Federation.children() do
-      Enum.find_value(cluster ++ fabric() ++ partitions() ++ federation, :ok, fn child ->
+    with {:ok, federation} <- Foundation.Cluster.Federation.children(),
+         {:ok, clusters} <- Foundation.Distributed.Clusters.children() do
+      Enum.find_value(cluster ++ fabric() ++ partitions() ++ clusters ++ federation, :ok, fn child ->
         case Supervisor.start_child(supervisor, child) do
           {:ok, _} -> nil
           {:error, reason} -> {:error, reason}
