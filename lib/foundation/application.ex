@@ -54,6 +54,13 @@ defmodule Foundation.Application do
     {:error, problem}
   end
 
+  # What is managed ends in its order, before the tree does in its own.
+  @impl true
+  def prep_stop(state) do
+    Foundation.ProcessLifecycle.graceful_shutdown(:all)
+    state
+  end
+
   @impl true
   def stop(_state) do
     Foundation.Telemetry.Metrics.close()
@@ -72,7 +79,10 @@ defmodule Foundation.Application do
         Foundation.Engine.Log,
         Foundation.ErrorContext.Store,
         Foundation.Distributed.Context.Hops,
-        {DynamicSupervisor, name: Foundation.ProcessSupervisor}
+        Foundation.Events.Causality,
+        {DynamicSupervisor, name: Foundation.ProcessSupervisor},
+        {DynamicSupervisor, name: Foundation.ProcessLifecycle.Processes},
+        Foundation.ProcessLifecycle.Server
       ]
   end
 

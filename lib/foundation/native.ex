@@ -318,6 +318,16 @@ defmodule Foundation.Native do
   @spec metrics_scrape(reference, :prometheus | :openmetrics, [number]) :: String.t()
   def metrics_scrape(_metrics, _format, _quantiles), do: missing()
 
+  @spec metrics_export(reference, atom) :: {[tuple], [tuple]}
+  def metrics_export(_metrics, _window), do: missing()
+
+  @spec metrics_gather([{node, {[tuple], [tuple]}}], [number]) :: {[tuple], [term]}
+  def metrics_gather(_exports, _quantiles), do: missing()
+
+  @spec metrics_gather_scrape([{node, {[tuple], [tuple]}}], :prometheus | :openmetrics, [number]) ::
+          String.t()
+  def metrics_gather_scrape(_exports, _format, _quantiles), do: missing()
+
   # -- events ------------------------------------------------------------------------------------------------------
 
   @type events :: reference
