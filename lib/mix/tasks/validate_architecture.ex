@@ -20,7 +20,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
     engine: [engine: ["Foundation.Engine"]],
     core: [
       types: ["Foundation.Types"],
-      utils: ["Foundation.Utils"],
+      utils: ["Foundation.Utils", "Foundation.VectorClock"],
       # What a request is about, from the ground up: events and errors ask for its trace.
       context: ["Foundation.Distributed.Context"],
       contracts: ["Foundation.Contracts"],
@@ -43,7 +43,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
     ],
     cluster: [
       cluster: ["Foundation.Cluster", "Cluster", "Inspect.Cluster"],
-      distributed: ["Foundation.Distributed", "Foundation.BEAM.Distribution"]
+      distributed: ["Foundation.Distributed", "Foundation.DistributedState", "Foundation.BEAM.Distribution"]
     ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],

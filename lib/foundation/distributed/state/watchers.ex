@@ -1,0 +1,43 @@
+defmodule Foundation.Distributed.State.Watchers do
+  @moduledoc false
+  # Who is told of changes, and how a change looks to them. A map of pids to monitors.
+
+  alias Foundation.Native
+
+  def add(watchers, pid) when is_map_key(watchers, pid), do: watchers
+  def add(watchers, pid), do: Map.put(watchers, pid, Process.monitor(pid))
+
+  def remove(watchers, pid) do
+    case Map.pop(watchers, pid) do
+      {nil, watchers} ->
+        watchers
+
+      {monitor, watchers} ->
+        Process.demonitor(monitor, [:flush])
+        watchers
+    end
+  end
+
+  @doc "Sends what changed in each shard."
+  def tell(watchers, name, handle, shards) do
+    for shard <- 0..(shards - 1) do
+      case Native.crdt_changes(handle, shard) do
+        [] -> :ok
+        :lost -> send_all(watchers, {:foundation_state, name, :reset})
+        changes -> send_all(watchers, {:foundation_state, name, Enum.map(changes, &diff/1)})
+      end
+    end
+
+    :ok
+  end
+
+  defp send_all(watchers, message), do: for({pid, _} <- watchers, do: send(pid, message))
+
+  defp diff({path, true, _before, now}) do
+    {set, [element]} = Enum.split(path, -1)
+    {if(now == :none, do: :remove, else: :add), set, element}
+  end
+
+  defp diff({path, false, _before, {:ok, value}}), do: {:put, path, value}
+  defp diff({path, false, _before, :none}), do: {:delete, path}
+end
