@@ -92,6 +92,7 @@ defmodule Foundation.Distributed.State do
           | :overflow
           | :full
           | :too_large
+          | :unconfirmed
           | {:timeout, %{confirmed: pos_integer, needed: pos_integer}}
           | {atom | non_neg_integer, term}
 
@@ -119,8 +120,8 @@ defmodule Foundation.Distributed.State do
   `{Foundation.Distributed.State, {name, type, opts}}` there. Raises ArgumentError for what is no type or option.
 
   Errors: `{:error, {:already_started, type}}` with another type, `{:error, :mismatch}` (the directory holds another
-  state), `{:error, {reason, text}}` with `:locked`, `:not_writable`, `:no_space`, `:version`, `:damaged` or `:io`,
-  `{:error, :not_running}`. O(1), or O(bytes) of the durable copy.
+  state), `{:error, {reason, text}}` with `:locked`, `:not_writable`, `:no_space`, `:version`, `:damaged` or `:io`, what
+  `File.mkdir_p/1` says of the directory, `{:error, :not_running}`. O(1), or O(bytes) of the durable copy.
   """
   @spec new(name, type, keyword) :: {:ok, pid} | {:error, term}
   def new(name, type, opts \\ []) do
@@ -189,7 +190,7 @@ defmodule Foundation.Distributed.State do
   Errors: `:not_running`, `:wrong_operation`, `:wrong_path`, `:grow_only`, `:overflow` (2^62 of one replica), `:full`,
   `:too_large` (keys of 64 KB, values of 8 MB): nothing was changed, or of a list what stood before: `{n, reason}` when the
   change after `n` was refused. `{:timeout, %{confirmed: n, needed: m}}`: the change is made and will spread, but not as many
-  have confirmed it. `{reason, text}`: it is made, but could not be written to the durable copy. Raises ArgumentError for
+  have confirmed it. `:unconfirmed`: the same, and the replica's process ended meanwhile. `{reason, text}`: it is made, but could not be written to the durable copy. Raises ArgumentError for
   what is no change. O(1), removing a key with parts O(parts).
   """
   @spec mutate(name, change | [change], keyword) :: :ok | {:error, reason}
@@ -236,12 +237,19 @@ defmodule Foundation.Distributed.State do
   defp confirm(%{level: :local}, []), do: :ok
 
   defp confirm(reference, opts) do
-    for {key, _} <- opts, key not in [:level, :timeout],
+    for {key, _} <- opts,
+        key not in [:level, :timeout],
         do: raise(ArgumentError, "a change has the options :level and :timeout, got: #{inspect(key)}")
 
     level = Options.level!(Keyword.get(opts, :level, reference.level))
     timeout = Options.timeout!(Keyword.get(opts, :timeout, 5_000))
-    if level == :local, do: :ok, else: call(reference.process, {:commit, level, timeout})
+    if level == :local, do: :ok, else: commit(reference.process, level, timeout)
+  end
+
+  defp commit(process, level, timeout) do
+    GenServer.call(process, {:commit, level, timeout}, :infinity)
+  catch
+    :exit, _ -> {:error, :unconfirmed}
   end
 
   @doc """
@@ -355,7 +363,6 @@ defmodule Foundation.Distributed.State do
   defp call(process, request) do
     GenServer.call(process, request, :infinity)
   catch
-    :exit, {reason, _} when reason in [:noproc, :normal, :shutdown, :killed] -> {:error, :not_running}
-    :exit, {{:shutdown, _}, _} -> {:error, :not_running}
+    :exit, _ -> {:error, :not_running}
   end
 end

@@ -13,8 +13,9 @@ use crate::tree::Dot;
 
 /// Parts that a range is cut into.
 const PARTS: usize = 16;
-/// Live dots up to which a range is told as it is.
+/// Runs of live dots up to which a range is told as it is, and dots that are looked through for that.
 const FEW: usize = 64;
+const SHORT: usize = 4096;
 
 /// A range of one replica's dots.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +62,9 @@ impl Shard {
         for (low, high) in replica.live.cut(range.low, range.high, parts) {
             message.item(message::CHECK, shard);
             Range { low, high, ..range }.put(message);
-            message.number(replica.live.sum(low, high).0 as u64);
-            message.word(replica.live.sum(low, high).1);
+            let (count, sum) = replica.live.sum(low, high);
+            message.number(count as u64);
+            message.word(sum);
         }
     }
 
@@ -81,7 +83,7 @@ impl Shard {
         if mine == (count as usize, sum) {
             return;
         }
-        if mine.0 <= FEW || count <= FEW as u64 {
+        if mine.0 <= SHORT && self.told(range).1.len() <= FEW {
             self.put_live(message, shard, range, true);
         } else {
             self.put_parts(message, shard, range);

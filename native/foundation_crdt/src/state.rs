@@ -460,6 +460,12 @@ impl State {
         if bytes.saturating_add(delta.size as u64) > most {
             return Err(Error::Full);
         }
+        // Writes of ours that we have not made: someone else has our id.
+        if let Some(mine) = delta.covered.of(self.id) {
+            if !mine.within(&self.shards[delta.shard].lock().replicas[0].seen) {
+                return Err(Error::Malformed);
+            }
+        }
         delta.admit(wall_ms, self.bounds.max_drift_ms)
     }
 }

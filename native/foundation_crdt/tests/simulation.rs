@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use support::{BUDGET, Seen, read};
 
 /// Runs of each test, more by `CRDT_RUNS`.
-const RUNS: u64 = 150;
+const RUNS: u64 = 60;
 
 struct Chance(u64);
 

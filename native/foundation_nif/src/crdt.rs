@@ -28,10 +28,7 @@ mod names {
 /// How long a call on a normal scheduler waits for a shard.
 const PATIENCE: Duration = Duration::from_micros(20);
 /// What a call on a normal scheduler writes or reads.
-const BRIEF: Room = Room {
-    terms: 2_000,
-    bytes: 32 << 10,
-};
+const BRIEF_BYTES: usize = 32 << 10;
 /// Parts of a path.
 const MAX_PATH: usize = 16;
 /// Operations of one call.
@@ -135,7 +132,7 @@ fn kind(described: Term<'_>, depth: usize) -> NifResult<Kind> {
 
 fn one_name(term: Term<'_>) -> NifResult<Vec<u8>> {
     let mut bytes = Vec::new();
-    name::write(term, &mut bytes, &mut BRIEF).map_err(|_| Error::BadArg)?;
+    name::write(term, &mut bytes, &mut brief()).map_err(|_| Error::BadArg)?;
     Ok(bytes)
 }
 
@@ -244,7 +241,7 @@ fast_nif!("crdt_mutate", 3, mutate);
 /// scheduler, and nothing was done; `{:error, reason}`.
 fn mutate<'a>(env: Env<'a>, [state, path, op]: [Term<'a>; 3]) -> NifResult<Term<'a>> {
     let state = &handle::get::<Crdt>(state)?.0;
-    let mut room = BRIEF;
+    let mut room = brief();
     let dirty = || Ok(names::dirty().to_term(env));
     let path = match Path::read(path, &mut room)? {
         Ok(path) => path,
@@ -265,6 +262,13 @@ fn mutate<'a>(env: Env<'a>, [state, path, op]: [Term<'a>; 3]) -> NifResult<Term<
         Ok(wake) => Ok(woken(env, wake)),
         Err(StateError::Busy) => dirty(),
         Err(error) => Ok(failure(env, &error)),
+    }
+}
+
+fn brief() -> Room {
+    Room {
+        terms: 2_000,
+        bytes: BRIEF_BYTES,
     }
 }
 
@@ -347,14 +351,14 @@ fast_nif!("crdt_read_leaf", 2, read_leaf);
 /// What is at a path without parts: `{:ok, value}`, `:none`, `:dirty`, `{:error, reason}`.
 fn read_leaf<'a>(env: Env<'a>, [state, path]: [Term<'a>; 2]) -> NifResult<Term<'a>> {
     let state = &handle::get::<Crdt>(state)?.0;
-    let mut room = BRIEF;
+    let mut room = brief();
     let path = match Path::read(path, &mut room)? {
         Ok(path) => path,
         Err(Stop::Bound) => return Ok(names::dirty().to_term(env)),
         Err(Stop::Invalid) => return Err(Error::BadArg),
     };
     match state.read_leaf(&path.parts(), PATIENCE) {
-        Ok(Some(found)) if value::size(&found) > BRIEF.bytes => Ok(names::dirty().to_term(env)),
+        Ok(Some(found)) if value::size(&found) > BRIEF_BYTES => Ok(names::dirty().to_term(env)),
         Ok(found) => value::found(env, found.as_ref()),
         Err(StateError::Busy) => Ok(names::dirty().to_term(env)),
         Err(error) => Ok(failure(env, &error)),

@@ -68,7 +68,8 @@ defmodule Foundation.Distributed.State.Options do
   defp check!(:max_drift, ms) when is_integer(ms) and ms >= 0 and ms < 281_474_976_710_656, do: ms
 
   defp check!(key, n)
-       when key not in [:nodes, :durable, :max_drift] and is_integer(n) and n > 0 and n < 9_223_372_036_854_775_808,
+       when key not in [:nodes, :durable, :max_drift] and is_integer(n) and n > 0 and
+              n < 9_223_372_036_854_775_808,
        do: n
 
   defp check!(key, value), do: wrong(key, value, "a positive integer")

@@ -31,6 +31,7 @@ defmodule Foundation.Distributed.State.Replica do
     flush: nil,
     tell: nil,
     roots_at: %{},
+    others: %{},
     ticks: 0,
     recovered: nil
   ]
@@ -112,8 +113,7 @@ defmodule Foundation.Distributed.State.Replica do
     hello(state, Wire.candidates(options.nodes), true)
     Process.send_after(self(), :tick, options.sync_interval)
     if options.durable, do: Process.send_after(self(), :compact, @compact_ms)
-    Native.crdt_watch(kept.handle, false)
-    changed(state)
+    watch(state, Watchers.remembered(name))
   end
 
   # -- callers of this node
@@ -127,17 +127,17 @@ defmodule Foundation.Distributed.State.Replica do
     Process.send_after(self(), :resend, @resend_ms)
     commit = %{reference: reference, from: from, level: level, seq: seq}
     state = settle(%{state | commits: [commit | state.commits]})
-    {:noreply, if(state.commits == [], do: state, else: Enum.reduce(Peers.up(state.peers), state, &roots(&2, &1)))}
+
+    {:noreply,
+     if(state.commits == [], do: state, else: Enum.reduce(Peers.up(state.peers), state, &roots(&2, &1)))}
   end
 
   def handle_call({:subscribe, pid}, _from, state) do
-    watchers = Watchers.add(state.watchers, pid)
-    if map_size(state.watchers) == 0, do: Native.crdt_watch(state.handle, true)
-    {:reply, :ok, changed(%{state | watchers: watchers})}
+    {:reply, :ok, watch(state, Watchers.add(state.watchers, pid))}
   end
 
   def handle_call({:unsubscribe, pid}, _from, state) do
-    {:reply, :ok, unwatch(state, Watchers.remove(state.watchers, pid))}
+    {:reply, :ok, watch(state, Watchers.remove(state.watchers, pid))}
   end
 
   def handle_call(:status, _from, state), do: {:reply, {:ok, status(state)}, state}
@@ -187,7 +187,8 @@ defmodule Foundation.Distributed.State.Replica do
     {:noreply, state}
   end
 
-  def handle_info({:nodedown, node}, state), do: {:noreply, %{state | peers: Peers.down(state.peers, node, now())}}
+  def handle_info({:nodedown, node}, state),
+    do: {:noreply, %{state | peers: Peers.down(state.peers, node, now())}}
 
   def handle_info(:compact, state) do
     Process.send_after(self(), :compact, @compact_ms)
@@ -197,7 +198,7 @@ defmodule Foundation.Distributed.State.Replica do
   end
 
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, state),
-    do: {:noreply, unwatch(state, Watchers.remove(state.watchers, pid))}
+    do: {:noreply, watch(state, Watchers.remove(state.watchers, pid))}
 
   def handle_info(_other, state), do: {:noreply, state}
 
@@ -207,27 +208,18 @@ defmodule Foundation.Distributed.State.Replica do
       for node <- Peers.up(state.peers), do: Wire.send(state.process, node, :bye, state.id)
       Native.crdt_flush(state.handle)
       :persistent_term.erase(key(state.name))
+      Watchers.remember(state.name, %{})
     end
   end
 
   # -- messages of other replicas
 
   defp heard(:hello, {id, type, shards, answer}, node, state) do
-    cond do
-      {type, shards} != {state.type, state.options.shards} ->
-        Logger.error(
-          "The state #{inspect(state.name)} is another on #{node}: #{inspect(type)} in #{shards} shards there, " <>
-            "#{inspect(state.type)} in #{state.options.shards} here"
-        )
-
-        state
-
-      answer ->
-        hello(state, [node], false)
-        met(state, node, id)
-
-      true ->
-        met(state, node, id)
+    if {type, shards} == {state.type, state.options.shards} do
+      if answer, do: hello(state, [node], false)
+      met(state, node, id)
+    else
+      another(state, node, {type, shards})
     end
   end
 
@@ -297,12 +289,28 @@ defmodule Foundation.Distributed.State.Replica do
   defp reason_name({name, _detail}), do: name
   defp reason_name(name), do: name
 
+  # Said once, though it says hello again and again.
+  defp another(state, node, there) do
+    if state.others[node] != there do
+      Logger.error(
+        "The state #{inspect(state.name)} is another on #{node}: {type, shards} is #{inspect(there)} there, " <>
+          "#{inspect({state.type, state.options.shards})} here"
+      )
+    end
+
+    %{state | others: Map.put(state.others, node, there)}
+  end
+
   defp met(state, node, id) do
-    if known = Peers.get(state.peers, node), do: if(known.id != id, do: Native.crdt_forget(state.handle, known.id))
+    if known = Peers.get(state.peers, node),
+      do: if(known.id != id, do: Native.crdt_forget(state.handle, known.id))
 
     case Peers.heard(state.peers, node, id, now()) do
-      {:new, peers} -> %{state | peers: peers, roots_at: Map.delete(state.roots_at, node)} |> changed() |> roots(node)
-      {:known, peers} -> %{state | peers: peers}
+      {:new, peers} ->
+        %{state | peers: peers, roots_at: Map.delete(state.roots_at, node)} |> changed() |> roots(node)
+
+      {:known, peers} ->
+        %{state | peers: peers}
     end
   end
 
@@ -358,15 +366,21 @@ defmodule Foundation.Distributed.State.Replica do
     state
   end
 
-  defp unwatch(state, watchers) do
-    if map_size(watchers) == 0 and map_size(state.watchers) > 0, do: Native.crdt_watch(state.handle, false)
-    %{state | watchers: watchers}
+  # Nothing is kept of changes while nobody is told of them.
+  defp watch(state, watchers) do
+    if map_size(watchers) == 0 != (map_size(state.watchers) == 0),
+      do: Native.crdt_watch(state.handle, map_size(watchers) > 0)
+
+    Watchers.remember(state.name, watchers)
+    changed(%{state | watchers: watchers})
   end
 
   # -- now and then
 
   defp tick(state) do
     known = Map.keys(state.peers.peers)
+    gone = Peers.up(state.peers) -- Wire.reachable()
+    state = %{state | peers: Enum.reduce(gone, state.peers, &Peers.down(&2, &1, now()))}
     hello(state, Wire.candidates(state.options.nodes) -- Peers.up(state.peers), true)
     lost = Peers.lost(state.peers, now(), state.options.forget_after)
     state = Enum.reduce(lost, state, &forget(&2, &1))
@@ -387,7 +401,9 @@ defmodule Foundation.Distributed.State.Replica do
 
   defp collect(state) do
     if Type.marks?(state.type) and Peers.count(state.peers) + 1 >= state.options.replicas do
-      if Native.crdt_collect(state.handle, Peers.ids(state.peers), @marks) > 0, do: changed(state), else: state
+      if Native.crdt_collect(state.handle, Peers.ids(state.peers), @marks) > 0,
+        do: changed(state),
+        else: state
     else
       state
     end

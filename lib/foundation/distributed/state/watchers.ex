@@ -18,6 +18,21 @@ defmodule Foundation.Distributed.State.Watchers do
     end
   end
 
+  @doc "Keeps who they are beyond the life of the replica's process."
+  def remember(name, watchers) do
+    case Map.keys(watchers) do
+      [] -> :persistent_term.erase(key(name))
+      pids -> :persistent_term.put(key(name), pids)
+    end
+
+    :ok
+  end
+
+  @doc "Those who were kept, watched anew."
+  def remembered(name), do: key(name) |> :persistent_term.get([]) |> Enum.reduce(%{}, &add(&2, &1))
+
+  defp key(name), do: {__MODULE__, name}
+
   @doc "Sends what changed in each shard."
   def tell(watchers, name, handle, shards) do
     for shard <- 0..(shards - 1) do

@@ -13,6 +13,9 @@ defmodule Foundation.Distributed.State.Wire do
   def candidates(:cluster), do: Enum.uniq(Cluster.nodes() ++ Node.list() ++ Fabric.nodes()) -- [node()]
   def candidates(nodes), do: nodes -- [node()]
 
+  @doc "The nodes that a message can get to now."
+  def reachable, do: Node.list(:connected) ++ Fabric.nodes()
+
   @doc "Sends a message to the replica of that node."
   def send(process, node, kind, body) do
     message = {:foundation_state, 1, node(), kind, body}
