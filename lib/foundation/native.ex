@@ -684,8 +684,8 @@ defmodule Foundation.Native do
   @spec crdt_compact(crdt) :: boolean | crdt_error
   def crdt_compact(_state), do: missing()
 
-  @spec crdt_flush(crdt) :: :ok | crdt_error
-  def crdt_flush(_state), do: missing()
+  @spec crdt_close(crdt) :: :ok | crdt_error
+  def crdt_close(_state), do: missing()
 
   # -- end ---------------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ defmodule Foundation.Distributed.State do
   of at most about 512 KB.
   """
 
-  alias Foundation.Distributed.State.{Operation, Options, Replica, Type, Wire}
+  alias Foundation.Distributed.State.{Operation, Options, Replica, Structure, Type, Wire}
   alias Foundation.Native
 
   @type name :: atom
@@ -103,7 +103,7 @@ defmodule Foundation.Distributed.State do
 
     * `:level` (`:local`): the level of `mutate/3` unless it is given one;
     * `:replicas` (1): how many replicas there are to be at least; majorities are counted of that many or of those known,
-      whichever is more;
+      whichever is more, and marks of removals are collected when so many have confirmed them;
     * `:nodes` (`:cluster`): a list of the nodes that may have a replica, instead of all;
     * `:shards` (32; the same on all nodes): parts with a lock each, a power of two up to 1,024;
     * `:max_keys` (10,000,000) and `:max_bytes` (4 GB): a change that adds beyond is refused; what other replicas send is
@@ -140,7 +140,7 @@ defmodule Foundation.Distributed.State do
   end
 
   defp same(name, type, pid) do
-    case Replica.reference(name) do
+    case Structure.reference(name) do
       %{type: ^type} -> {:ok, pid}
       %{type: other} -> {:error, {:already_started, other}}
       nil -> {:error, :not_running}
@@ -197,7 +197,7 @@ defmodule Foundation.Distributed.State do
   def mutate(name, change, opts \\ [])
 
   def mutate(name, change, opts) do
-    case Replica.reference(name) do
+    case Structure.reference(name) do
       nil ->
         _ = Options.name!(name)
         {:error, :not_running}
@@ -265,7 +265,7 @@ defmodule Foundation.Distributed.State do
   """
   @spec read(name, [term]) :: {:ok, term} | {:error, :not_found | :wrong_path | :not_running}
   def read(name, path \\ []) when is_list(path) do
-    with %{type: type} = reference <- Replica.reference(name) || {:error, :not_running},
+    with %{type: type} = reference <- Structure.reference(name) || {:error, :not_running},
          {at, role} <- Type.at(type, path) do
       case fetch(reference, type, at, path) do
         {:ok, raw} -> {:ok, Type.value(at, raw)}

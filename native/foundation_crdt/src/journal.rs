@@ -9,8 +9,8 @@ use crate::message::Writer;
 use crate::state::State;
 use crate::sync::Item;
 use crate::tree::Dot;
-use foundation_storage::{Log, Options, Sync};
-use parking_lot::Mutex;
+use foundation_storage::{Error as LogError, Log, Options, Sync};
+use parking_lot::{Mutex, RwLock};
 use std::path::Path;
 
 /// Bytes of a record of a snapshot, about.
@@ -22,7 +22,8 @@ const SEGMENT: u64 = 16 << 20;
 
 /// The log of a state.
 pub(crate) struct Journal {
-    log: Log,
+    /// None when it was closed.
+    log: RwLock<Option<Log>>,
     compacting: Mutex<()>,
 }
 
@@ -41,12 +42,17 @@ pub struct Recovered {
 
 impl Journal {
     pub(crate) fn append(&self, record: &[u8]) -> Result<(), Error> {
-        self.log.append(&[record])?;
+        self.with(|log| log.append(&[record]))?;
         Ok(())
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.log.stats().bytes
+        self.log.read().as_ref().map_or(0, |log| log.stats().bytes)
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&Log) -> Result<R, LogError>) -> Result<R, Error> {
+        let log = self.log.read();
+        Ok(f(log.as_ref().ok_or(LogError::Closed)?)?)
     }
 }
 
@@ -78,7 +84,7 @@ impl State {
             return Err(Error::Mismatch);
         }
         let journal = Journal {
-            log,
+            log: RwLock::new(Some(log)),
             compacting: Mutex::new(()),
         };
         // A second opener would have been refused by the lock of the directory.
@@ -129,13 +135,13 @@ impl State {
         if journal.bytes() < SHORT.max(3 * live) {
             return Ok(false);
         }
-        journal.log.rotate()?;
-        let begins = journal.log.next_seq();
+        journal.with(Log::rotate)?;
+        let begins = journal.with(|log| Ok(log.next_seq()))?;
         for shard in 0..self.shards.len() {
             self.write_whole(journal, shard)?;
         }
-        journal.log.sync()?;
-        journal.log.retire_before(begins)?;
+        journal.with(Log::sync)?;
+        journal.with(|log| log.retire_before(begins))?;
         Ok(true)
     }
 
@@ -156,14 +162,12 @@ impl State {
         }
     }
 
-    /// Brings what was written to the disk.
+    /// Brings what was written to the disk and releases the directory. Later changes are made, and answered with an error.
     ///
     /// # Errors
-    /// `Journal`.
-    pub fn flush(&self) -> Result<(), Error> {
-        if let Some(journal) = self.journal.get() {
-            journal.log.sync()?;
-        }
-        Ok(())
+    /// `Journal`; the directory is released all the same.
+    pub fn close(&self) -> Result<(), Error> {
+        let log = self.journal.get().and_then(|journal| journal.log.write().take());
+        log.map_or(Ok(()), |log| Ok(log.close()?))
     }
 }

@@ -1,14 +1,15 @@
 //! Glue for the `crdt` domain: paths and operations in, values and messages out.
 
+mod arguments;
 mod name;
 mod value;
 
 use crate::handle::{self, Held, Slot, fast_nif};
 use crate::{atoms, term};
-use foundation_crdt::{Bounds, Error as StateError, Kind, Op, State, Sync};
-use name::{Room, Stop};
+use arguments::{BRIEF_BYTES, Path, brief, kind, operation, sync, whole};
+use foundation_crdt::{Bounds, Error as StateError, State};
+use name::Stop;
 use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, Term};
-use smallvec::SmallVec;
 use std::ffi::CStr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicPtr;
@@ -27,14 +28,8 @@ mod names {
 
 /// How long a call on a normal scheduler waits for a shard.
 const PATIENCE: Duration = Duration::from_micros(20);
-/// What a call on a normal scheduler writes or reads.
-const BRIEF_BYTES: usize = 32 << 10;
-/// Parts of a path.
-const MAX_PATH: usize = 16;
 /// Operations of one call.
 const MAX_BATCH: usize = 1_000_000;
-/// Deepest nesting of a type's description.
-const MAX_KIND: usize = 8;
 
 /// A replica in the hands of Erlang.
 pub(crate) struct Crdt(State);
@@ -93,114 +88,6 @@ fn failure<'a>(env: Env<'a>, error: &StateError) -> Term<'a> {
         }
     };
     env.error_tuple(reason)
-}
-
-fn kind(described: Term<'_>, depth: usize) -> NifResult<Kind> {
-    if depth == MAX_KIND {
-        return Err(Error::BadArg);
-    }
-    if let Ok((tag, inner)) = described.decode::<(Atom, Term<'_>)>() {
-        if tag == names::or_map() {
-            return Ok(Kind::OrMap(Box::new(kind(inner, depth + 1)?)));
-        }
-        if tag == names::record() {
-            let mut fields = Vec::new();
-            for field in term::list(inner, 256)? {
-                let (name, described): (Term<'_>, Term<'_>) = field.decode()?;
-                fields.push((one_name(name)?, kind(described, depth + 1)?));
-            }
-            return Ok(Kind::Record(fields));
-        }
-        return Err(Error::BadArg);
-    }
-    let plain: Atom = described.decode()?;
-    let known = [
-        (names::g_counter(), Kind::GCounter),
-        (names::pn_counter(), Kind::PnCounter),
-        (names::g_set(), Kind::GSet),
-        (names::or_set(), Kind::OrSet),
-        (names::rw_set(), Kind::RwSet),
-        (names::lww_register(), Kind::Lww),
-        (names::mv_register(), Kind::Mv),
-        (names::ew_flag(), Kind::EwFlag),
-        (names::dw_flag(), Kind::DwFlag),
-        (names::lww_map(), Kind::LwwMap),
-    ];
-    let found = known.into_iter().find(|(name, _)| *name == plain);
-    found.map(|(_, kind)| kind).ok_or(Error::BadArg)
-}
-
-fn one_name(term: Term<'_>) -> NifResult<Vec<u8>> {
-    let mut bytes = Vec::new();
-    name::write(term, &mut bytes, &mut brief()).map_err(|_| Error::BadArg)?;
-    Ok(bytes)
-}
-
-/// The parts of a path, side by side.
-struct Path {
-    bytes: Vec<u8>,
-    ends: SmallVec<[usize; 4]>,
-}
-
-impl Path {
-    fn read(list: Term<'_>, room: &mut Room) -> NifResult<Result<Path, Stop>> {
-        let mut path = Path {
-            bytes: Vec::with_capacity(64),
-            ends: SmallVec::new(),
-        };
-        let mut rest = list;
-        while !rest.is_empty_list() {
-            let (head, tail) = rest.list_get_cell()?;
-            if path.ends.len() == MAX_PATH {
-                return Err(Error::BadArg);
-            }
-            if let Err(stop) = name::write(head, &mut path.bytes, room) {
-                return Ok(Err(stop));
-            }
-            path.ends.push(path.bytes.len());
-            rest = tail;
-        }
-        Ok(Ok(path))
-    }
-
-    fn parts(&self) -> SmallVec<[&[u8]; 4]> {
-        let mut from = 0;
-        let part = |end: &usize| {
-            let part = &self.bytes[from..*end];
-            from = *end;
-            part
-        };
-        self.ends.iter().map(part).collect()
-    }
-}
-
-/// An operation whose value, if it has one, stands in `value`.
-fn operation<'v>(op: Term<'_>, value: &'v mut Vec<u8>, room: &mut Room) -> NifResult<Result<Op<'v>, Stop>> {
-    if let Ok((tag, argument)) = op.decode::<(Atom, Term<'_>)>() {
-        if tag == names::assign() {
-            if let Err(stop) = name::write(argument, value, room) {
-                return Ok(Err(stop));
-            }
-            return Ok(Ok(Op::Assign(value)));
-        }
-        let n: u64 = argument.decode()?;
-        if tag == names::increment() {
-            return Ok(Ok(Op::Increment(n)));
-        }
-        if tag == names::decrement() {
-            return Ok(Ok(Op::Decrement(n)));
-        }
-        return Err(Error::BadArg);
-    }
-    let plain: Atom = op.decode()?;
-    let known = [
-        (names::add(), Op::Add),
-        (names::remove(), Op::Remove),
-        (names::enable(), Op::Enable),
-        (names::disable(), Op::Disable),
-    ];
-    let found = known.into_iter().find(|(name, _)| *name == plain);
-    found.map(|(_, op)| Ok(op)).ok_or(Error::BadArg)
 }
 
 fn woken(env: Env<'_>, wake: bool) -> Term<'_> {
@@ -265,28 +152,7 @@ fn mutate<'a>(env: Env<'a>, [state, path, op]: [Term<'a>; 3]) -> NifResult<Term<
     }
 }
 
-fn brief() -> Room {
-    Room {
-        terms: 2_000,
-        bytes: BRIEF_BYTES,
-    }
-}
-
-/// What a call on a dirty scheduler writes.
-fn whole() -> Room {
-    Room {
-        terms: usize::MAX,
-        bytes: 9 << 20,
-    }
-}
-
-fn mutate_one(
-    env: Env<'_>,
-    state: &State,
-    path: Term<'_>,
-    op: Term<'_>,
-) -> NifResult<Result<bool, StateError>> {
-    let _ = env;
+fn mutate_one(state: &State, path: Term<'_>, op: Term<'_>) -> NifResult<Result<bool, StateError>> {
     let stopped = |stop| match stop {
         Stop::Bound => Ok(Err(StateError::TooLarge)),
         Stop::Invalid => Err(Error::BadArg),
@@ -305,7 +171,7 @@ fn mutate_one(
 
 fn mutated<'a>(env: Env<'a>, state: Term<'a>, path: Term<'a>, op: Term<'a>) -> NifResult<Term<'a>> {
     let state = &handle::get::<Crdt>(state)?.0;
-    Ok(match mutate_one(env, state, path, op)? {
+    Ok(match mutate_one(state, path, op)? {
         Ok(wake) => woken(env, wake),
         Err(error) => failure(env, &error),
     })
@@ -335,7 +201,7 @@ fn crdt_mutate_all<'a>(env: Env<'a>, state: Term<'a>, changes: Term<'a>) -> NifR
     let mut wake = false;
     for (done, change) in term::list(changes, MAX_BATCH)?.into_iter().enumerate() {
         let (path, op): (Term<'_>, Term<'_>) = change.decode()?;
-        match mutate_one(env, state, path, op)? {
+        match mutate_one(state, path, op)? {
             Ok(first) => wake |= first,
             Err(error) => {
                 let (_, reason): (Atom, Term<'_>) = failure(env, &error).decode()?;
@@ -507,22 +373,6 @@ fn crdt_status<'a>(env: Env<'a>, state: Term<'a>) -> NifResult<Term<'a>> {
     Term::map_from_pairs(env, &pairs)
 }
 
-fn sync(term: Term<'_>) -> NifResult<Sync> {
-    if let Ok((name, ms)) = term.decode::<(Atom, u64)>() {
-        let valid = name == names::interval() && (1..=3_600_000).contains(&ms);
-        return if valid {
-            Ok(Sync::Interval(Duration::from_millis(ms)))
-        } else {
-            Err(Error::BadArg)
-        };
-    }
-    match term.decode::<Atom>()? {
-        name if name == names::always() => Ok(Sync::Always),
-        name if name == names::os() => Ok(Sync::Os),
-        _ => Err(Error::BadArg),
-    }
-}
-
 /// Opens the journal in a directory: `{:ok, recovered}` or `{:error, reason}`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn crdt_open_journal<'a>(
@@ -559,10 +409,10 @@ fn crdt_compact<'a>(env: Env<'a>, state: Term<'a>) -> NifResult<Term<'a>> {
     })
 }
 
-/// Brings the journal to the disk.
+/// Brings the journal to the disk and releases its directory.
 #[rustler::nif(schedule = "DirtyIo")]
-fn crdt_flush<'a>(env: Env<'a>, state: Term<'a>) -> NifResult<Term<'a>> {
-    Ok(match handle::get::<Crdt>(state)?.0.flush() {
+fn crdt_close<'a>(env: Env<'a>, state: Term<'a>) -> NifResult<Term<'a>> {
+    Ok(match handle::get::<Crdt>(state)?.0.close() {
         Ok(()) => atoms::ok().to_term(env),
         Err(error) => failure(env, &error),
     })

@@ -124,7 +124,7 @@ defmodule Foundation.NifCatalog.Crdt do
         bound: "O(keys), a shard's lock 32 KB at a time",
         args: fn -> [map()] end
       },
-      %{nif: {:crdt_flush, 1}, scheduler: :dirty_io, bound: "one sync", args: fn -> [map()] end}
+      %{nif: {:crdt_close, 1}, scheduler: :dirty_io, bound: "one sync", args: fn -> [map()] end}
     ]
   end
 

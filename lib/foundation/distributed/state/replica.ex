@@ -7,7 +7,7 @@ defmodule Foundation.Distributed.State.Replica do
 
   use GenServer
 
-  alias Foundation.Distributed.State.{Options, Peers, Type, Watchers, Wire}
+  alias Foundation.Distributed.State.{Options, Peers, Structure, Type, Watchers, Wire}
   alias Foundation.Native
 
   require Logger
@@ -36,11 +36,6 @@ defmodule Foundation.Distributed.State.Replica do
     recovered: nil
   ]
 
-  @doc "What callers need of a running replica; nil when there is none. O(1), no copy."
-  def reference(name), do: :persistent_term.get(key(name), nil)
-
-  defp key(name), do: {Foundation.Distributed.State, name}
-
   def child_spec({name, type, opts}) do
     %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, [name, type, opts]}, restart: :transient}
   end
@@ -55,54 +50,13 @@ defmodule Foundation.Distributed.State.Replica do
   def init({name, type, options}) do
     Process.flag(:trap_exit, true)
 
-    case structure(name, type, options) do
+    case Structure.obtain(name, type, options) do
       {:ok, kept, recovered} ->
         {:ok, begin(name, kept, options, recovered)}
 
       {:error, reason} ->
         {:stop, {:shutdown, reason}}
     end
-  end
-
-  defp structure(name, type, options) do
-    case reference(name) do
-      %{type: ^type, shards: shards, durable: durable} = kept
-      when shards == options.shards and durable == options.durable ->
-        {:ok, kept, nil}
-
-      _none_or_another ->
-        :persistent_term.erase(key(name))
-        create(name, type, options)
-    end
-  end
-
-  # A new life has a new id, so that none of its writes can be taken for one of an earlier life that was lost.
-  defp create(name, type, options) do
-    <<id::64>> = :crypto.strong_rand_bytes(8)
-    bounds = {options.max_keys, options.max_bytes, options.max_drift}
-
-    with {:ok, handle} <- Native.crdt_new(type, id, options.shards, bounds),
-         {:ok, recovered} <- recover(handle, options.durable) do
-      kept = %{
-        handle: handle,
-        id: id,
-        type: type,
-        shards: options.shards,
-        process: Wire.process(name),
-        level: options.level,
-        durable: options.durable
-      }
-
-      :persistent_term.put(key(name), kept)
-      {:ok, kept, recovered}
-    end
-  end
-
-  defp recover(_handle, nil), do: {:ok, nil}
-
-  defp recover(handle, %{dir: dir, sync: sync}) do
-    with :ok <- File.mkdir_p(dir),
-         do: Native.crdt_open_journal(handle, Path.expand(dir), sync)
   end
 
   defp begin(name, kept, options, recovered) do
@@ -206,8 +160,7 @@ defmodule Foundation.Distributed.State.Replica do
   def terminate(reason, state) do
     if reason in [:normal, :shutdown] or match?({:shutdown, _}, reason) do
       for node <- Peers.up(state.peers), do: Wire.send(state.process, node, :bye, state.id)
-      Native.crdt_flush(state.handle)
-      :persistent_term.erase(key(state.name))
+      Structure.release(state.name)
       Watchers.remember(state.name, %{})
     end
   end
@@ -378,13 +331,12 @@ defmodule Foundation.Distributed.State.Replica do
   # -- now and then
 
   defp tick(state) do
-    known = Map.keys(state.peers.peers)
     gone = Peers.up(state.peers) -- Wire.reachable()
     state = %{state | peers: Enum.reduce(gone, state.peers, &Peers.down(&2, &1, now()))}
     hello(state, Wire.candidates(state.options.nodes) -- Peers.up(state.peers), true)
     lost = Peers.lost(state.peers, now(), state.options.forget_after)
     state = Enum.reduce(lost, state, &forget(&2, &1))
-    state = if known != [] and rem(state.ticks, 10) == 0, do: collect(state), else: state
+    state = if rem(state.ticks, 10) == 0, do: collect(state), else: state
 
     case Peers.up(state.peers) do
       [] -> state
