@@ -461,10 +461,10 @@ impl State {
             return Err(Error::Full);
         }
         // Writes of ours that we have not made: someone else has our id.
-        if let Some(mine) = delta.covered.of(self.id) {
-            if !mine.within(&self.shards[delta.shard].lock().replicas[0].seen) {
-                return Err(Error::Malformed);
-            }
+        if let Some(mine) = delta.covered.of(self.id)
+            && !mine.within(&self.shards[delta.shard].lock().replicas[0].seen)
+        {
+            return Err(Error::Malformed);
         }
         delta.admit(wall_ms, self.bounds.max_drift_ms)
     }
