@@ -10,17 +10,14 @@ defmodule Foundation.VectorClock do
       iex> VectorClock.compare(read, VectorClock.increment(written, :c))
       :concurrent
 
-  A clock counts the events of each party (a node, a process, any term) that its holder knows of. It is plain data: keep
-  it in a state, send it, store it. Functions cost O(parties) unless they say otherwise.
+  A clock counts the events of each party (a node, a process, any term) that its holder knows of. It is a plain map from
+  parties to counts: keep it in a state, send it, store it. Functions cost O(parties) unless they say otherwise.
 
   No function here calls the native library.
   """
 
-  @enforce_keys [:counts]
-  defstruct [:counts]
-
   @type party :: term
-  @type t :: %__MODULE__{counts: %{party => pos_integer}}
+  @type t :: %{party => pos_integer}
   @type order :: :before | :after | :equal | :concurrent
 
   @doc """
@@ -30,17 +27,17 @@ defmodule Foundation.VectorClock do
       0
   """
   @spec new() :: t
-  def new, do: %__MODULE__{counts: %{}}
+  def new, do: %{}
 
   @doc """
   A clock of these counts, a map or keyword list; counts of 0 say nothing. Raises ArgumentError for what is no count.
 
-      iex> Foundation.VectorClock.new(a: 2, b: 0) |> Foundation.VectorClock.to_map()
+      iex> Foundation.VectorClock.new(a: 2, b: 0)
       %{a: 2}
   """
   @spec new(Enumerable.t()) :: t
   def new(counts) do
-    %__MODULE__{counts: for({party, n} <- counts, count!(party, n) > 0, into: %{}, do: {party, n})}
+    for {party, n} <- counts, count!(party, n) > 0, into: %{}, do: {party, n}
   end
 
   @doc """
@@ -50,19 +47,18 @@ defmodule Foundation.VectorClock do
       1
   """
   @spec increment(t, party) :: t
-  def increment(%__MODULE__{counts: counts}, party),
-    do: %__MODULE__{counts: Map.update(counts, party, 1, &(&1 + 1))}
+  def increment(clock, party) when is_map(clock), do: Map.update(clock, party, 1, &(&1 + 1))
 
   @doc """
   The least clock that knows all that both know.
 
       iex> alias Foundation.VectorClock
-      iex> VectorClock.merge(VectorClock.new(a: 2, b: 1), VectorClock.new(a: 1, c: 3)) |> VectorClock.to_map()
+      iex> VectorClock.merge(VectorClock.new(a: 2, b: 1), VectorClock.new(a: 1, c: 3))
       %{a: 2, b: 1, c: 3}
   """
   @spec merge(t, t) :: t
-  def merge(%__MODULE__{counts: one}, %__MODULE__{counts: other}),
-    do: %__MODULE__{counts: Map.merge(one, other, fn _party, m, n -> max(m, n) end)}
+  def merge(one, other) when is_map(one) and is_map(other),
+    do: Map.merge(one, other, fn _party, m, n -> max(m, n) end)
 
   @doc """
   How the first stands to the second: `:before`, `:after`, `:equal`, or `:concurrent` when each knows what the other does
@@ -75,7 +71,7 @@ defmodule Foundation.VectorClock do
       :concurrent
   """
   @spec compare(t, t) :: order
-  def compare(%__MODULE__{} = one, %__MODULE__{} = other) do
+  def compare(one, other) when is_map(one) and is_map(other) do
     case {descends?(one, other), descends?(other, one)} do
       {true, true} -> :equal
       {true, false} -> :after
@@ -92,16 +88,12 @@ defmodule Foundation.VectorClock do
       true
   """
   @spec descends?(t, t) :: boolean
-  def descends?(%__MODULE__{counts: one}, %__MODULE__{counts: other}),
+  def descends?(one, other) when is_map(one) and is_map(other),
     do: Enum.all?(other, fn {party, n} -> Map.get(one, party, 0) >= n end)
 
   @doc "How many events of the party it knows of; 0 when none. O(log parties)."
   @spec get(t, party) :: non_neg_integer
-  def get(%__MODULE__{counts: counts}, party), do: Map.get(counts, party, 0)
-
-  @doc "The counts as a map. O(1)."
-  @spec to_map(t) :: %{party => pos_integer}
-  def to_map(%__MODULE__{counts: counts}), do: counts
+  def get(clock, party) when is_map(clock), do: Map.get(clock, party, 0)
 
   defp count!(_party, n) when is_integer(n) and n >= 0, do: n
 
