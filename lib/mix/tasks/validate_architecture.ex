@@ -47,7 +47,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
     ],
     cluster: [
       cluster: ["Foundation.Cluster", "Cluster", "Inspect.Cluster"],
-      distributed: ["Foundation.Distributed", "Foundation.BEAM.Distribution"]
+      distributed: ["Foundation.Distributed", "Foundation.DistributedState", "Foundation.BEAM.Distribution"]
     ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],

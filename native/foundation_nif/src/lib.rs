@@ -8,6 +8,7 @@ mod adaptive;
 mod atoms;
 mod breaker;
 mod clock;
+mod crdt;
 mod discovery;
 mod engine;
 mod events;
