@@ -3,6 +3,10 @@
 use foundation_overlay::NodeId;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// The priority of channels that are told nothing else. Links of channels above it go before all others.
+pub const USUAL_PRIORITY: u8 = 128;
 
 /// The settings of an endpoint.
 #[derive(Clone, Debug)]
@@ -23,6 +27,9 @@ pub struct Config {
     pub backoff: Duration,
     /// Links that other nodes may have open to us.
     pub max_inbound: usize,
+    /// Where links of channels up to [`USUAL_PRIORITY`] are served, so that the others find their threads free; the
+    /// endpoint's own runtime where it is not given.
+    pub bulk: Option<Handle>,
 }
 
 impl Config {
@@ -38,6 +45,7 @@ impl Config {
             forget: Duration::from_secs(60),
             backoff: Duration::from_millis(500),
             max_inbound: 4096,
+            bulk: None,
         }
     }
 }

@@ -3,6 +3,9 @@
 //! Each lane of a channel to a node is a link of its own that this node opened, so that no channel waits for another;
 //! acknowledgements and credit come back on it. What other nodes send comes on links that they opened.
 
+mod pipe;
+#[cfg(test)]
+mod pipe_tests;
 mod receive;
 mod remote;
 mod send;
@@ -13,7 +16,7 @@ pub use remote::{Outlet, Whereabouts};
 use crate::channel::inbox::{Arrived, Receiver, Session};
 use crate::channel::outbox::{Settled, Token};
 use crate::channel::{Channel, Settings};
-use crate::config::Config;
+use crate::config::{Config, USUAL_PRIORITY};
 use crate::error::Error;
 use crate::metrics::ChannelMetrics;
 use crate::overlay_driver;
@@ -102,7 +105,7 @@ impl<S: Sink> Endpoint<S> {
             stopped: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&hub);
-        hub.spawn(async move {
+        hub.spawn(u8::MAX, async move {
             while let Some(stream) = accepting.transport.accept().await {
                 if stream.hello.channel != overlay_driver::CHANNEL {
                     accepting.accepted(stream);
@@ -231,11 +234,13 @@ impl<S: Sink> Drop for Endpoint<S> {
 }
 
 impl<S: Sink> Hub<S> {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Starts a task that serves links of that priority.
+    fn spawn(&self, priority: u8, task: impl Future<Output = ()> + Send + 'static) {
+        let bulk = self.config.bulk.as_ref().filter(|_| priority <= USUAL_PRIORITY);
         let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
         if !self.stopped.load(Ordering::Acquire) {
-            tasks.spawn_on(task, &self.runtime);
+            tasks.spawn_on(task, bulk.unwrap_or(&self.runtime));
         }
     }
 
@@ -275,7 +280,7 @@ impl<S: Sink> Hub<S> {
             return;
         }
         let hub = Arc::clone(self);
-        self.spawn(async move {
+        self.spawn(stream.hello.priority, async move {
             let slot = Slot(Arc::clone(&hub));
             receive::run(&hub, stream).await;
             drop(slot);
@@ -294,12 +299,13 @@ impl<S: Sink> Hub<S> {
             lanes: (0..channel.settings.lanes).map(lane).collect(),
         });
         for lane in &outlet.lanes {
-            self.spawn(send::run(
+            let task = send::run(
                 Arc::clone(self),
                 Arc::clone(remote),
                 Arc::clone(channel),
                 Arc::clone(lane),
-            ));
+            );
+            self.spawn(channel.settings.priority, task);
         }
         outlets.insert(Arc::clone(&channel.name), Arc::clone(&outlet));
         outlet

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod monotonic;
 pub mod overlay_driver;
 pub mod quic;
+mod ready;
 pub mod secret;
 pub mod tls;
 pub mod transport;

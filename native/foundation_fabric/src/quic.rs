@@ -11,8 +11,9 @@ use crate::admission::{Admission, Permit};
 use crate::datagram::Port;
 use crate::hello::Hello;
 use crate::identity::{Identity, IdentityError, subject_of};
+use crate::ready::Ready;
 use crate::tls::verify::reason_of_alert;
-use crate::tls::{Local, READY, TransportConfig, by_peer, settings};
+use crate::tls::{Local, TransportConfig, by_peer, settings};
 use crate::transport::{BoxFuture, Reason, Refused, Stream, Transport, TransportError};
 use bytes::Bytes;
 use foundation_overlay::PeerName;
@@ -45,7 +46,7 @@ pub struct QuicTransport {
     bound: SocketAddr,
     client: quinn::ClientConfig,
     port: parking_lot::Mutex<Option<Port>>,
-    ready: Mutex<mpsc::Receiver<Stream>>,
+    ready: Ready,
 }
 
 struct Shared {
@@ -55,7 +56,7 @@ struct Shared {
     handshake: Duration,
     peers: Peers,
     ready: mpsc::Sender<Stream>,
-    closed: watch::Sender<bool>,
+    closed: watch::Receiver<bool>,
 }
 
 impl QuicTransport {
@@ -73,7 +74,7 @@ impl QuicTransport {
         let endpoint =
             Endpoint::new_with_abstract_socket(settings, Some(server), socket, Arc::new(TokioRuntime))?;
         let bound = endpoint.local_addr()?;
-        let (sender, receiver) = mpsc::channel(READY);
+        let (ready, sender) = Ready::new();
         let shared = Arc::new(Shared {
             local: Local::new(identity, &config, bound),
             endpoint,
@@ -81,7 +82,7 @@ impl QuicTransport {
             handshake: config.handshake,
             peers: Peers::default(),
             ready: sender,
-            closed: watch::Sender::new(false),
+            closed: ready.closing(),
         });
         tokio::spawn(shared.clone().run());
         let port = Port::Shared {
@@ -93,7 +94,7 @@ impl QuicTransport {
             bound,
             client,
             port: parking_lot::Mutex::new(Some(port)),
-            ready: Mutex::new(receiver),
+            ready,
         })
     }
 
@@ -108,7 +109,7 @@ impl QuicTransport {
         expect: Option<&PeerName>,
         hello: &Hello,
     ) -> Result<Stream, TransportError> {
-        if *self.shared.closed.borrow() {
+        if self.ready.is_closed() {
             return Err(TransportError::Closed);
         }
         let peer = self.peer(to, expect).await?;
@@ -246,7 +247,7 @@ fn failed(error: ConnectionError) -> TransportError {
 
 impl Shared {
     async fn run(self: Arc<Self>) {
-        let mut closing = self.closed.subscribe();
+        let mut closing = self.closed.clone();
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             tokio::select! {
@@ -307,7 +308,7 @@ impl Shared {
 
     /// Takes the links that a peer opens on its connection.
     async fn streams(self: Arc<Self>, peer: Arc<Peer>) {
-        let mut closing = self.closed.subscribe();
+        let mut closing = self.closed.clone();
         loop {
             let (send, receive) = tokio::select! {
                 biased;
@@ -369,15 +370,7 @@ impl Transport for QuicTransport {
     }
 
     fn accept(&self) -> BoxFuture<'_, Option<Stream>> {
-        Box::pin(async move {
-            let mut closed = self.shared.closed.subscribe();
-            let mut ready = self.ready.lock().await;
-            tokio::select! {
-                biased;
-                _ = closed.wait_for(|closed| *closed) => None,
-                stream = ready.recv() => stream,
-            }
-        })
+        self.ready.accept()
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -389,16 +382,10 @@ impl Transport for QuicTransport {
     }
 
     fn close(&self) {
-        self.shared.closed.send_replace(true);
+        self.ready.close();
     }
 
     fn datagrams(&self) -> Option<Port> {
         self.port.lock().take()
-    }
-}
-
-impl Drop for QuicTransport {
-    fn drop(&mut self) {
-        self.close();
     }
 }

@@ -356,3 +356,47 @@ async fn a_bit_changed_on_the_way_ends_the_link() {
         ErrorKind::InvalidData
     );
 }
+
+/// Writes on one end, reads on the other, both ways; whether that worked.
+async fn passes(one: &mut foundation_fabric::Stream, other: &mut foundation_fabric::Stream) -> bool {
+    let mut byte = [0];
+    let there = one.write.write_all(b"1").await.is_ok()
+        && one.write.flush().await.is_ok()
+        && other.read.read_exact(&mut byte).await.is_ok();
+    there
+        && other.write.write_all(b"2").await.is_ok()
+        && other.write.flush().await.is_ok()
+        && one.read.read_exact(&mut byte).await.is_ok()
+}
+
+#[tokio::test]
+async fn the_runtime_that_watches_an_accepted_link_is_that_of_its_priority() {
+    let bulk = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let a = tls(identity("a@host")).await;
+    let config = foundation_fabric::tls::TransportConfig {
+        bulk: Some(bulk.handle().clone()),
+        ..config()
+    };
+    let b = tls_with(identity("b@host"), config).await;
+    let mut links = Vec::new();
+    for priority in [9, 128, 129, 255] {
+        let hello = foundation_fabric::Hello {
+            priority,
+            ..hello(&*a)
+        };
+        let (opened, accepted) = tokio::join!(a.connect(b.local_addr(), None, &hello), b.accept());
+        links.push((priority, opened.unwrap(), accepted.unwrap()));
+    }
+    for (priority, opened, accepted) in &mut links {
+        assert!(passes(opened, accepted).await, "priority {priority}");
+    }
+    bulk.shutdown_background();
+    for (priority, opened, accepted) in &mut links {
+        let alive = tokio::time::timeout(Duration::from_secs(5), passes(opened, accepted)).await;
+        assert_eq!(alive.unwrap_or(false), *priority > 128, "priority {priority}");
+    }
+}

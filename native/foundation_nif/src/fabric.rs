@@ -11,7 +11,7 @@ mod send;
 mod settings;
 
 use crate::handle::{self, Held, Slot, get};
-use crate::runtime::runtime;
+use crate::runtime::{bulk, runtime};
 use crate::{atoms as common, key};
 use deliver::{Shared, ToProcesses};
 use foundation_fabric::{Endpoint, Error as Refused, Identity, Outlet};
@@ -125,15 +125,15 @@ fn fabric_start<'a>(
     owner: LocalPid,
     callees: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let mut options = settings::Options::decode(options)?;
     let callees = crate::term::list(callees, 1024)?;
     let callees = callees.iter().map(|pid| pid.decode()).collect::<NifResult<_>>()?;
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
+    let (runtime, bulk) = match runtime().and_then(|runtime| Ok((runtime, bulk()?))) {
+        Ok(runtimes) => runtimes,
         Err(kind) => {
             return Ok((common::error(), (atoms::io(), settings::io_reason(&kind.into()))).encode(env));
         }
     };
+    let mut options = settings::Options::decode(options, bulk.clone())?;
     let shared = Arc::new(Shared {
         pending: Default::default(),
         subscribers: Default::default(),

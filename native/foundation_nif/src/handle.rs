@@ -102,14 +102,22 @@ pub(crate) fn fetch(address: *const u8) {
 
 /// Defines a NIF on a normal scheduler from a function of the environment and an array of its arguments. `first` is
 /// asked before, with the bare words; when it says true the answer is `:ok`, and else it must have done nothing.
+/// `large` names a second NIF, on a dirty CPU scheduler, for what has no bound.
 macro_rules! fast_nif {
     ($name:literal, $arity:literal, $function:path $(, first: $first:path)?) => {
+        $crate::handle::fast_nif!(@Normal, $name, $arity, $function $(, first: $first)?);
+    };
+    ($name:literal, $arity:literal, $function:path, large: $large:literal, $dirty:path) => {
+        $crate::handle::fast_nif!(@Normal, $name, $arity, $function);
+        $crate::handle::fast_nif!(@DirtyCpu, $large, $arity, $dirty);
+    };
+    (@$scheduler:ident, $name:literal, $arity:literal, $function:path $(, first: $first:path)?) => {
         rustler::codegen_runtime::inventory::submit!(rustler::Nif {
             name: concat!($name, "\0")
                 .as_ptr()
                 .cast::<rustler::codegen_runtime::c_char>(),
             arity: $arity,
-            flags: rustler::SchedulerFlags::Normal as rustler::codegen_runtime::c_uint,
+            flags: rustler::SchedulerFlags::$scheduler as rustler::codegen_runtime::c_uint,
             raw_func: {
                 unsafe extern "C" fn call(
                     env: *mut rustler::sys::ErlNifEnv,

@@ -21,6 +21,7 @@ mod logging;
 mod metrics;
 mod pool;
 mod runtime;
+mod slices;
 mod term;
 mod topology;
 mod word;

@@ -1,24 +1,23 @@
 //! The task of one lane: opens the link when there is something to send, writes, and takes acknowledgements.
 
+use super::pipe::{Pipe, Write};
 use super::remote::{Lane, Remote};
-use super::wire::{Incoming, Outgoing};
+use super::wire::Incoming;
 use super::{Hub, Sink};
 use crate::channel::Channel;
 use crate::error::Error;
 use crate::frame::{Grant, HEADER, Header, Kind, u64_at};
 use crate::hello::Hello;
 use crate::transport::{Stream, TransportError};
-use bytes::Buf;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Bytes taken from the queue at a time.
-const BUDGET: usize = 256 << 10;
 /// The first wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// An attempt that has taken so long is joined by another.
@@ -31,7 +30,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// A link that the receiver has said its first word on.
 struct Link {
     incoming: Incoming<Box<dyn AsyncRead + Send + Unpin>>,
-    write: Box<dyn AsyncWrite + Send + Unpin>,
+    write: Write,
     grant: Grant,
     max_message: u64,
 }
@@ -159,50 +158,52 @@ async fn greet(stream: Stream) -> Result<Link, Error> {
 
 /// Uses the link until it breaks or was idle for long.
 async fn drive<S: Sink>(hub: &Hub<S>, channel: &Channel, lane: &Lane, link: Link) -> Result<(), Error> {
+    let pipe = Pipe::new(link.write, channel.settings.compress_above);
+    *lane.pipe.lock() = Some(pipe);
     let settled = lane
         .outbox
         .lock()
         .link_up(link.grant, link.max_message, lane.now());
     hub.settle(settled);
-    let above = channel.settings.compress_above;
-    tokio::select! {
-        end = write(hub, lane, link.write, above) => end,
+    let end = tokio::select! {
+        end = write(hub, lane) => end,
         end = listen(hub, lane, link.incoming) => end,
+    };
+    drop(lane.pipe.lock().take());
+    end
+}
+
+async fn write<S: Sink>(hub: &Hub<S>, lane: &Lane) -> Result<(), Error> {
+    let mut idle = hub.config.idle;
+    loop {
+        poll_fn(|context| lane.poll_write(context, |settled| hub.settle(settled))).await?;
+        if timeout(idle, lane.await_ready()).await.is_ok() {
+            idle = hub.config.idle;
+            continue;
+        }
+        // Who queued something may have written it meanwhile.
+        let silent = Duration::from_micros(lane.now().saturating_sub(lane.wrote.load(Ordering::Relaxed)));
+        idle = match hub.config.idle.saturating_sub(silent) {
+            Duration::ZERO => match lane.close_if_idle() {
+                Some(write) => return bye(write).await,
+                None => hub.config.idle,
+            },
+            left => left,
+        };
     }
 }
 
-async fn write<S: Sink>(
-    hub: &Hub<S>,
-    lane: &Lane,
-    mut write: Box<dyn AsyncWrite + Send + Unpin>,
-    above: Option<u32>,
-) -> Result<(), Error> {
-    let mut frames = Vec::new();
-    loop {
-        let settled = lane.outbox.lock().take(BUDGET, lane.now(), &mut frames);
-        hub.settle(settled);
-        if frames.is_empty() {
-            if timeout(hub.config.idle, lane.await_ready()).await.is_err() && lane.is_idle() {
-                let bye = Header {
-                    kind: Kind::Bye,
-                    flags: 0,
-                    count: 0,
-                    length: 0,
-                    number: 0,
-                };
-                write.write_all(&bye.encode()).await?;
-                write.shutdown().await?;
-                return Ok(());
-            }
-            continue;
-        }
-        let mut outgoing = Outgoing::default();
-        frames.drain(..).for_each(|frame| outgoing.push(frame, above));
-        while outgoing.has_remaining() {
-            write.write_buf(&mut outgoing).await?;
-        }
-        write.flush().await?;
-    }
+async fn bye(mut write: Write) -> Result<(), Error> {
+    let bye = Header {
+        kind: Kind::Bye,
+        flags: 0,
+        count: 0,
+        length: 0,
+        number: 0,
+    };
+    write.write_all(&bye.encode()).await?;
+    write.shutdown().await?;
+    Ok(())
 }
 
 /// Takes acknowledgements; ends when they stay away although some are due.
@@ -256,7 +257,8 @@ impl Lane {
 
     /// Waits until something can be written.
     async fn await_ready(&self) {
-        self.await_that(|outbox| outbox.is_ready()).await;
+        self.await_that(|outbox| self.stuck.swap(false, Ordering::SeqCst) || outbox.is_ready())
+            .await;
     }
 
     async fn await_that(&self, holds: impl Fn(&crate::channel::outbox::Outbox) -> bool) {
@@ -270,9 +272,14 @@ impl Lane {
         }
     }
 
-    fn is_idle(&self) -> bool {
+    /// The link's writing end, when nothing waits and nothing is to be acknowledged.
+    fn close_if_idle(&self) -> Option<Write> {
+        let mut pipe = self.pipe.lock();
         let outbox = self.outbox.lock();
-        !outbox.waits() && !outbox.expects_ack()
+        if outbox.waits() || outbox.expects_ack() {
+            return None;
+        }
+        pipe.take().map(Pipe::into_write)
     }
 }
 

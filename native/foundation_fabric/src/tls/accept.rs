@@ -3,8 +3,9 @@
 use super::handshake::{self, HandshakeError};
 use super::peer::{Local, reason_of_io};
 use super::verify::reason_of;
-use super::{socket, split};
+use super::{hand_over, socket, split};
 use crate::admission::{Admission, Permit, Recent};
+use crate::config::USUAL_PRIORITY;
 use crate::transport::{Reason, Stream};
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 /// Accepts sockets and takes each through its handshake.
@@ -23,6 +25,7 @@ pub(super) struct Acceptor {
     pub(super) recent: Recent,
     pub(super) handshake: Duration,
     pub(super) dead_after: Duration,
+    pub(super) bulk: Option<Handle>,
     pub(super) ready: mpsc::Sender<Stream>,
 }
 
@@ -87,6 +90,9 @@ impl Acceptor {
         let (certificate, mut read, mut write) = split(established, socket).map_err(|_| Reason::Malformed)?;
         let (peer, hello) = self.local.hear(&certificate, &mut read).await?;
         self.local.reply(&hello, &mut write).await?;
+        if let Some(bulk) = self.bulk.as_ref().filter(|_| hello.priority <= USUAL_PRIORITY) {
+            (read, write) = hand_over(read, write, bulk).map_err(|_| Reason::Gone)?;
+        }
         Ok(Stream {
             peer,
             hello,

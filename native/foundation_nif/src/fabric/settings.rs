@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 mod atoms {
     rustler::atoms! {
@@ -64,6 +65,7 @@ pub(super) struct Options {
     max_links: usize,
     quic: bool,
     pem: Option<PemFiles>,
+    bulk: Handle,
     accepted: Vec<Secret>,
     names: Names,
 }
@@ -85,7 +87,8 @@ pub(crate) fn secrets(term: Term<'_>) -> NifResult<Vec<Secret>> {
 }
 
 impl Options {
-    pub(super) fn decode(map: Term<'_>) -> NifResult<Self> {
+    /// `bulk` serves the links of channels without a high priority.
+    pub(super) fn decode(map: Term<'_>, bulk: Handle) -> NifResult<Self> {
         let millis = |name| field::<u32>(map, name).map(|ms| Duration::from_millis(ms.into()));
         let name: &str = field(map, atoms::name())?;
         let accepted = choice(map, atoms::accept())?.map_or_else(|| Ok(Vec::new()), secrets)?;
@@ -111,6 +114,7 @@ impl Options {
                 key: key.into(),
                 roots: roots.into(),
             }),
+            bulk,
         })
     }
 
@@ -132,6 +136,7 @@ impl Options {
         }
         let config = TransportConfig {
             advertise: self.advertise,
+            bulk: Some(self.bulk.clone()),
             ..TransportConfig::new(self.bind, self.me.boot)
         };
         let transport: Arc<dyn Transport> = if self.quic {
@@ -157,6 +162,7 @@ impl Options {
             forget: self.forget,
             backoff: self.backoff,
             max_inbound: self.max_links,
+            bulk: Some(self.bulk.clone()),
             ..Config::new(&self.cluster, self.me.clone(), listen)
         }
     }
