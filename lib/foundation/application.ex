@@ -17,7 +17,6 @@ defmodule Foundation.Application do
   defp start(cluster) do
     prepared = Task.async(fn -> Foundation.Cluster.prepare(cluster) end)
     Foundation.Engine.start()
-    Foundation.ProcessRegistry.create_backup_table()
     Logger.info("Starting Foundation")
 
     with {:ok, supervisor} <-

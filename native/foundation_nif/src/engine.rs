@@ -7,6 +7,7 @@ use rustler::{Atom, Env, Error, LocalPid, NifResult, Term};
 pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
     logging::install();
     crate::word::load(env);
+    crate::clock::load();
     crate::metrics::load(env)
         && crate::limits::load(env)
         && crate::breaker::load(env)

@@ -88,13 +88,15 @@ pub(crate) unsafe fn argument(argv: *const ErlNifTerm, i: usize) -> ErlNifTerm {
     unsafe { ptr::read_volatile(argv.add(i)) }
 }
 
-/// Has the processor fetch the cache line of that address while it goes on with something else. Any address will do.
+/// Has the processor fetch the cache line of that address to write to it, while it goes on with something else. Any
+/// address will do. Fetched to be read, a line that another core has written last would be asked for twice.
 #[inline(always)]
 pub(crate) fn fetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program can see and does not fault.
+    // SAFETY: a prefetch changes nothing that the program can see and does not fault; where a processor does not know
+    // this one, it is no operation.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;

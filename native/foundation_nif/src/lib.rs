@@ -7,6 +7,7 @@
 mod adaptive;
 mod atoms;
 mod breaker;
+mod brief;
 mod clock;
 mod crdt;
 mod discovery;
