@@ -185,7 +185,9 @@ defmodule Foundation.ProcessRegistryTest do
     assert size >= 2 and words > 0
   end
 
-  test "the backup table goes with the process that first needed it, and is made anew", %{namespace: namespace} do
+  test "the backup table goes with the process that first needed it, and is made anew", %{
+    namespace: namespace
+  } do
     drop_backup()
     parent = self()
 
