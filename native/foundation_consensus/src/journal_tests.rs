@@ -188,7 +188,7 @@ fn entry(index: u64, term: u64) -> Entry {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
     fn a_restart_finds_what_was_there(steps in steps()) {
         let mut rig = Rig::new();
@@ -216,7 +216,7 @@ fn cleaning_keeps_the_log_small_though_an_idle_group_has_old_records() {
     let mut models = vec![Model::default(); 3];
     rig.take(&Step::Vote { group: 2, term: 3 }, &mut models, 1);
     rig.take(&Step::Append { group: 1, back: 0, count: 3 }, &mut models, 1);
-    for term in 2..200 {
+    for term in 2..100 {
         rig.take(&Step::Append { group: 0, back: 0, count: 20 }, &mut models, term);
         rig.take(&Step::Purge { group: 0, share: 90 }, &mut models, term);
         rig.settle();

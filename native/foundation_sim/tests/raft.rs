@@ -5,7 +5,7 @@ use foundation_sim::raft::{Bug, Outcome, run};
 fn seeds(size: usize, seeds: std::ops::Range<u64>) -> Vec<Outcome> {
     let outcomes = seeds.map(|seed| {
         let outcome = run(size, seed, None);
-        let again = format!("foundation_sim::raft::run({size}, {seed}, None)");
+        let again = format!("FOUNDATION_SIM_RAFT='{size} {seed}' cargo test --release -p foundation_sim --test raft one_seed");
         assert!(outcome.violations.is_empty(), "{again}: {:#?}", outcome.violations);
         outcome
     });
@@ -54,4 +54,13 @@ fn acknowledging_before_the_disk_has_it_is_found() {
 #[test]
 fn forgetting_votes_over_a_restart_is_found() {
     is_found(Bug::ForgetVotes);
+}
+
+/// Runs the seed that is asked for, to look at what an earlier run has found.
+#[test]
+fn one_seed() {
+    let Ok(asked) = std::env::var("FOUNDATION_SIM_RAFT") else { return };
+    let mut words = asked.split(' ').map(|word| word.parse::<u64>().expect("a size and a seed"));
+    let (size, seed) = (words.next().expect("a size"), words.next().expect("a seed"));
+    println!("{:#?}", run(size as usize, seed, None));
 }

@@ -122,9 +122,7 @@ impl Client {
             to: self.world.now(),
             released: None,
         });
-        self.world.evidence.fenced(reply.number);
         sleep(Duration::from_millis(self.world.below(600) as u64)).await;
-        self.world.evidence.fenced(reply.number);
         if self.world.chance(60) {
             self.world.evidence.released(grant, self.world.now());
             self.propose(group, Command::Release { token: reply.number }).await;

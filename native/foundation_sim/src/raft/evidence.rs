@@ -30,8 +30,6 @@ struct Seen {
     grants: Vec<Grant>,
     trace: DefaultHasher,
     events: u64,
-    /// The highest token that the thing the lock protects has seen.
-    fence: u64,
 }
 
 /// See the module.
@@ -125,14 +123,6 @@ impl Evidence {
 
     pub(crate) fn released(&self, grant: usize, at: std::time::Duration) {
         self.seen().grants[grant].released = Some(at);
-    }
-
-    /// The thing that the lock protects: refuses tokens older than one it has seen.
-    pub(crate) fn fenced(&self, token: u64) -> bool {
-        let mut seen = self.seen();
-        let taken = token >= seen.fence;
-        seen.fence = seen.fence.max(token);
-        taken
     }
 
     pub(crate) fn history(&self) -> Vec<Operation> {
