@@ -322,7 +322,10 @@ fn open_log(config: &EngineConfig, dir: &Path, replay: &mut dyn FnMut(u64, &[u8]
 impl Groups {
     fn with_id(&mut self, id: u32) -> Arc<GroupLog> {
         self.next = self.next.max(id.saturating_add(1));
-        let group = self.by_id.entry(id).or_insert_with(|| Arc::new(GroupLog::new(id)));
+        let group = self
+            .by_id
+            .entry(id)
+            .or_insert_with(|| Arc::new(GroupLog::new(id)));
         group.clone()
     }
 
