@@ -14,6 +14,7 @@ pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
         && crate::fabric::load(env)
         && crate::topology::load(env)
         && crate::federation::load(env)
+        && crate::consensus::load(env)
 }
 
 /// The version of the library.

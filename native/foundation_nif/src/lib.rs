@@ -8,6 +8,7 @@ mod adaptive;
 mod atoms;
 mod breaker;
 mod clock;
+mod consensus;
 mod discovery;
 mod engine;
 mod events;

@@ -13,6 +13,7 @@ mod command;
 mod elections;
 mod query;
 mod queues;
+mod replica;
 mod sessions;
 mod values;
 
@@ -23,6 +24,7 @@ mod tests;
 
 pub use command::{Bytes, Command, Event, Expect, Hold, Kind, Loss, Name, Refusal, Reply, What};
 pub use query::{Answer, Query};
+pub use replica::{NextDue, Replica, encode};
 
 use barriers::Barrier;
 use claims::Claim;
