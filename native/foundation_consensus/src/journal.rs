@@ -1,0 +1,413 @@
+//! The log on the disk, one for all groups of an engine: appends of many groups share one write and one sync.
+//!
+//! A record is `kind u8 | group u32 | body`. Reading them in order gives the log of each group again: an entry takes
+//! the place of all with its index or a higher one, of votes and purges the last counts.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foundation_storage::{Log, OnDamage, Options, Sync};
+use parking_lot::Mutex;
+use rand::RngExt;
+use tokio::runtime::Handle;
+
+use crate::codec::{Malformed, Reader, put_entry, put_log_id, put_text, put_vote};
+use crate::error::storage_io;
+use crate::group_log::{Fact, GroupLog};
+use crate::runtime::Dice;
+use crate::types::{Entry, LogId, Name, Vote};
+use crate::{EngineConfig, Error, SimulatedDisk};
+
+const NAME: u8 = 1;
+const VOTE: u8 = 2;
+const ENTRY: u8 = 3;
+const TRUNCATE: u8 = 4;
+const PURGE: u8 = 5;
+const GONE: u8 = 6;
+
+/// Largest record: the largest command with what surrounds it.
+const MAX_RECORD: u32 = 16 << 20;
+
+type Stored = Box<dyn FnOnce(io::Result<Range<u64>>) + Send>;
+
+/// Records on their way to the journal.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Records {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Records {
+            bytes: Vec::with_capacity(bytes),
+            ends: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, kind: u8, group: u32, body: impl FnOnce(&mut Vec<u8>)) {
+        self.bytes.push(kind);
+        self.bytes.extend_from_slice(&group.to_le_bytes());
+        body(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn entry(&mut self, group: u32, entry: &Entry) {
+        self.add(ENTRY, group, |out| put_entry(out, entry));
+    }
+
+    pub(crate) fn vote(&mut self, group: u32, vote: &Vote) {
+        self.add(VOTE, group, |out| put_vote(out, vote));
+    }
+
+    pub(crate) fn truncate(&mut self, group: u32, from: u64) {
+        self.add(TRUNCATE, group, |out| out.extend_from_slice(&from.to_le_bytes()));
+    }
+
+    pub(crate) fn purge(&mut self, group: u32, upto: &LogId) {
+        self.add(PURGE, group, |out| put_log_id(out, upto));
+    }
+
+    pub(crate) fn name(&mut self, group: u32, name: &Name) {
+        self.add(NAME, group, |out| put_text(out, name.as_str()));
+    }
+
+    pub(crate) fn gone(&mut self, group: u32) {
+        self.add(GONE, group, |_| {});
+    }
+
+    fn slices(&self) -> Vec<&[u8]> {
+        let mut from = 0;
+        let cut = |end: &usize| {
+            let slice = &self.bytes[from..*end];
+            from = *end;
+            slice
+        };
+        self.ends.iter().map(cut).collect()
+    }
+}
+
+/// A journal whose writes take virtual time.
+struct Simulated {
+    log: Log,
+    disk: SimulatedDisk,
+    runtime: Handle,
+    waiting: Mutex<(Vec<(Records, Stored)>, bool)>,
+}
+
+enum Sink {
+    Memory,
+    Disk(Log),
+    Simulated(Arc<Simulated>),
+}
+
+#[derive(Default)]
+pub(crate) struct Groups {
+    pub(crate) by_name: BTreeMap<Name, Arc<GroupLog>>,
+    by_id: BTreeMap<u32, Arc<GroupLog>>,
+    next: u32,
+}
+
+/// See the module.
+pub(crate) struct Journal {
+    sink: Sink,
+    pub(crate) groups: Mutex<Groups>,
+}
+
+impl Journal {
+    /// Opens the journal and reads the logs of all groups.
+    pub(crate) fn open(config: &EngineConfig, runtime: Handle) -> Result<Self, Error> {
+        let Some(dir) = &config.dir else {
+            return Ok(Journal {
+                sink: Sink::Memory,
+                groups: Mutex::default(),
+            });
+        };
+        let mut groups = Groups::default();
+        let mut fault = None;
+        let log = open_log(config, &dir.join("log"), &mut |seq, record| {
+            if fault.is_none()
+                && let Err(what) = groups.replay(seq, record)
+            {
+                fault = Some(Error::Record { seq, what });
+            }
+        })?;
+        if let Some(fault) = fault.or_else(|| groups.hole(log.next_seq())) {
+            return Err(fault);
+        }
+        let sink = match config.simulated {
+            None => Sink::Disk(log),
+            Some(disk) => Sink::Simulated(Arc::new(Simulated {
+                log,
+                disk,
+                runtime,
+                waiting: Mutex::default(),
+            })),
+        };
+        Ok(Journal {
+            sink,
+            groups: Mutex::new(groups),
+        })
+    }
+
+    /// Appends the records. `stored` runs when they are on the disk, with their sequences, or could not be stored; not
+    /// on a thread of the runtime, and in the order of the appends.
+    pub(crate) fn append(
+        &self,
+        records: Records,
+        stored: impl FnOnce(io::Result<Range<u64>>) + Send + 'static,
+    ) -> io::Result<()> {
+        match &self.sink {
+            Sink::Memory => {
+                stored(Ok(0..0));
+                Ok(())
+            }
+            Sink::Disk(log) => log
+                .append_async(&records.slices(), |result| stored(result.map_err(storage_io)))
+                .map_err(storage_io),
+            Sink::Simulated(simulated) => {
+                simulated.append(records, Box::new(stored));
+                Ok(())
+            }
+        }
+    }
+
+    /// The log of the group, new when there is none of this name.
+    pub(crate) fn group(&self, name: &Name) -> io::Result<Arc<GroupLog>> {
+        let mut groups = self.groups.lock();
+        if let Some(group) = groups.by_name.get(name) {
+            return Ok(group.clone());
+        }
+        let id = groups.next;
+        groups.next += 1;
+        let group = groups.add(id, name.clone());
+        let mut records = Records::default();
+        records.name(id, name);
+        let placed = group.clone();
+        self.append(records, move |result| {
+            if let Ok(range) = result {
+                placed.placed_name(range.start);
+            }
+        })?;
+        Ok(group)
+    }
+
+    /// Forgets the group.
+    pub(crate) fn forget(&self, name: &Name) -> io::Result<()> {
+        let mut groups = self.groups.lock();
+        if let Some(group) = groups.by_name.remove(name) {
+            groups.by_id.remove(&group.id);
+            let mut records = Records::default();
+            records.gone(group.id);
+            self.append(records, |_| {})?;
+        }
+        Ok(())
+    }
+
+    /// Removes what no group needs from the disk: whole files when they hold nothing else, and when the log is still
+    /// larger than `bytes` and than twice what is needed, by rewriting it. Takes as long as the disk does.
+    pub(crate) fn clean(&self, bytes: u64) -> io::Result<()> {
+        let log = match &self.sink {
+            Sink::Memory => return Ok(()),
+            Sink::Disk(log) => log,
+            Sink::Simulated(simulated) => &simulated.log,
+        };
+        if log.stats().bytes <= bytes {
+            return Ok(());
+        }
+        let next = log.next_seq();
+        let (groups, held) = {
+            let groups = self.groups.lock();
+            let all: Vec<_> = groups.by_id.values().cloned().collect();
+            let held: u64 = all.iter().map(|group| group.bytes()).sum();
+            (all, held)
+        };
+        let entries = groups.iter().filter_map(|group| group.oldest_entry()).min();
+        let entries = entries.unwrap_or(next);
+        let in_the_way: Vec<_> = groups
+            .iter()
+            .filter(|group| group.oldest_fact() < entries)
+            .collect();
+        for group in &in_the_way {
+            self.restate(group)?;
+        }
+        if in_the_way.is_empty() {
+            log.retire_before(entries.min(next)).map_err(storage_io)?;
+        }
+        let left = log.stats().bytes;
+        if left > bytes && left > held.saturating_mul(2) && in_the_way.is_empty() {
+            let known: BTreeMap<u32, Arc<GroupLog>> =
+                groups.into_iter().map(|group| (group.id, group)).collect();
+            let mut keep = |seq: u64, record: &[u8]| seq >= next || is_needed(&known, seq, record);
+            log.compact(&mut keep).map_err(storage_io)?;
+        }
+        Ok(())
+    }
+
+    /// Writes name, vote and purge of a group again, so that their old records can go.
+    fn restate(&self, group: &Arc<GroupLog>) -> io::Result<()> {
+        let _order = group.order.lock();
+        let facts = group.facts();
+        let mut records = Records::default();
+        records.name(group.id, &group.name);
+        if let Some(vote) = &facts.vote {
+            records.vote(group.id, vote);
+        }
+        if let Some(purged) = &facts.purged {
+            records.purge(group.id, purged);
+        }
+        let (voted, purged) = (facts.vote.is_some(), facts.purged.is_some());
+        let group = group.clone();
+        self.append(records, move |result| {
+            let Ok(range) = result else { return };
+            group.placed_name(range.start);
+            if voted {
+                group.placed_vote(range.start + 1);
+            }
+            if purged {
+                group.placed_purge(range.start + 1 + u64::from(voted));
+            }
+        })
+    }
+}
+
+/// Whether a record must stay when the journal is rewritten. Truncations may go: the entries that they remove go
+/// before them, and until then the entry that follows says the same.
+fn is_needed(groups: &BTreeMap<u32, Arc<GroupLog>>, seq: u64, record: &[u8]) -> bool {
+    let mut reader = Reader(Bytes::copy_from_slice(record.get(..21).unwrap_or(record)));
+    let (Ok(kind), Ok(id)) = (reader.u8(), reader.u32()) else {
+        return true;
+    };
+    let Some(group) = groups.get(&id) else {
+        return false;
+    };
+    match kind {
+        ENTRY => reader.log_id().is_ok_and(|id| group.holds(&id)),
+        NAME => group.is_fact(Fact::Name, seq),
+        VOTE => group.is_fact(Fact::Vote, seq),
+        PURGE => group.is_fact(Fact::Purge, seq),
+        _ => true,
+    }
+}
+
+fn open_log(config: &EngineConfig, dir: &Path, replay: &mut dyn FnMut(u64, &[u8])) -> Result<Log, Error> {
+    let options = Options {
+        sync: if config.sync { Sync::Always } else { Sync::Os },
+        segment_bytes: config.segment_bytes,
+        max_record_bytes: MAX_RECORD,
+        on_damage: OnDamage::Fail,
+        ..Options::default()
+    };
+    let (log, report) = Log::open_on(config.disk.clone(), dir, options, replay)?;
+    if let Some(torn) = &report.torn {
+        tracing::info!("the log in {dir:?} ended in the middle of a write, which was cut off: {torn:?}");
+    }
+    Ok(log)
+}
+
+impl Groups {
+    fn add(&mut self, id: u32, name: Name) -> Arc<GroupLog> {
+        let group = Arc::new(GroupLog::new(id, name.clone()));
+        self.by_id.insert(id, group.clone());
+        self.by_name.insert(name, group.clone());
+        self.next = self.next.max(id + 1);
+        group
+    }
+
+    fn hole(&self, seq: u64) -> Option<Error> {
+        let what = "before it, entries of a group are missing";
+        let whole = self.by_id.values().all(|group| group.is_whole());
+        (!whole).then_some(Error::Record { seq, what })
+    }
+
+    fn replay(&mut self, seq: u64, record: &[u8]) -> Result<(), &'static str> {
+        let mut reader = Reader(Bytes::copy_from_slice(record));
+        self.replay_record(seq, &mut reader)
+            .map_err(|Malformed| "it is malformed")?
+    }
+
+    fn replay_record(
+        &mut self,
+        seq: u64,
+        reader: &mut Reader,
+    ) -> Result<Result<(), &'static str>, Malformed> {
+        let (kind, id) = (reader.u8()?, reader.u32()?);
+        if kind == NAME {
+            let name = reader.name()?;
+            let group = match self.by_id.get(&id) {
+                Some(group) => group.clone(),
+                None => self.add(id, name),
+            };
+            group.placed_name(seq);
+            return Ok(Ok(()));
+        }
+        let Some(group) = self.by_id.get(&id).cloned() else {
+            return Ok(Err("its group is not named before"));
+        };
+        match kind {
+            VOTE => {
+                group.set_vote(reader.vote()?);
+                group.placed_vote(seq);
+            }
+            ENTRY => {
+                let entry = reader.entry()?;
+                let index = entry.log_id.index();
+                if group.replay(entry) {
+                    group.placed_append(index, seq);
+                }
+            }
+            TRUNCATE => group.truncate_from(reader.u64()?),
+            PURGE => {
+                group.purge(&reader.log_id()?);
+                group.placed_purge(seq);
+            }
+            GONE => {
+                self.by_id.remove(&id);
+                self.by_name.remove(&group.name);
+            }
+            _ => return Ok(Err("its kind is unknown")),
+        }
+        Ok(Ok(()))
+    }
+}
+
+impl Simulated {
+    fn append(self: &Arc<Self>, records: Records, stored: Stored) {
+        let mut waiting = self.waiting.lock();
+        if self.disk.acknowledge_early {
+            // The bug to be found: nobody will hear of what becomes of the records.
+            stored(Ok(0..0));
+            waiting.0.push((records, Box::new(|_| {})));
+        } else {
+            waiting.0.push((records, stored));
+        }
+        if std::mem::replace(&mut waiting.1, true) {
+            return;
+        }
+        drop(waiting);
+        let this = self.clone();
+        self.runtime.spawn(async move { this.write().await });
+    }
+
+    async fn write(&self) {
+        loop {
+            let micros = self.disk.fastest.as_micros() as u64..=self.disk.slowest.as_micros() as u64;
+            tokio::time::sleep(std::time::Duration::from_micros(Dice.random_range(micros))).await;
+            let batch = {
+                let mut waiting = self.waiting.lock();
+                if waiting.0.is_empty() {
+                    waiting.1 = false;
+                    return;
+                }
+                std::mem::take(&mut waiting.0)
+            };
+            for (records, stored) in batch {
+                stored(self.log.append(&records.slices()).map_err(storage_io));
+            }
+        }
+    }
+}
