@@ -29,7 +29,9 @@ defmodule Foundation.Application do
   # The federation's secret may be the cookie that the cluster has set.
   defp with_cluster(supervisor, {:ok, cluster}) do
     with {:ok, federation} <- Foundation.Cluster.Federation.children() do
-      Enum.find_value(cluster ++ fabric() ++ partitions() ++ federation, :ok, fn child ->
+      children = cluster ++ fabric() ++ partitions() ++ federation ++ coordination()
+
+      Enum.find_value(children, :ok, fn child ->
         case Supervisor.start_child(supervisor, child) do
           {:ok, _} -> nil
           {:error, reason} -> {:error, reason}
@@ -86,6 +88,15 @@ defmodule Foundation.Application do
     case Application.get_env(:foundation, :partitions) do
       nil -> []
       opts -> [{Foundation.Distributed.Partitions, opts}]
+    end
+  end
+
+  defp coordination do
+    case Foundation.Distributed.Coordination.Formation.settings(
+           Application.get_env(:foundation, :coordination)
+         ) do
+      nil -> []
+      settings -> [{Foundation.Distributed.Coordination.Formation, settings}]
     end
   end
 

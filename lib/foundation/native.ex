@@ -624,6 +624,9 @@ defmodule Foundation.Native do
   @spec consensus_receive_large(consensus, String.t(), [binary]) :: :ok
   def consensus_receive_large(_consensus, _from, _frames), do: missing()
 
+  @spec consensus_stored(consensus) :: [String.t()]
+  def consensus_stored(_consensus), do: missing()
+
   @spec consensus_group_start(
           consensus,
           reference,

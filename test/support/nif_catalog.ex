@@ -29,7 +29,8 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Fabric,
     Foundation.NifCatalog.Federation,
     Foundation.NifCatalog.Discovery,
-    Foundation.NifCatalog.Topology
+    Foundation.NifCatalog.Topology,
+    Foundation.NifCatalog.Consensus
   ]
 
   @spec entries() :: [entry]

@@ -38,13 +38,14 @@ defmodule Foundation.Distributed.Consensus do
   """
 
   alias Foundation.Distributed.Consensus.{Ask, Codec, Engine, Group, Names, Options, Roster, Supervisor}
-  alias Foundation.Distributed.Coordination.Keeper
+  alias Foundation.Distributed.Coordination.{Formation, Keeper}
   alias Foundation.Native
 
   @default :foundation
   @timeout 5_000
   @start_ms 30_000
   @poll_ms 5
+  @max_voters 7
 
   @type group :: atom | String.t()
   @type reason ::
@@ -155,7 +156,10 @@ defmodule Foundation.Distributed.Consensus do
 
   @doc "As `propose/3`, to the group of `Foundation.Distributed.Coordination`."
   @spec propose(term) :: {:ok, term} | {:error, term}
-  def propose(command), do: propose(@default, command, [])
+  def propose(command) do
+    Formation.ensure(@default)
+    propose(@default, command, [])
+  end
 
   @doc """
   Has the members agree on a command, and answers what the machine of the leader's log has replied: `{:ok, reply}`.
@@ -224,6 +228,7 @@ defmodule Foundation.Distributed.Consensus do
   """
   @spec reach_consensus(term, term, keyword) :: {:ok, term} | {:error, term}
   def reach_consensus(topic, value, options \\ []) do
+    Formation.ensure(Keyword.get(options, :group, @default))
     Options.known!(options, [:timeout, :quorum, :group], "reach_consensus")
     quorum = quorum!(Keyword.get(options, :quorum, :majority))
     group = Keyword.get(options, :group, @default)
@@ -296,6 +301,7 @@ defmodule Foundation.Distributed.Consensus do
   def get_value(group, key, options), do: value(group, {:key, key}, options)
 
   defp value(group, key, options) do
+    Formation.ensure(group)
     Options.known!(options, [:timeout, :consistency, :version], "get_value")
 
     case Ask.query(group, {:value, Codec.name(key)}, consistency!(options), timeout!(options)) do
@@ -328,7 +334,8 @@ defmodule Foundation.Distributed.Consensus do
   @doc """
   Makes a node a voter of a group; it must have been started there with `start_group(name, join: node)`, which calls this.
 
-  It gets the log first, without a vote. An earlier life of the node that has forgotten its votes is taken out.
+  It gets the log first, without a vote, and stays so when there are seven voters. An earlier life of the node that has
+  forgotten its votes is taken out.
 
   Errors: `:no_leader`, `:unknown` (see `status/1`), `:in_progress` (another change is under way),
   `{:invalid, text}`, `{:unreachable, node}`, `:no_group`. Cost: copying the log, or a snapshot.
@@ -336,9 +343,12 @@ defmodule Foundation.Distributed.Consensus do
   @spec add_member(group, node, pos_integer) :: :ok | {:error, term}
   def add_member(group, node, timeout \\ @start_ms) when is_atom(node) do
     with {:ok, [name]} <- Names.of([node], timeout),
-         {:ok, status} <- raw_status(group),
-         :ok <- Ask.change(group, {:add_learner, name}, timeout) do
-      Ask.change(group, {:members, [name | Names.without(status.voters, node)]}, timeout)
+         {:ok, status} <- raw_status(group) do
+      voters = Names.without(status.voters, node)
+
+      if length(voters) < @max_voters,
+        do: Ask.change(group, {:members, [name | voters]}, timeout),
+        else: Ask.change(group, {:add_learner, name}, timeout)
     end
   end
 

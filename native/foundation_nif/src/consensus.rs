@@ -32,7 +32,7 @@ pub(crate) mod atoms {
 
 /// An engine.
 pub(crate) struct Node {
-    engine: Engine,
+    engine: Arc<Engine>,
     clock: Arc<SharedClock>,
     me: String,
 }
@@ -52,9 +52,9 @@ impl std::panic::RefUnwindSafe for Node {}
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let engine = self.engine.clone();
+        let engine = Arc::clone(&self.engine);
         if let Ok(runtime) = runtime() {
-            runtime.spawn_blocking(move || engine.stop());
+            runtime.spawn(async move { engine.stop().await });
         }
     }
 }
@@ -89,7 +89,10 @@ fn consensus_start<'a>(env: Env<'a>, options: Term<'a>, wire: LocalPid) -> NifRe
     };
     let network = Arc::new(wire::ToProcess::new(wire, &me));
     Ok(match Engine::start(config, runtime.handle().clone(), network) {
-        Ok(engine) => (common::ok(), handle::make(env, Node { engine, clock, me })).encode(env),
+        Ok(engine) => {
+            let engine = Arc::new(engine);
+            (common::ok(), handle::make(env, Node { engine, clock, me })).encode(env)
+        }
         Err(refused) => (common::error(), reason(env, &refused)).encode(env),
     })
 }
@@ -97,7 +100,10 @@ fn consensus_start<'a>(env: Env<'a>, options: Term<'a>, wire: LocalPid) -> NifRe
 /// Stops the engine with its groups; what waits is answered.
 #[rustler::nif(schedule = "DirtyIo")]
 fn consensus_stop(node: Term<'_>) -> NifResult<rustler::Atom> {
-    get::<Node>(node)?.engine.stop();
+    let node = get::<Node>(node)?;
+    runtime()
+        .map_err(|_| rustler::Error::BadArg)?
+        .block_on(node.engine.stop());
     Ok(common::ok())
 }
 
@@ -110,6 +116,12 @@ fn receive(node: Term<'_>, from: &str, frames: Term<'_>) -> NifResult<rustler::A
             .receive(from, bytes::Bytes::copy_from_slice(frame.as_slice()));
     }
     Ok(common::ok())
+}
+
+/// The names of the groups that the log knows, running or not.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn consensus_stored(node: Term<'_>) -> NifResult<Vec<String>> {
+    Ok(get::<Node>(node)?.engine.stored_groups())
 }
 
 /// Frames of another node's engine, in their order; at most 64 KB together.

@@ -77,12 +77,12 @@ fn consensus_group_start<'a>(
     let (kind, pid) = machine_of;
     let due = NextDue::default();
     let machine = machine(node, kind, pid, &due)?;
-    let (engine, clock) = (node.engine.clone(), Arc::clone(&node.clock));
+    let (engine, clock) = (Arc::clone(&node.engine), Arc::clone(&node.clock));
     let me = node.me.clone();
     let caller = Caller::new(env, reference);
     let runtime = runtime().map_err(|_| Error::BadArg)?;
-    runtime.spawn_blocking(move || {
-        let started = engine.start_group(config, machine);
+    runtime.spawn(async move {
+        let started = engine.start_group(config, machine).await;
         if let Ok(group) = &started {
             runtime.spawn(tell_leaders(group.clone(), pid));
             if kind == names::coordination() {
@@ -122,7 +122,7 @@ async fn tick(group: Group, due: NextDue, clock: Arc<super::SharedClock>, me: St
     let leaders = group.watch();
     let command = encode(&Command::Tick);
     while leaders.has_changed().is_ok() {
-        let leads = leaders.borrow().node.as_deref() == Some(&me);
+        let leads = leaders.borrow().node.as_deref() == Some(me.as_str());
         if leads && due.get().is_some_and(|due| due <= clock.now_ms()) {
             let deadline = Instant::now() + Duration::from_secs(1);
             // Whatever comes of it, the next round sees whether something is still due.
@@ -135,7 +135,9 @@ async fn tick(group: Group, due: NextDue, clock: Arc<super::SharedClock>, me: St
 /// Stops the group of that name here, when it runs; the others go on.
 #[rustler::nif(schedule = "DirtyIo")]
 fn consensus_group_stop(node: Term<'_>, name: &str) -> NifResult<Atom> {
-    get::<Node>(node)?.engine.stop_group(name);
+    let engine = &get::<Node>(node)?.engine;
+    let runtime = runtime().map_err(|_| Error::BadArg)?;
+    runtime.block_on(engine.stop_group(name));
     Ok(common::ok())
 }
 
@@ -182,7 +184,7 @@ fn consensus_change<'a>(
     runtime().map_err(|_| Error::BadArg)?.spawn(async move {
         let done = match change {
             Change::AddLearner(name) => group.add_learner(&name, deadline).await,
-            Change::Members(names) => group.change_members(names, deadline).await,
+            Change::Members(names) => group.change_members(&names, deadline).await,
             Change::Transfer(name) => group.transfer_leadership(&name, deadline).await,
             Change::Snapshot => group.snapshot().await,
         };
@@ -211,7 +213,8 @@ fn consensus_recover<'a>(env: Env<'a>, node: Term<'a>, name: &'a str, word: &'a 
     if word != IF_MAJORITY_IS_LOST {
         return Ok((common::error(), atoms::invalid()).encode(env));
     }
-    Ok(match node.engine.recover(name, word) {
+    let runtime = runtime().map_err(|_| Error::BadArg)?;
+    Ok(match runtime.block_on(node.engine.recover(name, word)) {
         Ok(_) => common::ok().encode(env),
         Err(refused) => (common::error(), reason(env, &refused)).encode(env),
     })

@@ -23,8 +23,6 @@ mod names {
 
 /// The largest command or query on a normal scheduler, in bytes.
 const MAX_SMALL: usize = 64 * 1024;
-/// The pause before what was lost on the way is proposed again.
-const RETRY: Duration = Duration::from_millis(10);
 
 /// How far the number of a new proposal may be ahead of one that is on its way; the group remembers 256 of a client.
 const AHEAD: u64 = 200;
@@ -87,29 +85,6 @@ fn random() -> u128 {
     word(0) << 64 | word(1)
 }
 
-/// Proposes until the outcome is known or the time is over.
-pub(super) async fn settle(
-    group: &Group,
-    session: Session,
-    command: Bytes,
-    deadline: Instant,
-) -> Result<Bytes, ProposeError> {
-    let mut sent = false;
-    loop {
-        let outcome = group.propose(Some(session), command.clone(), deadline).await;
-        match outcome {
-            Err(ProposeError::Unknown) => sent = true,
-            Err(ProposeError::NoLeader) => {}
-            Err(ProposeError::Busy) if sent => {}
-            known => return known,
-        }
-        if Instant::now() + RETRY >= deadline {
-            return outcome.map_err(|error| if sent { ProposeError::Unknown } else { error });
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
 async fn propose(
     group: Group,
     clients: Arc<Clients>,
@@ -118,7 +93,7 @@ async fn propose(
     deadline: Instant,
 ) -> Result<Bytes, ProposeError> {
     let session = given.unwrap_or_else(|| clients.take());
-    let outcome = settle(&group, session, command, deadline).await;
+    let outcome = group.propose(Some(session), command, deadline).await;
     match (given, &outcome) {
         (Some(_), _) => {}
         (None, Err(ProposeError::Unknown)) => clients.lost(session),
