@@ -208,17 +208,25 @@ impl Journal {
         Ok(())
     }
 
+    fn log(&self) -> Option<&Log> {
+        match &self.sink {
+            Sink::Memory => None,
+            Sink::Disk(log) => Some(log),
+            Sink::Simulated(simulated) => Some(&simulated.log),
+        }
+    }
+
+    /// Bytes of its files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.log().map_or(0, |log| log.stats().bytes)
+    }
+
     /// Removes what no group needs from the disk: whole files when they hold nothing else, and when the log is still
     /// larger than `bytes` and than twice what is needed, by rewriting it. Takes as long as the disk does.
     pub(crate) fn clean(&self, bytes: u64) -> io::Result<()> {
-        let log = match &self.sink {
-            Sink::Memory => return Ok(()),
-            Sink::Disk(log) => log,
-            Sink::Simulated(simulated) => &simulated.log,
-        };
-        if log.stats().bytes <= bytes {
+        let Some(log) = self.log().filter(|_| self.bytes() > bytes) else {
             return Ok(());
-        }
+        };
         let next = log.next_seq();
         let (groups, held) = {
             let groups = self.groups.lock();
@@ -238,7 +246,7 @@ impl Journal {
         if in_the_way.is_empty() {
             log.retire_before(entries.min(next)).map_err(storage_io)?;
         }
-        let left = log.stats().bytes;
+        let left = self.bytes();
         if left > bytes && left > held.saturating_mul(2) && in_the_way.is_empty() {
             let known: BTreeMap<u32, Arc<GroupLog>> =
                 groups.into_iter().map(|group| (group.id, group)).collect();

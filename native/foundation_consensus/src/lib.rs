@@ -31,6 +31,13 @@ mod snapshots;
 mod status;
 mod types;
 
+#[cfg(test)]
+mod journal_tests;
+#[cfg(test)]
+mod message_tests;
+#[cfg(test)]
+mod sessions_tests;
+
 pub use config::{Clock, EngineConfig, GroupConfig, SimulatedDisk, SystemClock};
 pub use engine::Engine;
 pub use error::{ChangeError, Error, ProposeError, ReadError};

@@ -137,13 +137,19 @@ impl Group {
         self.ask_leader(leader, &request, deadline).await
     }
 
-    /// Asks the leader to do something. When it stops leading meanwhile, it gets a while to answer all the same.
+    /// Asks the leader to do something. When it stops leading meanwhile, what may not be asked twice waits a while for its
+    /// answer all the same.
     pub(crate) async fn ask_leader(
         &self,
         leader: &Name,
         request: &Request,
         deadline: Instant,
     ) -> Result<Bytes, Failure> {
+        let twice = match request {
+            Request::Propose { session, .. } => session.is_some(),
+            Request::Read { .. } => true,
+            _ => false,
+        };
         let shared = &self.inner.shared;
         let call = shared.call(leader, &self.inner.name, request, false);
         let mut watch = self.inner.leader.clone();
@@ -151,7 +157,9 @@ impl Group {
             let moved = watch.wait_for(|now| now.node.as_deref() != Some(leader.as_str()));
             // The sender is gone when the group has stopped: no more will be heard.
             let _ = moved.await;
-            tokio::time::sleep(shared.config.election_max).await;
+            if !twice {
+                tokio::time::sleep(shared.config.election_max).await;
+            }
         };
         let answer = tokio::select! {
             biased;

@@ -12,7 +12,7 @@ use crate::types::Session;
 pub(crate) const WINDOW: u64 = 256;
 /// A client that has proposed nothing for so long, by the time of the log, may be forgotten.
 const IDLE_MS: u64 = 3_600_000;
-/// And is, when there are more clients than this; beyond it the longest idle one goes.
+/// And is, when there are more clients than this; when that is not enough, the sixteenth that is idle the longest.
 const CLIENTS: usize = 65_536;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -14,6 +14,7 @@ mod links;
 pub mod network;
 pub mod observe;
 mod queue;
+pub mod raft;
 pub mod report;
 pub mod scenarios;
 pub mod stats;

@@ -7,6 +7,7 @@ mod detect;
 mod failures;
 mod join;
 mod partition;
+mod raft;
 mod steady;
 mod switch;
 mod weather;
@@ -116,6 +117,13 @@ pub const ALL: &[Scenario] = &[
         sizes: &[60],
         small: 24,
         run: weather::run,
+    },
+    Scenario {
+        name: "raft",
+        about: "Raft groups under crashes, disk faults, partitions, loss and skew: nothing decided is undecided",
+        sizes: &[3, 5],
+        small: 3,
+        run: raft::run,
     },
 ];
 

@@ -1,0 +1,272 @@
+//! The nodes, their disks and clocks, and the network between them.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foundation_consensus::{Clock, Engine, EngineConfig, Group, GroupConfig, Network, SimulatedDisk};
+use foundation_storage::memory::MemoryDisk;
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::evidence::Evidence;
+use super::machine::Register;
+use super::{Bug, GROUP};
+
+/// What is wrong with the network.
+#[derive(Default)]
+pub(crate) struct Weather {
+    pub(crate) cut: BTreeSet<(usize, usize)>,
+    pub(crate) loss: f64,
+    pub(crate) doubling: f64,
+    pub(crate) slowest_us: u64,
+}
+
+struct Node {
+    engine: Option<Arc<Engine>>,
+    disk: MemoryDisk,
+    /// Which life of the node this is: what an earlier one sends is lost.
+    life: u64,
+}
+
+struct SkewedClock {
+    started: Instant,
+    skew_ms: AtomicI64,
+}
+
+impl Clock for SkewedClock {
+    fn now_ms(&self) -> u64 {
+        let now = 1_000_000 + self.started.elapsed().as_millis() as i64;
+        (now + self.skew_ms.load(Ordering::Relaxed)).max(0) as u64
+    }
+}
+
+/// See the module.
+pub(crate) struct World {
+    pub(crate) evidence: Arc<Evidence>,
+    pub(crate) weather: Mutex<Weather>,
+    pub(crate) started: Instant,
+    bug: Option<Bug>,
+    dice: Mutex<ChaCha8Rng>,
+    nodes: Mutex<Vec<Node>>,
+    clocks: Vec<Arc<SkewedClock>>,
+}
+
+struct Wire {
+    world: Arc<World>,
+    me: usize,
+    life: u64,
+}
+
+pub(crate) fn name(node: usize) -> String {
+    format!("n{node}")
+}
+
+fn number(name: &str) -> Option<usize> {
+    name.strip_prefix('n')?.parse().ok()
+}
+
+impl Network for Wire {
+    fn send(&self, to: &str, frame: Bytes) -> bool {
+        let Some(to) = number(to) else { return false };
+        if self.world.life(self.me) != Some(self.life) {
+            return false;
+        }
+        self.world.clone().post(self.me, to, frame);
+        true
+    }
+}
+
+impl World {
+    pub(crate) fn new(size: usize, seed: u64, bug: Option<Bug>) -> Arc<World> {
+        let started = Instant::now();
+        let node = || Node {
+            engine: None,
+            disk: MemoryDisk::new(),
+            life: 0,
+        };
+        let clock = || {
+            Arc::new(SkewedClock {
+                started,
+                skew_ms: AtomicI64::new(0),
+            })
+        };
+        Arc::new(World {
+            evidence: Arc::default(),
+            weather: Mutex::new(Weather {
+                slowest_us: 2_000,
+                ..Weather::default()
+            }),
+            started,
+            bug,
+            dice: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
+            nodes: Mutex::new((0..size).map(|_| node()).collect()),
+            clocks: (0..size).map(|_| clock()).collect(),
+        })
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.clocks.len()
+    }
+
+    /// A number below n, by the seed.
+    pub(crate) fn below(&self, n: usize) -> usize {
+        self.dice.lock().random_range(0..n.max(1))
+    }
+
+    /// True so many times in a hundred.
+    pub(crate) fn chance(&self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn life(&self, node: usize) -> Option<u64> {
+        let nodes = self.nodes.lock();
+        nodes[node].engine.as_ref().map(|_| nodes[node].life)
+    }
+
+    fn post(self: Arc<Self>, from: usize, to: usize, frame: Bytes) {
+        let (lost, twice, slowest) = {
+            let weather = self.weather.lock();
+            let mut dice = self.dice.lock();
+            let lost = weather.cut.contains(&(from, to)) || dice.random_bool(weather.loss);
+            (lost, dice.random_bool(weather.doubling), weather.slowest_us)
+        };
+        if lost {
+            return;
+        }
+        for _ in 0..1 + usize::from(twice) {
+            let wait = Duration::from_micros(100 + self.below(slowest as usize) as u64);
+            let (world, frame) = (self.clone(), frame.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                if world.weather.lock().cut.contains(&(from, to)) {
+                    return;
+                }
+                let engine = world.nodes.lock()[to].engine.clone();
+                if let Some(engine) = engine {
+                    let at = world.now().as_micros() as u64;
+                    world.evidence.trace(&[0, at, from as u64, to as u64, frame.len() as u64]);
+                    engine.receive(&name(from), frame);
+                }
+            });
+        }
+    }
+
+    fn config(&self, node: usize) -> EngineConfig {
+        let mut config = EngineConfig::new(name(node));
+        // A member without a disk forgets its votes.
+        config.dir = (self.bug != Some(Bug::ForgetVotes)).then(|| PathBuf::from("/raft"));
+        config.segment_bytes = 64 << 10;
+        config.log_bytes = 128 << 10;
+        config.snapshot_chunk = 1_024;
+        config.snapshot_timeout = Duration::from_millis(300);
+        config.clock = self.clocks[node].clone();
+        config.disk = Arc::new(self.nodes.lock()[node].disk.clone());
+        config.simulated = Some(SimulatedDisk {
+            fastest: Duration::from_micros(100),
+            slowest: Duration::from_millis(8),
+            acknowledge_early: self.bug == Some(Bug::AcknowledgeEarly),
+        });
+        config
+    }
+
+    /// Starts a node that is down.
+    pub(crate) async fn boot(self: &Arc<Self>, node: usize) {
+        if self.nodes.lock()[node].engine.is_some() {
+            return;
+        }
+        let life = self.nodes.lock()[node].life;
+        let wire = Wire {
+            world: self.clone(),
+            me: node,
+            life,
+        };
+        let engine = match Engine::start(self.config(node), Handle::current(), Arc::new(wire)) {
+            Ok(engine) => Arc::new(engine),
+            Err(error) => return self.evidence.violation(format!("n{node} does not start again: {error}")),
+        };
+        self.nodes.lock()[node].engine = Some(engine.clone());
+        let mut config = GroupConfig::new(GROUP, (0..self.size()).map(name));
+        config.snapshot_entries = 25;
+        config.keep_entries = 6;
+        let machine = Box::new(Register::new(node, self.evidence.clone()));
+        match engine.start_group(config, machine).await {
+            Ok(group) => {
+                tokio::spawn(watch(self.evidence.clone(), name(node), group));
+            }
+            Err(error) if self.life(node) == Some(life) => {
+                self.evidence.violation(format!("the group does not start again on n{node}: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Ends a node at once. A power cut takes what its disk had not confirmed; the death of the process does not.
+    pub(crate) fn crash(&self, node: usize, power: bool) {
+        let engine = {
+            let mut nodes = self.nodes.lock();
+            let node = &mut nodes[node];
+            node.life += 1;
+            node.disk = if power {
+                let mut dice = self.dice.lock();
+                node.disk.power_cut(&mut |n| dice.random_range(0..n.max(1)))
+            } else {
+                node.disk.killed()
+            };
+            node.engine.take()
+        };
+        self.evidence.trace(&[2, node as u64, u64::from(power)]);
+        if let Some(engine) = engine {
+            tokio::spawn(async move { engine.stop().await });
+        }
+    }
+
+    /// Makes the next writes of a node's disk fail half way, or its next syncs.
+    pub(crate) fn fail_disk(&self, node: usize, writes: bool) {
+        let disk = self.nodes.lock()[node].disk.clone();
+        if writes { disk.fail_writes(1) } else { disk.fail_syncs(1) }
+    }
+
+    pub(crate) fn skew(&self, node: usize, skew_ms: i64) {
+        self.clocks[node].skew_ms.store(skew_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn group(&self, node: usize) -> Option<Group> {
+        let engine = self.nodes.lock()[node].engine.clone();
+        engine.and_then(|engine| engine.group(GROUP))
+    }
+
+    pub(crate) fn groups(&self) -> Vec<Group> {
+        (0..self.size()).filter_map(|node| self.group(node)).collect()
+    }
+
+    pub(crate) async fn stop(&self) {
+        for node in 0..self.size() {
+            let engine = self.nodes.lock()[node].engine.take();
+            if let Some(engine) = engine {
+                engine.stop().await;
+            }
+        }
+    }
+}
+
+async fn watch(evidence: Arc<Evidence>, me: String, group: Group) {
+    let mut watch = group.watch();
+    loop {
+        let leader = watch.borrow_and_update().clone();
+        evidence.leader(&me, &leader, &group);
+        if watch.changed().await.is_err() {
+            return;
+        }
+    }
+}

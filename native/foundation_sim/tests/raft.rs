@@ -1,0 +1,57 @@
+//! Raft groups by seeds: nothing forbidden happens, runs repeat, and planted bugs are found.
+
+use foundation_sim::raft::{Bug, Outcome, run};
+
+fn seeds(size: usize, seeds: std::ops::Range<u64>) -> Vec<Outcome> {
+    let outcomes = seeds.map(|seed| {
+        let outcome = run(size, seed, None);
+        let again = format!("foundation_sim::raft::run({size}, {seed}, None)");
+        assert!(outcome.violations.is_empty(), "{again}: {:#?}", outcome.violations);
+        outcome
+    });
+    outcomes.collect()
+}
+
+fn worked(outcomes: &[Outcome]) {
+    let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>() / outcomes.len();
+    assert!(sum(|outcome| outcome.applied) > 20, "the groups hardly did anything: {outcomes:#?}");
+    assert!(sum(|outcome| outcome.terms) > 1, "leaders hardly changed");
+    let undecided = outcomes.iter().filter(|outcome| outcome.undecided).count();
+    assert!(undecided * 50 <= outcomes.len(), "{undecided} histories were left undecided");
+}
+
+#[test]
+fn three_nodes_keep_every_promise() {
+    worked(&seeds(3, 1..60));
+}
+
+#[test]
+fn five_nodes_keep_every_promise() {
+    worked(&seeds(5, 1..30));
+}
+
+#[test]
+fn a_seed_repeats_exactly() {
+    for seed in 100..104 {
+        assert_eq!(run(3, seed, None), run(3, seed, None), "seed {seed}");
+    }
+}
+
+fn is_found(bug: Bug) {
+    let found = (1..200).find_map(|seed| {
+        let violations = run(3, seed, Some(bug)).violations;
+        (!violations.is_empty()).then_some((seed, violations))
+    });
+    let (seed, violations) = found.expect("the bug is found");
+    println!("{bug:?} is found by seed {seed}: {}", violations[0]);
+}
+
+#[test]
+fn acknowledging_before_the_disk_has_it_is_found() {
+    is_found(Bug::AcknowledgeEarly);
+}
+
+#[test]
+fn forgetting_votes_over_a_restart_is_found() {
+    is_found(Bug::ForgetVotes);
+}
