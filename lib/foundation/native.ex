@@ -663,7 +663,7 @@ defmodule Foundation.Native do
   @spec consensus_change(consensus_group, reference, tuple | :snapshot, non_neg_integer) :: :ok
   def consensus_change(_group, _reference, _change, _timeout_ms), do: missing()
 
-  @spec consensus_status(consensus_group) :: map
+  @spec consensus_status(consensus_group) :: map | nil
   def consensus_status(_group), do: missing()
 
   @spec consensus_recover(consensus, String.t(), String.t()) :: :ok | {:error, term}

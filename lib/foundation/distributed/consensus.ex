@@ -397,13 +397,18 @@ defmodule Foundation.Distributed.Consensus do
          leader: status.leader && Engine.node_of(status.leader),
          members: Names.nodes(voters),
          learners: Names.nodes(status.learners),
-         replication: for({name, last} <- status.replication, do: {Engine.node_of(name), last})
+         replication: for({name, last} <- status.replication, name != status.me, do: {Engine.node_of(name), last})
        })}
     end
   end
 
   defp raw_status(group) do
-    with {:ok, handle} <- Roster.handle(group), do: {:ok, Native.consensus_status(handle)}
+    with {:ok, handle} <- Roster.handle(group) do
+      case Native.consensus_status(handle) do
+        nil -> {:error, :no_group}
+        status -> {:ok, status}
+      end
+    end
   end
 
   @doc "The groups of this node."

@@ -21,7 +21,9 @@ use foundation_consensus::{Engine, Error as Refused};
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
 use std::ffi::CStr;
 use std::ptr;
-use std::sync::Arc;
+use parking_lot::{Mutex, RwLock};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 pub(crate) mod atoms {
     rustler::atoms! {
@@ -30,16 +32,26 @@ pub(crate) mod atoms {
     }
 }
 
+/// How often, and after how long, a log that is in use is tried again.
+const LOCKED_TRIES: u32 = 60;
+const LOCKED_WAIT: Duration = Duration::from_millis(50);
+
 /// An engine.
 pub(crate) struct Node {
-    engine: Arc<Engine>,
+    /// None when it is stopped.
+    engine: RwLock<Option<Arc<Engine>>>,
+    /// What holds on to the log as well.
+    groups: Mutex<Vec<Weak<group::Running>>>,
     clock: Arc<SharedClock>,
     me: String,
 }
 
 static NODE: Slot = Slot::new(ptr::null_mut());
 
-impl Held for Node {
+/// What Erlang holds.
+pub(crate) struct Handle(Arc<Node>);
+
+impl Held for Handle {
     const NAME: &'static CStr = c"foundation_consensus";
 
     fn slot() -> &'static Slot {
@@ -48,20 +60,42 @@ impl Held for Node {
 }
 
 // Engine and clock change under locks of their own.
-impl std::panic::RefUnwindSafe for Node {}
+impl std::panic::RefUnwindSafe for Handle {}
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let engine = Arc::clone(&self.engine);
+        let Some(engine) = self.take() else { return };
         if let Ok(runtime) = runtime() {
             runtime.spawn(async move { engine.stop().await });
         }
     }
 }
 
+impl Node {
+    fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.read().clone()
+    }
+
+    /// Lets go of the engine and of all its groups.
+    fn take(&self) -> Option<Arc<Engine>> {
+        for group in self.groups.lock().drain(..) {
+            if let Some(group) = group.upgrade() {
+                group.let_go();
+            }
+        }
+        self.engine.write().take()
+    }
+
+    fn started(&self, group: &Arc<group::Running>) {
+        let mut groups = self.groups.lock();
+        groups.retain(|group| group.strong_count() > 0);
+        groups.push(Arc::downgrade(group));
+    }
+}
+
 /// Registers the resources; only while the library is being loaded.
 pub(crate) fn load(env: Env<'_>) -> bool {
-    handle::open::<Node>(env) && handle::open::<group::Member>(env) && handle::open::<tickets::Ticket>(env)
+    handle::open::<Handle>(env) && handle::open::<group::Member>(env) && handle::open::<tickets::Ticket>(env)
 }
 
 /// The reason of a refusal.
@@ -88,32 +122,52 @@ fn consensus_start<'a>(env: Env<'a>, options: Term<'a>, wire: LocalPid) -> NifRe
         return Ok((common::error(), atoms::io()).encode(env));
     };
     let network = Arc::new(wire::ToProcess::new(wire, &me));
-    Ok(match Engine::start(config, runtime.handle().clone(), network) {
+    let start = || Engine::start(config.clone(), runtime.handle().clone(), Arc::clone(&network) as _);
+    Ok(match patiently(start) {
         Ok(engine) => {
-            let engine = Arc::new(engine);
-            (common::ok(), handle::make(env, Node { engine, clock, me })).encode(env)
+            let node = Node {
+                engine: RwLock::new(Some(Arc::new(engine))),
+                groups: Mutex::default(),
+                clock,
+                me,
+            };
+            (common::ok(), handle::make(env, Handle(Arc::new(node)))).encode(env)
         }
         Err(refused) => (common::error(), reason(env, &refused)).encode(env),
     })
 }
 
+/// Tries again while the log is in use: what was stopped lets go of it when the last of its proposals has ended.
+fn patiently(start: impl Fn() -> Result<Engine, Refused>) -> Result<Engine, Refused> {
+    let mut tries = LOCKED_TRIES;
+    loop {
+        match start() {
+            Err(Refused::Log(foundation_storage::Error::Locked { .. })) if tries > 0 => tries -= 1,
+            other => return other,
+        }
+        std::thread::sleep(LOCKED_WAIT);
+    }
+}
+
 /// Stops the engine with its groups; what waits is answered.
 #[rustler::nif(schedule = "DirtyIo")]
 fn consensus_stop(node: Term<'_>) -> NifResult<rustler::Atom> {
-    let node = get::<Node>(node)?;
-    runtime()
-        .map_err(|_| rustler::Error::BadArg)?
-        .block_on(node.engine.stop());
+    if let Some(engine) = get::<Handle>(node)?.0.take() {
+        runtime()
+            .map_err(|_| rustler::Error::BadArg)?
+            .block_on(engine.stop());
+    }
     Ok(common::ok())
 }
 
 /// Frames of another node's engine, in their order.
 fn receive(node: Term<'_>, from: &str, frames: Term<'_>) -> NifResult<rustler::Atom> {
-    let node = get::<Node>(node)?;
+    let engine = get::<Handle>(node)?.0.engine();
     for frame in crate::term::list(frames, wire::MAX_BATCH)? {
         let frame: Binary<'_> = frame.decode()?;
-        node.engine
-            .receive(from, bytes::Bytes::copy_from_slice(frame.as_slice()));
+        if let Some(engine) = &engine {
+            engine.receive(from, bytes::Bytes::copy_from_slice(frame.as_slice()));
+        }
     }
     Ok(common::ok())
 }
@@ -121,7 +175,8 @@ fn receive(node: Term<'_>, from: &str, frames: Term<'_>) -> NifResult<rustler::A
 /// The names of the groups that the log knows, running or not.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn consensus_stored(node: Term<'_>) -> NifResult<Vec<String>> {
-    Ok(get::<Node>(node)?.engine.stored_groups())
+    let engine = get::<Handle>(node)?.0.engine();
+    Ok(engine.map_or_else(Vec::new, |engine| engine.stored_groups()))
 }
 
 /// Frames of another node's engine, in their order; at most 64 KB together.

@@ -72,8 +72,7 @@ defmodule Foundation.Distributed.ConsensusTest do
       assert Consensus.leader(group) == {:ok, node()}
       assert Consensus.members(group) == {:ok, [node()]}
       assert Consensus.snapshot(group) == :ok
-      {:ok, status} = Consensus.status(group)
-      assert status.snapshot != nil
+      assert_eventually(match?({:ok, %{snapshot: n}} when n != nil, Consensus.status(group)))
     end
 
     test "is there once", %{group: group} do

@@ -73,10 +73,33 @@ defmodule Foundation.Distributed.Coordination.Waiting do
       {^reference, {:lost, _reason}} ->
         again(asked, deadline, {:error, :timeout})
     after
-      left(deadline) ->
-        Keeper.abandon(keeper, hold)
-        {:error, :timeout}
+      left(deadline) -> give_up(asked, hold, reference)
     end
+  end
+
+  # Who waits at a barrier is counted until it is known not to be; it may have opened meanwhile.
+  defp give_up({%Object{kind: kind} = object, keeper, _options, _command}, hold, reference)
+       when kind in [:barrier, :double_barrier] do
+    with {:error, :not_held} <- Ask.command(object.group, {:release, hold}, @try_ms) do
+      receive do
+        {^reference, {:granted, token, _wanted}} -> {:ok, grant(object, hold, Holds.token(token, 0))}
+      after
+        @try_ms -> {:error, :unknown}
+      end
+    end
+    |> case do
+      {:ok, grant} ->
+        {:ok, grant}
+
+      released ->
+        Keeper.abandon(keeper, hold)
+        {:error, if(released == :ok, do: :timeout, else: :unknown)}
+    end
+  end
+
+  defp give_up({_object, keeper, _options, _command}, hold, _reference) do
+    Keeper.abandon(keeper, hold)
+    {:error, :timeout}
   end
 
   # The session has ended; the next one asks anew.

@@ -10,6 +10,7 @@ use crate::runtime::runtime;
 use foundation_consensus::coordination::{Command, NextDue, Replica, encode};
 use foundation_consensus::{ChangeError, Clock, Group, IF_MAJORITY_IS_LOST, Instant, Machine};
 use rustler::{Atom, Encoder, Env, Error, LocalPid, NifResult, Term};
+use parking_lot::RwLock;
 use std::ffi::CStr;
 use std::ptr;
 use std::sync::Arc;
@@ -25,9 +26,23 @@ mod names {
 const TICK: Duration = Duration::from_millis(25);
 
 /// A group on this node.
-pub(crate) struct Member {
-    pub(super) group: Group,
-    pub(super) clients: Arc<Clients>,
+pub(crate) struct Member(pub(super) Arc<Running>);
+
+/// What runs: the group, until its engine is stopped, and the numbers of its proposals.
+pub(crate) struct Running {
+    group: RwLock<Option<Group>>,
+    pub(super) clients: Clients,
+}
+
+impl Running {
+    pub(super) fn group(&self) -> Option<Group> {
+        self.group.read().clone()
+    }
+
+    /// The group holds on to the log of its engine; lets go of it.
+    pub(super) fn let_go(&self) {
+        self.group.write().take();
+    }
 }
 
 static MEMBER: Slot = Slot::new(ptr::null_mut());
@@ -72,17 +87,19 @@ fn consensus_group_start<'a>(
     options: Term<'a>,
     machine_of: (Atom, LocalPid),
 ) -> NifResult<Atom> {
-    let node = get::<Node>(node)?;
+    let node = Arc::clone(&get::<super::Handle>(node)?.0);
     let config = settings::group(name, members, options)?;
     let (kind, pid) = machine_of;
     let due = NextDue::default();
-    let machine = machine(node, kind, pid, &due)?;
-    let (engine, clock) = (Arc::clone(&node.engine), Arc::clone(&node.clock));
-    let me = node.me.clone();
+    let machine = machine(&node, kind, pid, &due)?;
+    let (engine, clock, me) = (node.engine(), Arc::clone(&node.clock), node.me.clone());
     let caller = Caller::new(env, reference);
     let runtime = runtime().map_err(|_| Error::BadArg)?;
     runtime.spawn(async move {
-        let started = engine.start_group(config, machine).await;
+        let started = match engine {
+            Some(engine) => engine.start_group(config, machine).await,
+            None => Err(foundation_consensus::Error::Stopped),
+        };
         if let Ok(group) = &started {
             runtime.spawn(tell_leaders(group.clone(), pid));
             if kind == names::coordination() {
@@ -91,9 +108,12 @@ fn consensus_group_start<'a>(
         }
         caller.answer(|env| match started {
             Ok(group) => {
-                let clients = Arc::new(Clients::default());
-                let member = Member { group, clients };
-                (common::ok(), handle::make(env, member)).encode(env)
+                let running = Arc::new(Running {
+                    group: RwLock::new(Some(group)),
+                    clients: Clients::default(),
+                });
+                node.started(&running);
+                (common::ok(), handle::make(env, Member(running))).encode(env)
             }
             Err(refused) => (common::error(), reason(env, &refused)).encode(env),
         });
@@ -135,9 +155,11 @@ async fn tick(group: Group, due: NextDue, clock: Arc<super::SharedClock>, me: St
 /// Stops the group of that name here, when it runs; the others go on.
 #[rustler::nif(schedule = "DirtyIo")]
 fn consensus_group_stop(node: Term<'_>, name: &str) -> NifResult<Atom> {
-    let engine = &get::<Node>(node)?.engine;
+    let engine = get::<super::Handle>(node)?.0.engine();
     let runtime = runtime().map_err(|_| Error::BadArg)?;
-    runtime.block_on(engine.stop_group(name));
+    if let Some(engine) = engine {
+        runtime.block_on(engine.stop_group(name));
+    }
     Ok(common::ok())
 }
 
@@ -177,16 +199,17 @@ fn consensus_change<'a>(
     change: Term<'a>,
     timeout_ms: u32,
 ) -> NifResult<Atom> {
-    let group = get::<Member>(member)?.group.clone();
+    let group = get::<Member>(member)?.0.group();
     let change = Change::decode(change)?;
     let caller = Caller::new(env, reference);
     let deadline = Instant::now() + Duration::from_millis(timeout_ms.into());
     runtime().map_err(|_| Error::BadArg)?.spawn(async move {
-        let done = match change {
-            Change::AddLearner(name) => group.add_learner(&name, deadline).await,
-            Change::Members(names) => group.change_members(&names, deadline).await,
-            Change::Transfer(name) => group.transfer_leadership(&name, deadline).await,
-            Change::Snapshot => group.snapshot().await,
+        let done = match (group, change) {
+            (None, _) => Err(ChangeError::Stopped),
+            (Some(group), Change::AddLearner(name)) => group.add_learner(&name, deadline).await,
+            (Some(group), Change::Members(names)) => group.change_members(&names, deadline).await,
+            (Some(group), Change::Transfer(name)) => group.transfer_leadership(&name, deadline).await,
+            (Some(group), Change::Snapshot) => group.snapshot().await,
         };
         caller.answer(|env| match done {
             Ok(()) => common::ok().encode(env),
@@ -209,12 +232,15 @@ fn change_reason<'a>(env: Env<'a>, error: &ChangeError) -> Term<'a> {
 /// Makes this node the only member of a group whose majority is lost, in an engine that does not run it.
 #[rustler::nif(schedule = "DirtyIo")]
 fn consensus_recover<'a>(env: Env<'a>, node: Term<'a>, name: &'a str, word: &'a str) -> NifResult<Term<'a>> {
-    let node = get::<Node>(node)?;
+    let engine = get::<super::Handle>(node)?.0.engine();
     if word != IF_MAJORITY_IS_LOST {
         return Ok((common::error(), atoms::invalid()).encode(env));
     }
     let runtime = runtime().map_err(|_| Error::BadArg)?;
-    Ok(match runtime.block_on(node.engine.recover(name, word)) {
+    let Some(engine) = engine else {
+        return Ok((common::error(), atoms::stopped()).encode(env));
+    };
+    Ok(match runtime.block_on(engine.recover(name, word)) {
         Ok(_) => common::ok().encode(env),
         Err(refused) => (common::error(), reason(env, &refused)).encode(env),
     })

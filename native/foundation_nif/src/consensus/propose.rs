@@ -2,7 +2,7 @@
 
 use super::atoms;
 use super::caller::Caller;
-use super::group::Member;
+use super::group::{Member, Running};
 use super::{command, reply};
 use crate::atoms as common;
 use crate::handle::get;
@@ -86,12 +86,13 @@ fn random() -> u128 {
 }
 
 async fn propose(
-    group: Group,
-    clients: Arc<Clients>,
+    running: Arc<Running>,
     given: Option<Session>,
     command: Bytes,
     deadline: Instant,
 ) -> Result<Bytes, ProposeError> {
+    let group: Group = running.group().ok_or(ProposeError::Stopped)?;
+    let clients = &running.clients;
     let session = given.unwrap_or_else(|| clients.take());
     let outcome = group.propose(Some(session), command, deadline).await;
     match (given, &outcome) {
@@ -100,6 +101,16 @@ async fn propose(
         (None, _) => clients.settled(session),
     }
     outcome
+}
+
+async fn read(
+    running: &Running,
+    query: Bytes,
+    level: Consistency,
+    until: Instant,
+) -> Result<Bytes, ReadError> {
+    let group = running.group().ok_or(ReadError::Stopped)?;
+    group.read(query, level, until).await
 }
 
 fn propose_reason(error: ProposeError) -> Atom {
@@ -191,14 +202,13 @@ fn start_proposal<'a>(
     timeout_ms: u32,
     id: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let member = get::<Member>(member)?;
+    let running = Arc::clone(&get::<Member>(member)?.0);
     let given = session(id)?;
     let command = Bytes::copy_from_slice(command.as_slice());
     let caller = Caller::new(env, reference);
-    let (group, clients) = (member.group.clone(), Arc::clone(&member.clients));
     let until = deadline(timeout_ms);
     runtime().map_err(|_| Error::BadArg)?.spawn(async move {
-        let outcome = propose(group, clients, given, command, until).await;
+        let outcome = propose(running, given, command, until).await;
         caller.answer(|env| match outcome {
             Ok(reply) => (common::ok(), binary(env, &reply)).encode(env),
             Err(error) => (common::error(), propose_reason(error)).encode(env),
@@ -220,13 +230,13 @@ fn consensus_read<'a>(
     if query.len() > MAX_SMALL {
         return Ok((common::error(), atoms::too_large()).encode(env));
     }
-    let group = get::<Member>(member)?.group.clone();
+    let running = Arc::clone(&get::<Member>(member)?.0);
     let level = consistency(level)?;
     let query = Bytes::copy_from_slice(query.as_slice());
     let caller = Caller::new(env, reference);
     let until = deadline(timeout_ms);
     runtime().map_err(|_| Error::BadArg)?.spawn(async move {
-        let outcome = group.read(query, level, until).await;
+        let outcome = read(&running, query, level, until).await;
         caller.answer(|env| match outcome {
             Ok(answer) => (common::ok(), binary(env, &answer)).encode(env),
             Err(error) => (common::error(), read_reason(error)).encode(env),
@@ -246,17 +256,16 @@ fn consensus_coordinate<'a>(
     timeout_ms: u32,
     id: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let member = get::<Member>(member)?;
+    let running = Arc::clone(&get::<Member>(member)?.0);
     let given = session(id)?;
     let command = match command::command(term)? {
         Some(command) => encode(&command),
         None => return Ok((common::error(), atoms::too_large()).encode(env)),
     };
     let caller = Caller::new(env, reference);
-    let (group, clients) = (member.group.clone(), Arc::clone(&member.clients));
     let until = deadline(timeout_ms);
     runtime().map_err(|_| Error::BadArg)?.spawn(async move {
-        let outcome = propose(group, clients, given, command, until).await;
+        let outcome = propose(running, given, command, until).await;
         caller.answer(|env| match outcome {
             Ok(bytes) => match postcard::from_bytes::<Reply>(&bytes) {
                 Ok(given) => reply::reply(env, given),
@@ -278,13 +287,13 @@ fn consensus_ask<'a>(
     level: Atom,
     timeout_ms: u32,
 ) -> NifResult<Atom> {
-    let group = get::<Member>(member)?.group.clone();
+    let running = Arc::clone(&get::<Member>(member)?.0);
     let query: Query = command::query(term)?;
     let level = consistency(level)?;
     let caller = Caller::new(env, reference);
     let until = deadline(timeout_ms);
     runtime().map_err(|_| Error::BadArg)?.spawn(async move {
-        let outcome = group.read(encode(&query), level, until).await;
+        let outcome = read(&running, encode(&query), level, until).await;
         caller.answer(|env| match outcome {
             Ok(bytes) => match postcard::from_bytes::<Answer>(&bytes) {
                 Ok(answer) => reply::answer(env, answer),

@@ -15,8 +15,11 @@ mod atoms {
 /// How the group is doing, seen from this node.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn consensus_status<'a>(env: Env<'a>, member: Term<'a>) -> NifResult<Term<'a>> {
-    let status = get::<Member>(member)?.group.status();
-    Ok(report(env, &status))
+    let group = get::<Member>(member)?.0.group();
+    Ok(match group {
+        Some(group) => report(env, &group.status()),
+        None => crate::atoms::nil().encode(env),
+    })
 }
 
 fn role(role: Role) -> Atom {
