@@ -29,7 +29,7 @@ defmodule Foundation.ConsensusNodes do
 
     peer =
       ClusterNodes.boot(group,
-        name: name,
+        name: String.to_charlist(name),
         args: ["-kernel", "prevent_overlapping_partitions", "false"],
         env: [
           test_mode: true,
@@ -45,7 +45,11 @@ defmodule Foundation.ConsensusNodes do
   def names(cluster), do: cluster.nodes |> Map.keys() |> Enum.sort()
 
   def connect(cluster) do
-    for node <- names(cluster), other <- names(cluster), node != other, do: rpc(cluster, node, Node, :connect, [other])
+    for node <- names(cluster),
+        other <- names(cluster),
+        node != other,
+        do: rpc(cluster, node, Node, :connect, [other])
+
     :ok
   end
 

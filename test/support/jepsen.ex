@@ -127,7 +127,8 @@ defmodule Foundation.Jepsen do
       {:ok, found, version} ->
         outcome = Consensus.propose(:foundation, {:put, key, value, version}, timeout: 1_500)
         # By version it is set only where nothing came between, and so from the value that was found.
-        {{:cas, found, value}, if(match?({:error, {:conflict, _, _}}, outcome), do: :nothing, else: compared(outcome))}
+        {{:cas, found, value},
+         if(match?({:error, {:conflict, _, _}}, outcome), do: :nothing, else: compared(outcome))}
 
       _ ->
         {:read, :nothing}

@@ -8,7 +8,8 @@ defmodule Foundation.Linearizable do
 
   @doc "`:ok`, or `:error` when no order of the operations explains what they returned."
   def check(history, initial) do
-    operations = history |> Enum.sort_by(&elem(&1, 0)) |> Enum.with_index() |> Map.new(fn {o, i} -> {i, o} end)
+    operations =
+      history |> Enum.sort_by(&elem(&1, 0)) |> Enum.with_index() |> Map.new(fn {o, i} -> {i, o} end)
 
     case search(Map.keys(operations), operations, initial, MapSet.new()) do
       :ok -> :ok
@@ -57,7 +58,10 @@ defmodule Foundation.Linearizable do
   defp step({:write, new}, _outcome, _value), do: {:ok, new}
   defp step({:cas, from, to}, {:ok, true}, from), do: {:ok, to}
   defp step({:cas, _from, _to}, {:ok, true}, _value), do: :impossible
-  defp step({:cas, from, _to}, {:ok, false}, value), do: if(from == value, do: :impossible, else: {:ok, value})
+
+  defp step({:cas, from, _to}, {:ok, false}, value),
+    do: if(from == value, do: :impossible, else: {:ok, value})
+
   defp step({:cas, from, to}, :unknown, from), do: {:ok, to}
   defp step({:cas, _from, _to}, :unknown, value), do: {:ok, value}
 end

@@ -342,22 +342,38 @@ defmodule Foundation.Distributed.Consensus do
   """
   @spec add_member(group, node, pos_integer) :: :ok | {:error, term}
   def add_member(group, node, timeout \\ @start_ms) when is_atom(node) do
-    with {:ok, [name]} <- Names.of([node], timeout),
-         {:ok, status} <- raw_status(group) do
-      voters = Names.without(status.voters, node)
-
-      if length(voters) < @max_voters,
-        do: Ask.change(group, {:members, [name | voters]}, timeout),
-        else: Ask.change(group, {:add_learner, name}, timeout)
-    end
+    with {:ok, [name]} <- Names.of([node], timeout), do: on_leader(group, {:add, node, name}, timeout)
   end
 
   @doc "Takes a node out of a group. Errors: as `add_member/2`. Two rounds to a majority."
   @spec remove_member(group, node, pos_integer) :: :ok | {:error, term}
-  def remove_member(group, node, timeout \\ @timeout) when is_atom(node) do
-    with {:ok, status} <- raw_status(group),
-         do: Ask.change(group, {:members, Names.without(status.voters, node)}, timeout)
+  def remove_member(group, node, timeout \\ @timeout) when is_atom(node),
+    do: on_leader(group, {:remove, node}, timeout)
+
+  # Where the members are known for certain, and one change after the other.
+  defp on_leader(group, change, timeout) do
+    with {:ok, leader} <- leader(group),
+         do: Names.on(leader, __MODULE__, :change_members, [group, change, timeout], timeout)
   end
+
+  @doc false
+  def change_members(group, change, timeout) do
+    :global.trans({{__MODULE__, group}, self()}, fn -> change(group, change, timeout) end, [node()])
+  end
+
+  defp change(group, change, timeout) do
+    with {:ok, %{voters: voters}} <- raw_status(group) do
+      case change do
+        {:remove, node} -> Ask.change(group, {:members, Names.without(voters, node)}, timeout)
+        {:add, node, name} -> add(group, name, Names.without(voters, node), timeout)
+      end
+    end
+  end
+
+  defp add(group, name, voters, timeout) when length(voters) < @max_voters,
+    do: Ask.change(group, {:members, [name | voters]}, timeout)
+
+  defp add(group, name, _voters, timeout), do: Ask.change(group, {:add_learner, name}, timeout)
 
   @doc """
   Has another member lead: `:ok` once it does.
@@ -397,7 +413,8 @@ defmodule Foundation.Distributed.Consensus do
          leader: status.leader && Engine.node_of(status.leader),
          members: Names.nodes(voters),
          learners: Names.nodes(status.learners),
-         replication: for({name, last} <- status.replication, name != status.me, do: {Engine.node_of(name), last})
+         replication:
+           for({name, last} <- status.replication, name != status.me, do: {Engine.node_of(name), last})
        })}
     end
   end
@@ -430,7 +447,8 @@ defmodule Foundation.Distributed.Consensus do
   defp id!(nil), do: nil
 
   defp id!({client, number})
-       when is_binary(client) and byte_size(client) == 16 and is_integer(number) and number in 0..0xFFFFFFFFFFFFFFFF,
+       when is_binary(client) and byte_size(client) == 16 and is_integer(number) and
+              number in 0..0xFFFFFFFFFFFFFFFF,
        do: {client, number}
 
   defp id!(other),

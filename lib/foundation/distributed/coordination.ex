@@ -18,7 +18,8 @@ defmodule Foundation.Distributed.Coordination do
   `members:` are the nodes that the group begins with, the same on each; `expect: n` lets the first n nodes that see each
   other form it, and those that come later join (n must be more than half of all the nodes there can be at the start, for
   otherwise two groups could form). Without either, and without a cluster, it is a group of this node alone, made with the
-  first use. `session_ms:` (5,000) and `keep_ms:` (500) are told of below.
+  first use. A member that is not seen for `forget_ms:` (60,000) is taken out by the leader, and joins again when it is back.
+  `session_ms:` (5,000) and `keep_ms:` (500) are told of below.
 
   ## What is promised
 
@@ -47,7 +48,8 @@ defmodule Foundation.Distributed.Coordination do
   @writer 0xFFFFFFFF
 
   @type name :: term
-  @type reason :: :timeout | :unknown | :no_leader | :busy | :no_group | :not_configured | :too_large | :stopped
+  @type reason ::
+          :timeout | :unknown | :no_leader | :busy | :no_group | :not_configured | :too_large | :stopped
 
   # -- locks
 
@@ -101,7 +103,8 @@ defmodule Foundation.Distributed.Coordination do
   def acquire(%Object{kind: kind}, _options),
     do: raise(ArgumentError, "acquire takes a lock, a read-write lock or a semaphore, got: #{inspect(kind)}")
 
-  def acquire(name, options), do: with({:ok, lock} <- create_distributed_lock(name), do: acquire(lock, options))
+  def acquire(name, options),
+    do: with({:ok, lock} <- create_distributed_lock(name), do: acquire(lock, options))
 
   defp weight!(:rw_lock, options) do
     case Keyword.get(options, :mode, :write) do
@@ -279,7 +282,8 @@ defmodule Foundation.Distributed.Coordination do
   `timeout` in ms (5,000). Errors: `:timeout`, `:undefined`, and those of the module. One round, and the wait.
   """
   @spec await_barrier(Object.t(), pos_integer) :: {:ok, Grant.t()} | {:error, term}
-  def await_barrier(%Object{kind: kind} = barrier, timeout \\ @timeout) when kind in [:barrier, :double_barrier] do
+  def await_barrier(%Object{kind: kind} = barrier, timeout \\ @timeout)
+      when kind in [:barrier, :double_barrier] do
     name = Codec.name(barrier.name)
     settings = [timeout: Options.positive!(:timeout, timeout), wait: true]
 
@@ -365,7 +369,8 @@ defmodule Foundation.Distributed.Coordination do
   def next(%Object{kind: :sequence} = sequence, count \\ 1) do
     count = Options.positive!(:count, count)
 
-    with {:ok, first, count} <- Ask.command(sequence.group, {:next, Codec.name(sequence.name), count}, @timeout),
+    with {:ok, first, count} <-
+           Ask.command(sequence.group, {:next, Codec.name(sequence.name), count}, @timeout),
          do: {:ok, first..(first + count - 1)}
   end
 
@@ -451,7 +456,8 @@ defmodule Foundation.Distributed.Coordination do
 
   Errors: `{:failed, [{node, reason}]}`; on the others it runs then. Cost: that of the slowest node.
   """
-  @spec create_consensus_group(name :: Consensus.group(), [node], keyword) :: {:ok, Consensus.group()} | {:error, term}
+  @spec create_consensus_group(name :: Consensus.group(), [node], keyword) ::
+          {:ok, Consensus.group()} | {:error, term}
   def create_consensus_group(name, nodes, options \\ []) when is_list(nodes) do
     timeout = Options.positive!(:timeout, Keyword.get(options, :timeout, 30_000))
     arguments = [name, Keyword.put(options, :members, nodes)]
@@ -510,7 +516,9 @@ defmodule Foundation.Distributed.Coordination do
     Options.known!(options, [:group | known], "a #{kind}")
     {group, options} = Keyword.pop(options, :group, Consensus.default_group())
     lease!(Keyword.get(options, :lease, 0))
-    with :ok <- Formation.ensure(group), do: {:ok, %Object{kind: kind, name: name, group: group, options: options}}
+
+    with :ok <- Formation.ensure(group),
+         do: {:ok, %Object{kind: kind, name: name, group: group, options: options}}
   end
 
   defp defined(kind, name, options, size, known) do

@@ -56,7 +56,9 @@ defmodule Foundation.Test.Netsplit do
   # Runs on the node that is to reach the others no more.
   def cut(others) do
     for node <- others do
-      unless :erlang.get_cookie(node) == refusal(node), do: :persistent_term.put(key(node), :erlang.get_cookie(node))
+      unless :erlang.get_cookie(node) == refusal(node),
+        do: :persistent_term.put(key(node), :erlang.get_cookie(node))
+
       Node.set_cookie(node, refusal(node))
       Node.disconnect(node)
     end

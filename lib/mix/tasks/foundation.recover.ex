@@ -36,7 +36,10 @@ defmodule Mix.Tasks.Foundation.Recover do
     Mix.Task.run("compile")
 
     dir = options[:dir] || Mix.raise("--dir is missing: the directory of the log")
-    node = options[:node] || Mix.raise("--node is missing: the name of the node that the directory belongs to")
+
+    node =
+      options[:node] || Mix.raise("--node is missing: the name of the node that the directory belongs to")
+
     act(dir, node, options[:group], options[:word])
   end
 

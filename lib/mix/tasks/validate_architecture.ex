@@ -49,7 +49,10 @@ defmodule Mix.Tasks.ValidateArchitecture do
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],
     facade: [facade: ["Foundation", "foundation"]],
     application: [application: ["Foundation.Application"]],
-    top: [tasks: ["Mix.Tasks", "Foundation.Demo"], test_support: ["Foundation.TestSupport", "Foundation.Test"]]
+    top: [
+      tasks: ["Mix.Tasks", "Foundation.Demo"],
+      test_support: ["Foundation.TestSupport", "Foundation.Test"]
+    ]
   ]
 
   @type call :: {caller :: module, callee :: mfa}

@@ -72,7 +72,10 @@ async fn one_at_a_time(cluster: &Cluster, at: &str, count: usize) {
     let mut times = Vec::new();
     for _ in 0..count {
         let started = Instant::now();
-        group.propose(None, Bytes::from(vec![7; 256]), soon(5)).await.unwrap();
+        group
+            .propose(None, Bytes::from(vec![7; 256]), soon(5))
+            .await
+            .unwrap();
         times.push(started.elapsed());
     }
     println!("one at a time at {at}: {}", quantiles(times));
@@ -83,7 +86,10 @@ async fn reads(cluster: &Cluster, at: &str, count: usize) {
     let mut times = Vec::new();
     for _ in 0..count {
         let started = Instant::now();
-        group.read(Bytes::new(), Consistency::Linearizable, soon(5)).await.unwrap();
+        group
+            .read(Bytes::new(), Consistency::Linearizable, soon(5))
+            .await
+            .unwrap();
         times.push(started.elapsed());
     }
     println!("linearizable reads at {at}: {}", quantiles(times));
@@ -109,8 +115,15 @@ async fn pipelined(cluster: &Cluster, at: &str, width: usize, lasting: Duration)
     let count = done.load(Ordering::Relaxed);
     let rate = count as f64 / started.elapsed().as_secs_f64();
     println!("{width} at a time at {at}: {rate:.0} a second ({count} committed)");
-    let counted = cluster.group(at).read(Bytes::new(), Consistency::Linearizable, soon(5)).await.unwrap();
-    assert!(u64::from_le_bytes(counted[..].try_into().unwrap()) >= count, "the machine has counted them all");
+    let counted = cluster
+        .group(at)
+        .read(Bytes::new(), Consistency::Linearizable, soon(5))
+        .await
+        .unwrap();
+    assert!(
+        u64::from_le_bytes(counted[..].try_into().unwrap()) >= count,
+        "the machine has counted them all"
+    );
 }
 
 async fn failover(rounds: usize) {
@@ -119,11 +132,19 @@ async fn failover(rounds: usize) {
         let cluster = start(3).await;
         let leader = cluster.leader().await;
         let at = cluster.follower().await;
-        cluster.group(&at).propose(None, Bytes::from_static(b"x"), soon(5)).await.unwrap();
+        cluster
+            .group(&at)
+            .propose(None, Bytes::from_static(b"x"), soon(5))
+            .await
+            .unwrap();
         cluster.hub.isolate(&leader, &cluster.names);
         let started = Instant::now();
         let session = Some(foundation_consensus::Session { client: 1, seq: 1 });
-        cluster.group(&at).propose(session, Bytes::from_static(b"y"), soon(20)).await.unwrap();
+        cluster
+            .group(&at)
+            .propose(session, Bytes::from_static(b"y"), soon(20))
+            .await
+            .unwrap();
         times.push(started.elapsed());
         for engine in cluster.engines.values() {
             engine.stop().await;
@@ -133,7 +154,11 @@ async fn failover(rounds: usize) {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let cluster = start(3).await;
         let leader = cluster.leader().await;

@@ -18,10 +18,23 @@ use crate::{EngineConfig, Error};
 #[derive(Debug, Clone)]
 enum Step {
     /// Entries for a group, so many from so far before its end.
-    Append { group: usize, back: u64, count: u64 },
-    Vote { group: usize, term: u64 },
-    Truncate { group: usize, back: u64 },
-    Purge { group: usize, share: u64 },
+    Append {
+        group: usize,
+        back: u64,
+        count: u64,
+    },
+    Vote {
+        group: usize,
+        term: u64,
+    },
+    Truncate {
+        group: usize,
+        back: u64,
+    },
+    Purge {
+        group: usize,
+        share: u64,
+    },
     Clean,
     Restart,
 }
@@ -36,7 +49,12 @@ struct Model {
 
 impl Model {
     fn next(&self) -> u64 {
-        self.entries.keys().next_back().copied().or(self.purged).map_or(0, |last| last + 1)
+        self.entries
+            .keys()
+            .next_back()
+            .copied()
+            .or(self.purged)
+            .map_or(0, |last| last + 1)
     }
 
     fn lowest(&self) -> u64 {
@@ -68,7 +86,9 @@ impl Rig {
         config.dir = Some("/raft".into());
         config.segment_bytes = 4 << 10;
         config.disk = Arc::new(MemoryDisk::new());
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
         let journal = Arc::new(Journal::open(&config, runtime.handle().clone()).expect("opens"));
         Rig {
             config,
@@ -106,7 +126,9 @@ impl Rig {
         let (sender, receiver) = mpsc::channel();
         let mut records = Records::default();
         records.truncate(self.store(0).log.id, u64::MAX);
-        let appended = self.journal.append(records, move |result| sender.send(result.is_ok()).expect("it is waited for"));
+        let appended = self.journal.append(records, move |result| {
+            sender.send(result.is_ok()).expect("it is waited for")
+        });
         appended.expect("appends");
         assert!(receiver.recv().expect("it is called"));
     }
@@ -123,7 +145,9 @@ impl Rig {
                 for index in from..from + count {
                     model.entries.insert(index, (term, payload(index, term)));
                 }
-                entries.iter().for_each(|entry| records.entry(store.log.id, entry));
+                entries
+                    .iter()
+                    .for_each(|entry| records.entry(store.log.id, entry));
                 store.log.append(entries);
                 let log = store.log.clone();
                 let placed = move |result: std::io::Result<std::ops::Range<u64>>| {
@@ -134,23 +158,31 @@ impl Rig {
             Step::Vote { group, term } => {
                 models[group].vote = Some(term);
                 let vote = Vote::new(term, Name::from("someone"));
-                self.runtime.block_on(self.store(group).save_vote(&vote)).expect("votes");
+                self.runtime
+                    .block_on(self.store(group).save_vote(&vote))
+                    .expect("votes");
             }
             Step::Truncate { group, back } => {
                 let model = &mut models[group];
                 let from = model.next().saturating_sub(back).max(model.lowest());
                 model.entries.split_off(&from);
                 let last = from.checked_sub(1).map(|index| log_id(1, index));
-                self.runtime.block_on(self.store(group).truncate_after(last)).expect("truncates");
+                self.runtime
+                    .block_on(self.store(group).truncate_after(last))
+                    .expect("truncates");
             }
             Step::Purge { group, share } => {
                 let model = &mut models[group];
                 let upto = model.lowest() + (model.next() - model.lowest()) * share / 100;
-                let Some((index, (term, _))) = model.entries.range(..upto).next_back() else { return };
+                let Some((index, (term, _))) = model.entries.range(..upto).next_back() else {
+                    return;
+                };
                 let (index, term) = (*index, *term);
                 model.entries = model.entries.split_off(&(index + 1));
                 model.purged = Some(index);
-                self.runtime.block_on(self.store(group).purge(log_id(term, index))).expect("purges");
+                self.runtime
+                    .block_on(self.store(group).purge(log_id(term, index)))
+                    .expect("purges");
             }
             Step::Clean => self.journal.clean(2 << 10).expect("cleans"),
             Step::Restart => {}
@@ -160,8 +192,13 @@ impl Rig {
     fn state(&self, group: usize) -> Model {
         let log = self.store(group).log;
         let entries = log.read(0..u64::MAX, usize::MAX).into_iter().map(|entry| {
-            let EntryPayload::Normal(command) = entry.payload else { panic!("only commands are appended") };
-            (entry.log_id.index(), (**entry.log_id.committed_leader_id(), command.data.to_vec()))
+            let EntryPayload::Normal(command) = entry.payload else {
+                panic!("only commands are appended")
+            };
+            (
+                entry.log_id.index(),
+                (**entry.log_id.committed_leader_id(), command.data.to_vec()),
+            )
         });
         Model {
             entries: entries.collect(),
@@ -215,14 +252,34 @@ fn cleaning_keeps_the_log_small_though_an_idle_group_has_old_records() {
     let rig = Rig::new();
     let mut models = vec![Model::default(); 3];
     rig.take(&Step::Vote { group: 2, term: 3 }, &mut models, 1);
-    rig.take(&Step::Append { group: 1, back: 0, count: 3 }, &mut models, 1);
+    rig.take(
+        &Step::Append {
+            group: 1,
+            back: 0,
+            count: 3,
+        },
+        &mut models,
+        1,
+    );
     for term in 2..200 {
-        rig.take(&Step::Append { group: 0, back: 0, count: 20 }, &mut models, term);
+        rig.take(
+            &Step::Append {
+                group: 0,
+                back: 0,
+                count: 20,
+            },
+            &mut models,
+            term,
+        );
         rig.take(&Step::Purge { group: 0, share: 90 }, &mut models, term);
         rig.settle();
         rig.journal.clean(16 << 10).expect("cleans");
     }
-    assert!(rig.journal.bytes() < 40 << 10, "{} bytes are left", rig.journal.bytes());
+    assert!(
+        rig.journal.bytes() < 40 << 10,
+        "{} bytes are left",
+        rig.journal.bytes()
+    );
     let rig = rig.restart();
     for (group, model) in models.iter().enumerate() {
         assert_eq!(rig.state(group), *model);
@@ -237,7 +294,11 @@ fn missing_entries_are_an_error() {
     records.entry(store.log.id, &entry(5, 1));
     rig.journal.append(records, |_| {}).expect("appends");
     rig.settle();
-    let Rig { config, runtime, journal } = rig;
+    let Rig {
+        config,
+        runtime,
+        journal,
+    } = rig;
     drop((store, journal));
     let opened = Journal::open(&config, runtime.handle().clone());
     assert!(matches!(opened, Err(Error::Record { .. })));

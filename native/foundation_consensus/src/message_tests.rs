@@ -8,8 +8,8 @@ use crate::codec::Reader;
 use crate::message::{Change, Chunk, Message, Refusal, Request, Response, next, put_request, put_response};
 use crate::read::Consistency;
 use crate::types::{
-    AppendRequest, AppendResponse, Command, Entry, LogId, Membership, Name, Session, SnapshotMeta, StoredMembership,
-    Vote, VoteRequest, VoteResponse, log_id,
+    AppendRequest, AppendResponse, Command, Entry, LogId, Membership, Name, Session, SnapshotMeta,
+    StoredMembership, Vote, VoteRequest, VoteResponse, log_id,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -22,7 +22,11 @@ fn id() -> impl Strategy<Value = LogId> {
 
 fn vote() -> impl Strategy<Value = Vote> {
     (any::<u64>(), name(), any::<bool>()).prop_map(|(term, name, committed)| {
-        if committed { Vote::new_committed(term, name) } else { Vote::new(term, name) }
+        if committed {
+            Vote::new_committed(term, name)
+        } else {
+            Vote::new(term, name)
+        }
     })
 }
 
@@ -31,11 +35,19 @@ fn bytes() -> impl Strategy<Value = Bytes> {
 }
 
 fn membership() -> impl Strategy<Value = Membership> {
-    (proptest::collection::btree_set(name(), 1..4), proptest::collection::vec(name(), 0..3)).prop_map(|(voters, others)| {
-        let nodes = voters.iter().cloned().chain(others).map(|name| (name, EmptyNode {}));
-        let nodes: std::collections::BTreeMap<Name, EmptyNode> = nodes.collect();
-        Membership::new(vec![voters], nodes).expect("every voter is a node")
-    })
+    (
+        proptest::collection::btree_set(name(), 1..4),
+        proptest::collection::vec(name(), 0..3),
+    )
+        .prop_map(|(voters, others)| {
+            let nodes = voters
+                .iter()
+                .cloned()
+                .chain(others)
+                .map(|name| (name, EmptyNode {}));
+            let nodes: std::collections::BTreeMap<Name, EmptyNode> = nodes.collect();
+            Membership::new(vec![voters], nodes).expect("every voter is a node")
+        })
 }
 
 fn session() -> impl Strategy<Value = Option<Session>> {
@@ -45,8 +57,13 @@ fn session() -> impl Strategy<Value = Option<Session>> {
 fn entry() -> impl Strategy<Value = Entry> {
     let payload = prop_oneof![
         Just(EntryPayload::Blank),
-        (any::<u64>(), session(), bytes())
-            .prop_map(|(time_ms, session, data)| EntryPayload::Normal(Command { time_ms, session, data })),
+        (any::<u64>(), session(), bytes()).prop_map(|(time_ms, session, data)| EntryPayload::Normal(
+            Command {
+                time_ms,
+                session,
+                data
+            }
+        )),
         membership().prop_map(EntryPayload::Membership),
     ];
     (id(), payload).prop_map(|(log_id, payload)| Entry { log_id, payload })
@@ -55,18 +72,33 @@ fn entry() -> impl Strategy<Value = Entry> {
 fn request() -> impl Strategy<Value = Request> {
     let append = || {
         let parts = (vote(), proptest::option::of(id()), proptest::option::of(id()));
-        (parts, proptest::collection::vec(entry(), 0..4)).prop_map(|((vote, prev_log_id, leader_commit), entries)| {
-            AppendRequest { vote, prev_log_id, entries, leader_commit }
-        })
+        (parts, proptest::collection::vec(entry(), 0..4)).prop_map(
+            |((vote, prev_log_id, leader_commit), entries)| AppendRequest {
+                vote,
+                prev_log_id,
+                entries,
+                leader_commit,
+            },
+        )
     };
     let asked = || {
-        (vote(), proptest::option::of(id()), any::<bool>()).prop_map(|(vote, last_log_id, leadership_transfer)| {
-            VoteRequest { vote, last_log_id, leadership_transfer }
-        })
+        (vote(), proptest::option::of(id()), any::<bool>()).prop_map(
+            |(vote, last_log_id, leadership_transfer)| VoteRequest {
+                vote,
+                last_log_id,
+                leadership_transfer,
+            },
+        )
     };
-    let meta = (proptest::option::of(id()), proptest::option::of(id()), membership()).prop_map(|(last, at, membership)| {
-        SnapshotMeta { last_log_id: last, last_membership: StoredMembership::new(at, membership) }
-    });
+    let meta = (
+        proptest::option::of(id()),
+        proptest::option::of(id()),
+        membership(),
+    )
+        .prop_map(|(last, at, membership)| SnapshotMeta {
+            last_log_id: last,
+            last_membership: StoredMembership::new(at, membership),
+        });
     let change = prop_oneof![
         name().prop_map(Change::AddLearner),
         proptest::collection::vec(name(), 0..4).prop_map(Change::Voters),
@@ -77,14 +109,28 @@ fn request() -> impl Strategy<Value = Request> {
         append().prop_map(Request::Heartbeat),
         asked().prop_map(Request::Vote),
         asked().prop_map(Request::PreVote),
-        (vote(), name(), proptest::option::of(id())).prop_map(|(from, to, last)| Request::TransferLeader(from, to, last)),
+        (vote(), name(), proptest::option::of(id()))
+            .prop_map(|(from, to, last)| Request::TransferLeader(from, to, last)),
         (vote(), meta, any::<u64>(), any::<u64>(), bytes()).prop_map(|(vote, meta, total, offset, data)| {
-            Request::Chunk(Chunk { vote, meta, total, offset, data })
+            Request::Chunk(Chunk {
+                vote,
+                meta,
+                total,
+                offset,
+                data,
+            })
         }),
-        (any::<u32>(), session(), bytes())
-            .prop_map(|(ttl_ms, session, command)| Request::Propose { ttl_ms, session, command }),
+        (any::<u32>(), session(), bytes()).prop_map(|(ttl_ms, session, command)| Request::Propose {
+            ttl_ms,
+            session,
+            command
+        }),
         (any::<u32>(), bytes()).prop_map(|(ttl_ms, query)| {
-            Request::Read { ttl_ms, consistency: Consistency::Lease, query }
+            Request::Read {
+                ttl_ms,
+                consistency: Consistency::Lease,
+                query,
+            }
         }),
         (any::<u32>(), change).prop_map(|(ttl_ms, change)| Request::Change { ttl_ms, change }),
     ]

@@ -53,5 +53,8 @@ fn idle_clients_go_when_there_are_too_many() {
     assert_eq!(sessions.known(of(69_999)), Known::Reply(Bytes::new()));
     sessions.applied(of(100_000), 10_000_000, Bytes::new());
     sessions.applied(of(100_001), 10_000_000, Bytes::new());
-    assert!(sessions.len() < 65_536, "those who were idle for an hour are gone");
+    assert!(
+        sessions.len() < 65_536,
+        "those who were idle for an hour are gone"
+    );
 }

@@ -29,13 +29,21 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 async fn alone(dir: &Path) -> Result<(Arc<Engine>, Group), Error> {
     let hub: Arc<Hub> = Arc::default();
     let engine = plug(&hub, dir_of(dir))?;
-    let group = engine.start_group(GroupConfig::new("g", ["alone"]), Box::new(List::default())).await?;
+    let group = engine
+        .start_group(GroupConfig::new("g", ["alone"]), Box::new(List::default()))
+        .await?;
     Ok((engine, group))
 }
 
 async fn all(group: &Group) -> Vec<String> {
-    let answer = group.read(Bytes::new(), Consistency::Linearizable, soon(15)).await.unwrap();
-    decode(answer).iter().map(|item| String::from_utf8_lossy(item).into_owned()).collect()
+    let answer = group
+        .read(Bytes::new(), Consistency::Linearizable, soon(15))
+        .await
+        .unwrap();
+    decode(answer)
+        .iter()
+        .map(|item| String::from_utf8_lossy(item).into_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,18 +72,29 @@ async fn a_damaged_record_in_the_middle_stops_the_member() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, group) = alone(dir.path()).await.unwrap();
     for i in 0..50 {
-        group.propose(None, Bytes::from(format!("item {i}")), soon(5)).await.unwrap();
+        group
+            .propose(None, Bytes::from(format!("item {i}")), soon(5))
+            .await
+            .unwrap();
     }
     engine.stop().await;
     drop((engine, group));
     let file = segments(dir.path()).remove(0);
-    eventually("the log to be closed", || fs::File::open(dir.path().join("log/lock")).is_ok()).await;
+    eventually("the log to be closed", || {
+        fs::File::open(dir.path().join("log/lock")).is_ok()
+    })
+    .await;
     let mut bytes = fs::read(&file).unwrap();
     let at = bytes.windows(7).position(|window| window == b"item 20").unwrap();
     bytes[at] ^= 1;
     fs::write(&file, bytes).unwrap();
-    let Err(error) = alone(dir.path()).await else { panic!("a damaged log must not be served") };
-    assert!(matches!(error, Error::Log(foundation_storage::Error::Damaged(_))), "{error}");
+    let Err(error) = alone(dir.path()).await else {
+        panic!("a damaged log must not be served")
+    };
+    assert!(
+        matches!(error, Error::Log(foundation_storage::Error::Damaged(_))),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,17 +102,28 @@ async fn a_torn_tail_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, group) = alone(dir.path()).await.unwrap();
     for i in 0..50 {
-        group.propose(None, Bytes::from(format!("item {i}")), soon(5)).await.unwrap();
+        group
+            .propose(None, Bytes::from(format!("item {i}")), soon(5))
+            .await
+            .unwrap();
     }
     engine.stop().await;
     drop((engine, group));
     let file = segments(dir.path()).remove(0);
     let length = fs::metadata(&file).unwrap().len();
-    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(length - 3).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(length - 3)
+        .unwrap();
     let (engine, group) = alone(dir.path()).await.unwrap();
     let items = all(&group).await;
     assert!((48..50).contains(&items.len()), "{items:?}");
-    group.propose(None, Bytes::from_static(b"on"), soon(5)).await.unwrap();
+    group
+        .propose(None, Bytes::from_static(b"on"), soon(5))
+        .await
+        .unwrap();
     engine.stop().await;
 }
 
@@ -107,16 +137,31 @@ async fn a_lost_majority_is_recovered_from_by_word_only() {
     cluster.kill("n0").await;
     cluster.kill("n1").await;
     let engine = cluster.engines["n2"].clone();
-    assert!(matches!(engine.recover("g", IF_MAJORITY_IS_LOST).await, Err(Error::Running(_))));
+    assert!(matches!(
+        engine.recover("g", IF_MAJORITY_IS_LOST).await,
+        Err(Error::Running(_))
+    ));
     engine.stop_group("g").await;
-    assert!(matches!(engine.recover("g", "please").await, Err(Error::Config(_))));
-    assert!(matches!(engine.recover("h", IF_MAJORITY_IS_LOST).await, Err(Error::Group { .. })));
+    assert!(matches!(
+        engine.recover("g", "please").await,
+        Err(Error::Config(_))
+    ));
+    assert!(matches!(
+        engine.recover("h", IF_MAJORITY_IS_LOST).await,
+        Err(Error::Group { .. })
+    ));
     engine.recover("g", IF_MAJORITY_IS_LOST).await.unwrap();
     let list = List::default();
-    let group = engine.start_group(GroupConfig::new("g", ["n0", "n1", "n2"]), Box::new(list)).await.unwrap();
+    let group = engine
+        .start_group(GroupConfig::new("g", ["n0", "n1", "n2"]), Box::new(list))
+        .await
+        .unwrap();
     assert_eq!(all(&group).await.len(), 20);
     let status = group.status();
-    assert_eq!((status.role, status.voters), (Role::Leader, vec!["n2".to_owned()]));
+    assert_eq!(
+        (status.role, status.voters),
+        (Role::Leader, vec!["n2".to_owned()])
+    );
     cluster.names.push("n3".to_owned());
     cluster.boot("n3", &[]).await.unwrap();
     let voters = ["n2".to_owned(), "n3".to_owned()];
@@ -128,10 +173,16 @@ async fn a_lost_majority_is_recovered_from_by_word_only() {
 async fn a_forgotten_group_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, group) = alone(dir.path()).await.unwrap();
-    group.propose(None, Bytes::from_static(b"x"), soon(5)).await.unwrap();
+    group
+        .propose(None, Bytes::from_static(b"x"), soon(5))
+        .await
+        .unwrap();
     engine.forget_group("g").await.unwrap();
     assert!(engine.stored_groups().is_empty());
-    let again = engine.start_group(GroupConfig::new("g", ["alone"]), Box::new(List::default())).await.unwrap();
+    let again = engine
+        .start_group(GroupConfig::new("g", ["alone"]), Box::new(List::default()))
+        .await
+        .unwrap();
     assert!(all(&again).await.is_empty());
     engine.stop().await;
 }
@@ -148,7 +199,11 @@ async fn child_cluster() {
         tokio::spawn(async move {
             for n in 0.. {
                 let item = format!("{run}.{writer}.{n}");
-                if group.propose(None, Bytes::from(item.clone()), soon(10)).await.is_ok() {
+                if group
+                    .propose(None, Bytes::from(item.clone()), soon(10))
+                    .await
+                    .is_ok()
+                {
                     let mut out = std::io::stdout().lock();
                     out.write_all(format!("\nacked {item}\n").as_bytes()).unwrap();
                 }
@@ -170,7 +225,12 @@ async fn three(hub: &Arc<Hub>, dir: &Path) -> (Vec<Arc<Engine>>, Vec<Group>) {
         let engine = plug(hub, config).unwrap();
         let mut config = GroupConfig::new("g", ["n0", "n1", "n2"]);
         config.snapshot_entries = 2_000;
-        groups.push(engine.start_group(config, Box::new(List::default())).await.unwrap());
+        groups.push(
+            engine
+                .start_group(config, Box::new(List::default()))
+                .await
+                .unwrap(),
+        );
         engines.push(engine);
     }
     (engines, groups)
@@ -190,7 +250,9 @@ async fn kill_9_of_all_members_loses_nothing_acknowledged() {
         let lines = BufReader::new(child.stdout.take().unwrap());
         let reader = std::thread::spawn(move || {
             let lines = lines.lines().map_while(Result::ok);
-            lines.filter_map(|line| line.strip_prefix("acked ").map(str::to_owned)).collect::<Vec<_>>()
+            lines
+                .filter_map(|line| line.strip_prefix("acked ").map(str::to_owned))
+                .collect::<Vec<_>>()
         });
         tokio::time::sleep(Duration::from_millis(2_000 + round * 300)).await;
         child.kill().unwrap();

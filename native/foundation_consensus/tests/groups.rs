@@ -19,8 +19,15 @@ async fn a_group_of_one_needs_nobody() {
         assert_eq!(cluster.add("n0", &format!("{i}")).await, Ok(i));
     }
     let status = cluster.group("n0").status();
-    assert_eq!((status.role, status.voters), (Role::Leader, vec!["n0".to_owned()]));
-    let all = cluster.group("n0").read(Bytes::new(), Consistency::Linearizable, soon(5)).await.unwrap();
+    assert_eq!(
+        (status.role, status.voters),
+        (Role::Leader, vec!["n0".to_owned()])
+    );
+    let all = cluster
+        .group("n0")
+        .read(Bytes::new(), Consistency::Linearizable, soon(5))
+        .await
+        .unwrap();
     assert_eq!(decode(all).len(), 20);
 }
 
@@ -48,7 +55,11 @@ async fn reads_see_what_was_replied_wherever_they_are_asked() {
     for i in 0..30usize {
         cluster.add(&cluster.names[i % 3], "x").await.unwrap();
         let at = cluster.group(&cluster.names[(i + 1) % 3]);
-        let consistency = if i % 2 == 0 { Consistency::Linearizable } else { Consistency::Lease };
+        let consistency = if i % 2 == 0 {
+            Consistency::Linearizable
+        } else {
+            Consistency::Lease
+        };
         let seen = decode(at.read(Bytes::new(), consistency, soon(5)).await.unwrap());
         assert_eq!(seen.len(), i + 1, "{consistency:?}");
     }
@@ -60,13 +71,30 @@ async fn a_minority_refuses_and_a_new_leader_goes_on() {
     let old = cluster.leader().await;
     cluster.add(&old, "before").await.unwrap();
     cluster.hub.isolate(&old, &cluster.names);
-    let others: Vec<_> = cluster.names.iter().filter(|name| **name != old).cloned().collect();
+    let others: Vec<_> = cluster
+        .names
+        .iter()
+        .filter(|name| **name != old)
+        .cloned()
+        .collect();
     let session = Some(Session { client: 1, seq: 1 });
     assert_eq!(cluster.add_as(&others[0], session, "after").await, Ok(1));
-    let lost = cluster.group(&old).propose(None, Bytes::from_static(b"lost"), soon(1)).await;
-    assert!(matches!(lost, Err(ProposeError::NoLeader | ProposeError::Unknown)), "{lost:?}");
-    let stale = cluster.group(&old).read(Bytes::new(), Consistency::Linearizable, soon(1)).await;
-    assert!(matches!(stale, Err(ReadError::NoLeader | ReadError::Timeout)), "{stale:?}");
+    let lost = cluster
+        .group(&old)
+        .propose(None, Bytes::from_static(b"lost"), soon(1))
+        .await;
+    assert!(
+        matches!(lost, Err(ProposeError::NoLeader | ProposeError::Unknown)),
+        "{lost:?}"
+    );
+    let stale = cluster
+        .group(&old)
+        .read(Bytes::new(), Consistency::Linearizable, soon(1))
+        .await;
+    assert!(
+        matches!(stale, Err(ReadError::NoLeader | ReadError::Timeout)),
+        "{stale:?}"
+    );
     cluster.hub.heal();
     eventually("the old leader to follow", || cluster.items(&old).len() == 2).await;
     assert_eq!(cluster.items(&old), ["before", "after"]);
@@ -80,10 +108,17 @@ async fn a_retried_proposal_counts_once() {
     assert_eq!(cluster.add_as("n0", session(1), "one").await, Ok(0));
     assert_eq!(cluster.add_as("n1", session(1), "one").await, Ok(0));
     assert_eq!(cluster.add_as("n2", session(3), "three").await, Ok(1));
-    assert_eq!(cluster.add_as("n2", session(2), "two").await, Ok(2), "numbers may overtake each other");
+    assert_eq!(
+        cluster.add_as("n2", session(2), "two").await,
+        Ok(2),
+        "numbers may overtake each other"
+    );
     assert_eq!(cluster.add_as("n2", session(3), "three").await, Ok(1));
     assert_eq!(cluster.add_as("n0", session(1_000), "far").await, Ok(3));
-    assert_eq!(cluster.add_as("n0", session(3), "three").await, Err(ProposeError::Stale));
+    assert_eq!(
+        cluster.add_as("n0", session(3), "three").await,
+        Err(ProposeError::Stale)
+    );
     let leader = cluster.leader().await;
     assert_eq!(cluster.items(&leader), ["one", "three", "two", "far"]);
     assert_eq!(cluster.group(&leader).status().sessions, 1);
@@ -98,7 +133,11 @@ async fn a_session_goes_on_across_a_change_of_leader() {
     let proposals = (1..=40u64).map(|seq| {
         let group = group.clone();
         let session = Some(Session { client: 9, seq });
-        tokio::spawn(async move { group.propose(session, Bytes::from(format!("{seq}")), soon(20)).await })
+        tokio::spawn(async move {
+            group
+                .propose(session, Bytes::from(format!("{seq}")), soon(20))
+                .await
+        })
     });
     let proposals: Vec<_> = proposals.collect();
     cluster.kill(&old).await;
@@ -130,7 +169,10 @@ async fn members_come_and_go() {
     let leader = cluster.leader().await;
     let status = cluster.group(&leader).status();
     assert_eq!((status.voters, status.joint), (voters, false));
-    assert_eq!(group.change_members(&[], soon(1)).await, Err(ChangeError::Invalid("a group needs a voter".into())));
+    assert_eq!(
+        group.change_members(&[], soon(1)).await,
+        Err(ChangeError::Invalid("a group needs a voter".into()))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,7 +204,14 @@ async fn a_member_far_behind_gets_a_snapshot_in_pieces() {
     for i in 0..200 {
         cluster.add(&at, &format!("{i} {big}")).await.unwrap();
     }
-    eventually("the log to be cut", || cluster.group(&at).status().purged.is_some_and(|index| index > 100)).await;
+    eventually("the log to be cut", || {
+        cluster
+            .group(&at)
+            .status()
+            .purged
+            .is_some_and(|index| index > 100)
+    })
+    .await;
     cluster.boot(&behind, &[]).await.unwrap();
     eventually("it to catch up", || cluster.items(&behind).len() == 200).await;
     assert_eq!(cluster.items(&behind), cluster.items(&at));
@@ -175,11 +224,17 @@ async fn many_groups_share_an_engine() {
     let engine = plug(&hub, config).unwrap();
     for i in 0..100 {
         let config = GroupConfig::new(format!("group {i}"), ["alone"]);
-        engine.start_group(config, Box::new(List::default())).await.unwrap();
+        engine
+            .start_group(config, Box::new(List::default()))
+            .await
+            .unwrap();
     }
     assert_eq!(engine.groups().len(), 100);
     for group in engine.groups() {
-        group.propose(None, Bytes::from_static(b"x"), soon(10)).await.unwrap();
+        group
+            .propose(None, Bytes::from_static(b"x"), soon(10))
+            .await
+            .unwrap();
     }
     assert!(engine.stop_group("group 7").await);
     assert!(engine.group("group 7").is_none());

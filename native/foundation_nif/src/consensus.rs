@@ -13,15 +13,15 @@ mod settings;
 mod tickets;
 mod wire;
 
+use crate::atoms as common;
 use crate::handle::{self, Held, Slot, get};
 use crate::runtime::runtime;
-use crate::atoms as common;
 use clock::SharedClock;
 use foundation_consensus::{Engine, Error as Refused};
+use parking_lot::{Mutex, RwLock};
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
 use std::ffi::CStr;
 use std::ptr;
-use parking_lot::{Mutex, RwLock};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -122,7 +122,13 @@ fn consensus_start<'a>(env: Env<'a>, options: Term<'a>, wire: LocalPid) -> NifRe
         return Ok((common::error(), atoms::io()).encode(env));
     };
     let network = Arc::new(wire::ToProcess::new(wire, &me));
-    let start = || Engine::start(config.clone(), runtime.handle().clone(), Arc::clone(&network) as _);
+    let start = || {
+        Engine::start(
+            config.clone(),
+            runtime.handle().clone(),
+            Arc::clone(&network) as _,
+        )
+    };
     Ok(match patiently(start) {
         Ok(engine) => {
             let node = Node {

@@ -63,13 +63,18 @@ defmodule Foundation.Distributed.ConsensusNodesTest do
     assert leader(cluster, left) != leader
 
     cluster = Nodes.restart(cluster, leader)
-    assert Nodes.rpc(cluster, leader, Consensus, :start_group, [@group, [machine: Tally, members: names]]) == {:ok, @group}
-    assert_eventually(query(cluster, leader, :list, consistency: :local) == {:ok, Enum.to_list(1..21)}, 10_000)
+
+    assert Nodes.rpc(cluster, leader, Consensus, :start_group, [@group, [machine: Tally, members: names]]) ==
+             {:ok, @group}
+
+    assert_eventually(
+      query(cluster, leader, :list, consistency: :local) == {:ok, Enum.to_list(1..21)},
+      10_000
+    )
 
     for node <- [leader, one, other], do: Nodes.kill(cluster, node)
 
-    cluster =
-      Enum.reduce(names, cluster, fn node, cluster -> Nodes.restart(cluster, node) end)
+    cluster = Enum.reduce(names, cluster, fn node, cluster -> Nodes.restart(cluster, node) end)
 
     for node <- names,
         do: Nodes.rpc(cluster, node, Consensus, :start_group, [@group, [machine: Tally, members: names]])
@@ -78,7 +83,10 @@ defmodule Foundation.Distributed.ConsensusNodesTest do
     on_exit(fn -> Nodes.stop(cluster) end)
   end
 
-  test "a minority answers nothing, and has nothing of its own after the split", %{cluster: cluster, names: names} do
+  test "a minority answers nothing, and has nothing of its own after the split", %{
+    cluster: cluster,
+    names: names
+  } do
     assert {:ok, 1} = propose(cluster, hd(names), {:append, :before})
     leader = assert_eventually(leader(cluster, names), 10_000)
     rest = names -- [leader]
@@ -95,6 +103,8 @@ defmodule Foundation.Distributed.ConsensusNodesTest do
     {:ok, list} = query(cluster, leader, :list)
     # What the minority was asked for has an unknown outcome: it is there at most once, and on all alike.
     assert list -- [:minority] == [:before, :majority]
-    for node <- names, do: assert_eventually(query(cluster, node, :list, consistency: :local) == {:ok, list}, 10_000)
+
+    for node <- names,
+        do: assert_eventually(query(cluster, node, :list, consistency: :local) == {:ok, list}, 10_000)
   end
 end

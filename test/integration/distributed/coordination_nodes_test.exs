@@ -18,9 +18,12 @@ defmodule Foundation.Distributed.CoordinationNodesTest do
   end
 
   defp ready?(cluster, node, names),
-    do: Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names} and on(cluster, node, :holders, [lock(:probe)]) != :wait
+    do:
+      Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names} and
+        on(cluster, node, :holders, [lock(:probe)]) != :wait
 
-  defp lock(name), do: %Foundation.Distributed.Coordination.Object{kind: :lock, name: name, group: :foundation}
+  defp lock(name),
+    do: %Foundation.Distributed.Coordination.Object{kind: :lock, name: name, group: :foundation}
 
   defp on(cluster, node, function, arguments), do: Nodes.rpc(cluster, node, Coordination, function, arguments)
 

@@ -32,7 +32,14 @@ defmodule Foundation.Distributed.JepsenTest do
     Process.put(:cluster, cluster)
     on_exit(fn -> Nodes.stop(cluster) end)
     names = Nodes.names(cluster)
-    for node <- names, do: assert_eventually(Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names}, 60_000)
+
+    for node <- names,
+        do:
+          assert_eventually(
+            Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names},
+            60_000
+          )
+
     {:ok, queue} = Nodes.rpc(cluster, hd(names), Coordination, :create_queue, [:queue, 1_000_000])
     for {node, n} <- Enum.with_index(names), do: :ok = Nodes.rpc(cluster, node, Jepsen, :start, [seed + n])
 
@@ -43,7 +50,11 @@ defmodule Foundation.Distributed.JepsenTest do
     history =
       for node <- names -- lost, entry <- Nodes.rpc(cluster, node, Jepsen, :stop, [], 40_000), do: entry
 
-    assert_eventually(match?({:ok, _}, Nodes.rpc(cluster, hd(names), Coordination, :queue_status, [queue])), 30_000)
+    assert_eventually(
+      match?({:ok, _}, Nodes.rpc(cluster, hd(names), Coordination, :queue_status, [queue])),
+      30_000
+    )
+
     registers(history, seed)
     locks(history, seed)
     queue(history, drain(cluster, hd(names), queue, []), lost, seed)
@@ -114,8 +125,16 @@ defmodule Foundation.Distributed.JepsenTest do
 
   # Writes of a node that was killed are known by those that read them: its registers are left out.
   defp registers(history, seed) do
-    by_key = for({:register, key, from, to, command, outcome} <- history, do: {key, {from, to, command, outcome}}) |> Enum.group_by(&elem(&1, 0), &elem(&1, 1))
-    written = for {_key, operations} <- by_key, {_, _, command, _} <- operations, value = new_value(command), into: MapSet.new(), do: value
+    by_key =
+      for({:register, key, from, to, command, outcome} <- history, do: {key, {from, to, command, outcome}})
+      |> Enum.group_by(&elem(&1, 0), &elem(&1, 1))
+
+    written =
+      for {_key, operations} <- by_key,
+          {_, _, command, _} <- operations,
+          value = new_value(command),
+          into: MapSet.new(),
+          do: value
 
     for {key, operations} <- by_key, Enum.all?(operations, &known?(&1, written)) do
       assert Linearizable.check(operations, nil) == :ok,
@@ -149,7 +168,10 @@ defmodule Foundation.Distributed.JepsenTest do
     doubled = taken -- Enum.uniq(taken)
     assert doubled == [], "popped twice (seed #{seed}): #{inspect(doubled)}"
     # What a worker that died has taken is not known.
-    missing = for({:pushed, value, :ok} <- history, do: value) -- (taken ++ for({:popped, value, _} <- history, do: value))
+    missing =
+      for({:pushed, value, :ok} <- history, do: value) --
+        (taken ++ for({:popped, value, _} <- history, do: value))
+
     if lost == [], do: assert(missing == [], "pushed and lost (seed #{seed}): #{inspect(missing)}")
   end
 
@@ -166,7 +188,10 @@ defmodule Foundation.Distributed.JepsenTest do
     added = Enum.count(history, &match?({:added, {:ok, _}}, &1))
     unknown = Enum.count(history, &match?({:added, {:error, :unknown}}, &1))
     assert value >= added, "#{added} were added, and the counter is at #{value} (seed #{seed})"
-    if lost == [], do: assert(value <= added + unknown, "#{added} + #{unknown} unknown, and #{value} (seed #{seed})")
+
+    if lost == [],
+      do: assert(value <= added + unknown, "#{added} + #{unknown} unknown, and #{value} (seed #{seed})")
+
     numbers = for {:added, {:ok, number}} <- history, do: number
     assert numbers -- Enum.uniq(numbers) == [], "a value of the counter was answered twice (seed #{seed})"
   end

@@ -7,7 +7,9 @@ defmodule Foundation.NifCatalog.Consensus do
 
   defp engine do
     [
-      entry({:consensus_start, 2}, :dirty_io, "opens the log: O(bytes of it)", fn -> [options("c"), self()] end),
+      entry({:consensus_start, 2}, :dirty_io, "opens the log: O(bytes of it)", fn ->
+        [options("c"), self()]
+      end),
       entry({:consensus_stop, 1}, :dirty_io, "ends its groups", fn -> [start("c")] end),
       entry({:consensus_receive, 3}, :normal, "O(bytes), at most 64 KB by its callers", fn ->
         [engine_of_one(), "catalog_other", ["frame"]]
@@ -94,8 +96,7 @@ defmodule Foundation.NifCatalog.Consensus do
   defp start_group(engine, name, machine) do
     reference = make_ref()
 
-    :ok =
-      Native.consensus_group_start(engine, reference, name, ["catalog_one"], group_options(), machine)
+    :ok = Native.consensus_group_start(engine, reference, name, ["catalog_one"], group_options(), machine)
 
     receive do
       {^reference, {:ok, group}} -> group
@@ -123,9 +124,14 @@ defmodule Foundation.NifCatalog.Consensus do
 
   defp answer_once(asker) do
     receive do
-      {:foundation_machine, ticket, {:query, _query}} -> send(asker, {:catalog_ticket, ticket})
-      {:foundation_machine, ticket, {:apply, entries}} -> Native.consensus_answer(ticket, for(_ <- entries, do: ""))
-      _other -> :ok
+      {:foundation_machine, ticket, {:query, _query}} ->
+        send(asker, {:catalog_ticket, ticket})
+
+      {:foundation_machine, ticket, {:apply, entries}} ->
+        Native.consensus_answer(ticket, for(_ <- entries, do: ""))
+
+      _other ->
+        :ok
     end
 
     answer_once(asker)

@@ -138,7 +138,11 @@ defmodule Foundation.Distributed.ConsensusTest do
   test "what makes no sense raises, with what was expected" do
     assert_raise ArgumentError, ~r/a group is named by/, fn -> Consensus.start_group(nil) end
     assert_raise ArgumentError, ~r/has no option :machines/, fn -> Consensus.start_group(:g, machines: 1) end
-    assert_raise ArgumentError, ~r/members: is a list of nodes/, fn -> Consensus.start_group(:g, members: []) end
+
+    assert_raise ArgumentError, ~r/members: is a list of nodes/, fn ->
+      Consensus.start_group(:g, members: [])
+    end
+
     assert_raise ArgumentError, ~r/timeout is an integer/, fn -> Consensus.query(:g, :q, timeout: 0) end
     assert_raise ArgumentError, ~r/consistency: is/, fn -> Consensus.query(:g, :q, consistency: :strong) end
     assert_raise ArgumentError, ~r/quorum: is/, fn -> Consensus.reach_consensus(:t, 1, quorum: 0) end
@@ -150,12 +154,23 @@ defmodule Foundation.Distributed.ConsensusTest do
     alias Foundation.Distributed.Consensus.Recovery
     alias Foundation.Native
 
-    options = %{me: "lonely@h", dir: dir, sync: false, heartbeat_ms: 50, election_min_ms: 150, election_max_ms: 300}
+    options = %{
+      me: "lonely@h",
+      dir: dir,
+      sync: false,
+      heartbeat_ms: 50,
+      election_min_ms: 150,
+      election_max_ms: 300
+    }
+
     {:ok, engine} = Native.consensus_start(options, self())
     reference = make_ref()
     settings = %{max_in_flight: 10, max_command: 1_000, snapshot_entries: 1_000}
     members = ["lonely@h", "lost1@h", "lost2@h"]
-    :ok = Native.consensus_group_start(engine, reference, "orphan", members, settings, {:coordination, self()})
+
+    :ok =
+      Native.consensus_group_start(engine, reference, "orphan", members, settings, {:coordination, self()})
+
     assert_receive {^reference, {:ok, _group}}, 10_000
     :ok = Native.consensus_stop(engine)
 

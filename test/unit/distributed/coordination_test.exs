@@ -120,7 +120,10 @@ defmodule Foundation.Distributed.CoordinationTest do
       writer = Task.async(fn -> Coordination.acquire(lock, mode: :write, timeout: 10_000) end)
       assert_eventually(match?({:ok, %{waiting: 1}}, Coordination.holders(lock)))
       third = agent()
-      assert in_process(third, fn -> Coordination.acquire(lock, mode: :read, wait: false) end) == {:error, :taken}
+
+      assert in_process(third, fn -> Coordination.acquire(lock, mode: :read, wait: false) end) ==
+               {:error, :taken}
+
       Coordination.release(reading)
       in_process(other, fn -> Coordination.release(also) end)
       assert {:ok, _} = Task.await(writer)
@@ -177,7 +180,11 @@ defmodule Foundation.Distributed.CoordinationTest do
       {:ok, candidacy} = Coordination.create_leader_election(name, group: group)
       assert_receive {:foundation_election, ^name, {:elected, _}}, 3_000
       other = agent()
-      in_process(other, fn -> Coordination.create_leader_election(name, group: group, priority: 5, preempt: true) end)
+
+      in_process(other, fn ->
+        Coordination.create_leader_election(name, group: group, priority: 5, preempt: true)
+      end)
+
       assert_receive {:foundation_election, ^name, {:deposed, :deposed}}, 3_000
       assert Coordination.resign(candidacy) == :ok
       assert Coordination.resign(candidacy) == {:error, :not_held}
@@ -204,7 +211,9 @@ defmodule Foundation.Distributed.CoordinationTest do
     end
 
     test "a double one is left together", %{group: group} do
-      {:ok, barrier} = Coordination.create_barrier({:barrier, make_ref()}, parties: 2, double: true, group: group)
+      {:ok, barrier} =
+        Coordination.create_barrier({:barrier, make_ref()}, parties: 2, double: true, group: group)
+
       other = agent()
       entered = Task.async(fn -> in_process(other, fn -> Coordination.await_barrier(barrier, 10_000) end) end)
       {:ok, mine} = Coordination.await_barrier(barrier, 10_000)
@@ -218,7 +227,9 @@ defmodule Foundation.Distributed.CoordinationTest do
   end
 
   test "counters", %{group: group} do
-    {:ok, counter} = Coordination.create_distributed_counter({:counter, make_ref()}, group: group, initial: 10)
+    {:ok, counter} =
+      Coordination.create_distributed_counter({:counter, make_ref()}, group: group, initial: 10)
+
     assert Coordination.increment(counter) == {:ok, 11}
     assert Coordination.decrement(counter, 5) == {:ok, 6}
     assert Coordination.compare_and_set(counter, 6, 1) == {:ok, 1}
@@ -273,7 +284,10 @@ defmodule Foundation.Distributed.CoordinationTest do
 
     tasks =
       for _ <- 1..10,
-          do: Task.async(fn -> Coordination.coordinate_distributed_task(id, run, group: group, timeout: 20_000) end)
+          do:
+            Task.async(fn ->
+              Coordination.coordinate_distributed_task(id, run, group: group, timeout: 20_000)
+            end)
 
     assert Enum.uniq(Task.await_many(tasks, 30_000)) == [{:ok, 1}]
     assert Coordination.coordinate_distributed_task(id, fn -> :other end, group: group) == {:ok, 1}
@@ -310,8 +324,15 @@ defmodule Foundation.Distributed.CoordinationTest do
   test "what makes no sense raises, with what was expected", %{lock: lock, group: group} do
     assert_raise ArgumentError, ~r/has no option :tomeout/, fn -> Coordination.acquire(lock, tomeout: 1) end
     assert_raise ArgumentError, ~r/lease: is/, fn -> Coordination.acquire(lock, lease: -1) end
-    assert_raise ArgumentError, ~r/permits is/, fn -> Coordination.create_semaphore(:s, permits: 0, group: group) end
-    assert_raise ArgumentError, ~r/priority: is/, fn -> Coordination.create_leader_election(:e, priority: :high) end
+
+    assert_raise ArgumentError, ~r/permits is/, fn ->
+      Coordination.create_semaphore(:s, permits: 0, group: group)
+    end
+
+    assert_raise ArgumentError, ~r/priority: is/, fn ->
+      Coordination.create_leader_election(:e, priority: :high)
+    end
+
     assert Coordination.create_distributed_lock(:l, group: :nowhere) == {:error, :no_group}
   end
 end

@@ -26,7 +26,10 @@ defmodule Foundation.Distributed.Consensus.Codec do
 
   def group(other),
     do:
-      raise(ArgumentError, "a group is named by an atom or a binary of 1 to 255 bytes, got: #{inspect(other)}")
+      raise(
+        ArgumentError,
+        "a group is named by an atom or a binary of 1 to 255 bytes, got: #{inspect(other)}"
+      )
 
   @doc "The name of a member: this node's own, or that which the node is known by."
   @spec member(node | String.t()) :: String.t()

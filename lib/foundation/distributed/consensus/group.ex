@@ -78,7 +78,9 @@ defmodule Foundation.Distributed.Consensus.Group do
   end
 
   defp apply_one({index, term, time, command}, machine, module) do
-    {reply, machine} = module.apply(Codec.decode(command), %{index: index, term: term, time_ms: time}, machine)
+    {reply, machine} =
+      module.apply(Codec.decode(command), %{index: index, term: term, time_ms: time}, machine)
+
     {Codec.encode({:ok, reply}), machine}
   rescue
     exception -> {Codec.encode({:error, {:raised, exception}}), machine}

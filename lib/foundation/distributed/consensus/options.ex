@@ -31,7 +31,10 @@ defmodule Foundation.Distributed.Consensus.Options do
 
   defp keywords(other),
     do:
-      raise(ArgumentError, "config :foundation, consensus: is a keyword list of options, got: #{inspect(other)}")
+      raise(
+        ArgumentError,
+        "config :foundation, consensus: is a keyword list of options, got: #{inspect(other)}"
+      )
 
   defp me(nil), do: "#{node()}##{Base.encode16(:crypto.strong_rand_bytes(6), case: :lower)}"
   defp me(_dir), do: Atom.to_string(node())

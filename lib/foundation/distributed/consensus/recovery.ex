@@ -13,7 +13,8 @@ defmodule Foundation.Distributed.Consensus.Recovery do
 
   @doc "The groups in a directory, with what this node's log says of each."
   @spec groups(Path.t(), String.t()) :: {:ok, [map]} | {:error, term}
-  def groups(dir, node), do: with_engine(dir, node, &{:ok, Enum.map(Native.consensus_stored(&1), fn name -> look(&1, name) end)})
+  def groups(dir, node),
+    do: with_engine(dir, node, &{:ok, Enum.map(Native.consensus_stored(&1), fn name -> look(&1, name) end)})
 
   @doc "Makes the node the only voter of the group. Errors: `:no_word`, `:not_found`, and what the disk says."
   @spec recover(Path.t(), String.t(), String.t(), String.t() | nil) :: :ok | {:error, term}

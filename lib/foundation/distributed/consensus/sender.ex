@@ -24,7 +24,9 @@ defmodule Foundation.Distributed.Consensus.Sender do
   @impl true
   def handle_info({:foundation_consensus_frame, to, frame}, state) do
     waiting = drain(%{to => [frame]}, @batch)
-    {:noreply, Enum.reduce(waiting, state, fn {to, frames}, state -> post(to, Enum.reverse(frames), state) end)}
+
+    {:noreply,
+     Enum.reduce(waiting, state, fn {to, frames}, state -> post(to, Enum.reverse(frames), state) end)}
   end
 
   def handle_info(_other, state), do: {:noreply, state}

@@ -5,18 +5,23 @@ defmodule Foundation.Distributed.Coordination.Formation do
   # With members: [...] each of them starts the group with that list. With expect: n the nodes tell each other every 200 ms
   # whether they have it. Who sees one that does joins there; otherwise, when n nodes see each other, the one whose name
   # sorts first begins it, and the others join it. What the log on disk knows counts before all that.
+  #
+  # The leader takes out members that nobody has seen for forget_ms; who comes back and finds itself out joins again.
 
   use GenServer
   require Logger
 
   alias Foundation.Cluster
   alias Foundation.Distributed.Consensus
-  alias Foundation.Distributed.Consensus.{Engine, Roster, Supervisor}
+  alias Foundation.Distributed.Consensus.{Engine, Names, Roster, Supervisor}
+  alias Foundation.Distributed.Fabric
   alias Foundation.Native
 
   @hello_ms 200
   @fresh_ms 1_000
-  @keys [:members, :expect, :session_ms, :keep_ms]
+  @forget_ms 60_000
+  @join_ms 30_000
+  @keys [:members, :expect, :session_ms, :keep_ms, :forget_ms]
 
   @type settings :: :alone | {:members, [node]} | {:expect, pos_integer}
 
@@ -32,10 +37,17 @@ defmodule Foundation.Distributed.Coordination.Formation do
     Consensus.Options.known!(options, @keys, "config :foundation, coordination:")
 
     case {options[:members], options[:expect]} do
-      {nil, nil} -> :alone
-      {nil, n} when is_integer(n) and n > 0 -> {:expect, n}
-      {[_ | _] = nodes, nil} -> {:members, nodes}
-      {nodes, n} -> raise ArgumentError, "coordination: takes members: nodes or expect: n, got: #{inspect({nodes, n})}"
+      {nil, nil} ->
+        :alone
+
+      {nil, n} when is_integer(n) and n > 0 ->
+        {:expect, n}
+
+      {[_ | _] = nodes, nil} ->
+        {:members, nodes}
+
+      {nodes, n} ->
+        raise ArgumentError, "coordination: takes members: nodes or expect: n, got: #{inspect({nodes, n})}"
     end
   end
 
@@ -90,7 +102,9 @@ defmodule Foundation.Distributed.Coordination.Formation do
   @impl true
   def init(settings) do
     send(self(), :hello)
-    {:ok, %{settings: settings, peers: %{}, forming: nil, tries: 0}}
+    given = Application.get_env(:foundation, :coordination)
+    forget = if is_list(given), do: Keyword.get(given, :forget_ms, @forget_ms), else: @forget_ms
+    {:ok, %{settings: settings, peers: %{}, task: nil, gone: %{}, forget_ms: forget}}
   end
 
   @impl true
@@ -98,66 +112,86 @@ defmodule Foundation.Distributed.Coordination.Formation do
     Process.send_after(self(), :hello, @hello_ms)
     state = %{state | peers: fresh(state.peers)}
     hello(state.settings)
-    {:noreply, form(state)}
+    state = watch(state)
+    {:noreply, if(state.task, do: state, else: act(state))}
   end
 
-  def handle_info({:foundation_coordination_hello, node, has, expect}, state) do
-    {:noreply, %{state | peers: Map.put(state.peers, node, {has, expect, now()})}}
+  def handle_info({:foundation_coordination_hello, node, members, expect}, state) do
+    {:noreply, %{state | peers: Map.put(state.peers, node, {members, expect, now()})}}
   end
 
-  def handle_info({reference, answer}, %{forming: %Task{ref: reference}} = state) do
+  def handle_info({reference, answer}, %{task: %Task{ref: reference}} = state) do
     Process.demonitor(reference, [:flush])
-    unless match?({:ok, _}, answer), do: Logger.debug("the coordination group: #{inspect(answer)}")
-    {:noreply, %{state | forming: nil}}
+    with {:error, reason} <- answer, do: Logger.debug("the coordination group: #{inspect(reason)}")
+    {:noreply, %{state | task: nil}}
   end
 
-  def handle_info({:DOWN, reference, :process, _pid, reason}, %{forming: %Task{ref: reference}} = state) do
-    Logger.warning("the coordination group could not be started: #{inspect(reason)}")
-    {:noreply, %{state | forming: nil}}
+  def handle_info({:DOWN, reference, :process, _pid, reason}, %{task: %Task{ref: reference}} = state) do
+    Logger.warning("the coordination group could not be formed: #{inspect(reason)}")
+    {:noreply, %{state | task: nil}}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
 
   defp hello({:expect, n}) do
-    message = {:foundation_coordination_hello, node(), member?(), n}
+    message = {:foundation_coordination_hello, node(), known(), n}
     for node <- Node.list(), do: :erlang.send({__MODULE__, node}, message, [:noconnect, :nosuspend])
   end
 
   defp hello(_settings), do: :ok
 
-  defp fresh(peers), do: Map.filter(peers, fn {_node, {_has, _expect, at}} -> now() - at <= @fresh_ms end)
+  defp fresh(peers), do: Map.filter(peers, fn {_node, {_members, _expect, at}} -> now() - at <= @fresh_ms end)
 
-  # Whether this node is a voter of it.
-  defp member? do
-    case Consensus.members(Consensus.default_group()) do
-      {:ok, members} -> node() in members
-      _ -> false
-    end
+  # The members, with those that have no vote, when this node is a voter.
+  defp known do
+    with {:ok, status} <- Consensus.status(Consensus.default_group()),
+         true <- node() in status.members,
+         do: status.members ++ status.learners,
+         else: (_ -> nil)
   end
 
-  defp form(%{forming: %Task{}} = state), do: state
+  # Since when members are not seen; by their leader.
+  defp watch(state) do
+    gone =
+      case Consensus.status(Consensus.default_group()) do
+        {:ok, %{role: :leader} = status} -> (status.members ++ status.learners) -- [node() | Node.list() ++ Fabric.nodes()]
+        _ -> []
+      end
 
-  defp form(state) do
+    %{state | gone: Map.new(gone, &{&1, Map.get(state.gone, &1, now())})}
+  end
+
+  defp act(state) do
     case Roster.handle(Consensus.default_group()) do
-      {:ok, _handle} -> state
+      {:ok, _handle} -> tend(state)
       _ -> begin(state, how(state))
     end
   end
 
-  defp begin(state, :wait), do: state
-
-  defp begin(state, options) do
+  defp tend(state) do
+    forget = now() - state.forget_ms
+    lost = Enum.find_value(state.gone, fn {node, since} -> if since < forget, do: node end)
+    member = Enum.find_value(state.peers, fn {node, {members, _, _}} -> if members && node() not in members, do: node end)
     group = Consensus.default_group()
-    task = Task.Supervisor.async_nolink(Foundation.TaskSupervisor, fn -> Consensus.start_group(group, options) end)
-    %{state | forming: task}
+
+    cond do
+      lost != nil -> run(state, fn -> Consensus.remove_member(group, lost) end)
+      member != nil -> run(state, fn -> Names.on(member, Consensus, :add_member, [group, node(), @join_ms], @join_ms) end)
+      true -> state
+    end
   end
+
+  defp begin(state, :wait), do: state
+  defp begin(state, options), do: run(state, fn -> Consensus.start_group(Consensus.default_group(), options) end)
+
+  defp run(state, function), do: %{state | task: Task.Supervisor.async_nolink(Foundation.TaskSupervisor, function)}
 
   defp how(%{settings: :alone}), do: []
   defp how(%{settings: {:members, nodes}}), do: [members: nodes]
 
   defp how(%{settings: {:expect, n}} = state) do
-    member = Enum.find_value(state.peers, fn {node, {has, _expect, _at}} -> if has, do: node end)
-    waiting = for {node, {false, ^n, _at}} <- state.peers, do: node
+    member = Enum.find_value(state.peers, fn {node, {members, _expect, _at}} -> if members, do: node end)
+    waiting = for {node, {nil, ^n, _at}} <- state.peers, do: node
 
     cond do
       stored?() -> [members: [node()]]

@@ -84,7 +84,9 @@ defmodule Foundation.Distributed.Coordination.Holds do
       %{^name => number} = kept ->
         hold = %{holds.by_number[number] | pid: pid, label: label, state: :held, idle: nil}
         hold = %{hold | use: hold.use + 1}
-        {number, token(hold.token, hold.use), attach(%{holds | kept: Map.delete(kept, name)}, number, hold, pid)}
+
+        {number, token(hold.token, hold.use),
+         attach(%{holds | kept: Map.delete(kept, name)}, number, hold, pid)}
 
       _ ->
         :none
@@ -116,8 +118,11 @@ defmodule Foundation.Distributed.Coordination.Holds do
   @doc "The process that holds it waits by that reference."
   def await_again(holds, {_session, number}, reference, pid) do
     case holds.by_number do
-      %{^number => %{state: :held, pid: ^pid} = hold} -> {:ok, put(holds, number, %{hold | reference: reference})}
-      _ -> :not_held
+      %{^number => %{state: :held, pid: ^pid} = hold} ->
+        {:ok, put(holds, number, %{hold | reference: reference})}
+
+      _ ->
+        :not_held
     end
   end
 

@@ -359,6 +359,7 @@ defmodule Foundation.Distributed.Coordination.Keeper do
 
   defp event(state, {:leader, name, leader}) do
     Watchers.tell(state.watchers, {:leader, name}, fn label -> {:foundation_leader, label, leader(leader)} end)
+
     state
   end
 
@@ -377,7 +378,11 @@ defmodule Foundation.Distributed.Coordination.Keeper do
   def leader(nil), do: nil
 
   def leader({member, _hold, token, metadata}),
-    do: %{node: member && Engine.node_of(member), token: Holds.token(token, 0), metadata: Codec.decode(metadata)}
+    do: %{
+      node: member && Engine.node_of(member),
+      token: Holds.token(token, 0),
+      metadata: Codec.decode(metadata)
+    }
 
   # The others need not wait for the end of the session.
   @impl true

@@ -10,6 +10,14 @@ defmodule Foundation.Distributed.Coordination.Object do
   defstruct [:kind, :name, :group, options: []]
 
   @type kind ::
-          :lock | :rw_lock | :semaphore | :election | :barrier | :double_barrier | :counter | :sequence | :queue
+          :lock
+          | :rw_lock
+          | :semaphore
+          | :election
+          | :barrier
+          | :double_barrier
+          | :counter
+          | :sequence
+          | :queue
   @type t :: %__MODULE__{kind: kind, name: term, group: atom | String.t(), options: keyword}
 end

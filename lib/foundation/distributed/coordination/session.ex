@@ -31,7 +31,8 @@ defmodule Foundation.Distributed.Coordination.Session do
   end
 
   @doc "A sign of life that was sent then has been confirmed."
-  def confirmed(session, sent), do: %{session | open: true, asked: nil, until: sent + session.ttl - @margin_ms}
+  def confirmed(session, sent),
+    do: %{session | open: true, asked: nil, until: sent + session.ttl - @margin_ms}
 
   @doc "A sign of life was not confirmed."
   def failed(session), do: %{session | asked: nil}

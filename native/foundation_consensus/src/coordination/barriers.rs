@@ -38,7 +38,11 @@ impl Coordination {
             inside: BTreeSet::new(),
             leaving: Vec::new(),
         });
-        if barrier.size == size { Ok(Reply::Done) } else { Err(Refusal::Mismatch(barrier.size)) }
+        if barrier.size == size {
+            Ok(Reply::Done)
+        } else {
+            Err(Refusal::Mismatch(barrier.size))
+        }
     }
 
     pub(super) fn remove_barrier(&mut self, object: &Object) -> Result<Reply, Refusal> {
@@ -73,7 +77,11 @@ impl Coordination {
             });
         }
         Ok(Reply::Queued {
-            ahead: barrier.arrived.iter().position(|arrived| *arrived == hold).unwrap_or(0) as u64,
+            ahead: barrier
+                .arrived
+                .iter()
+                .position(|arrived| *arrived == hold)
+                .unwrap_or(0) as u64,
         })
     }
 

@@ -105,7 +105,11 @@ impl Coordination {
             .claims
             .entry((Kind::Semaphore, name))
             .or_insert_with(|| Claim::new(size, true));
-        if claim.size == size { Ok(Reply::Done) } else { Err(Refusal::Mismatch(claim.size)) }
+        if claim.size == size {
+            Ok(Reply::Done)
+        } else {
+            Err(Refusal::Mismatch(claim.size))
+        }
     }
 
     pub(super) fn remove_semaphore(&mut self, name: Name) -> Result<Reply, Refusal> {
@@ -125,7 +129,10 @@ impl Coordination {
         }
         let new = self.claimable(hold, &object)?;
         let known = self.claims.get(&object);
-        let size = known.map(|claim| claim.size).or(natural).ok_or(Refusal::Undefined)?;
+        let size = known
+            .map(|claim| claim.size)
+            .or(natural)
+            .ok_or(Refusal::Undefined)?;
         if wish.weight > size {
             return Err(Refusal::Mismatch(size));
         }
@@ -213,7 +220,11 @@ impl Coordination {
     }
 
     pub(super) fn release(&mut self, hold: Hold) -> Result<Reply, Refusal> {
-        if self.give_back(hold) { Ok(Reply::Done) } else { Err(Refusal::NotHeld) }
+        if self.give_back(hold) {
+            Ok(Reply::Done)
+        } else {
+            Err(Refusal::NotHeld)
+        }
     }
 
     /// Takes the hold out, whether it holds or waits, and gives to those who wait what has become free.
@@ -238,7 +249,9 @@ impl Coordination {
                 self.claims.remove(object);
                 return;
             }
-            let Some(first) = claim.waiting.front() else { return };
+            let Some(first) = claim.waiting.front() else {
+                return;
+            };
             if !claim.fits(first.weight) {
                 return;
             }
@@ -266,7 +279,11 @@ fn again(claim: &Claim, hold: Hold) -> Reply {
             wanted: held.wanted,
         },
         None => Reply::Queued {
-            ahead: claim.waiting.iter().position(|waiter| waiter.hold == hold).unwrap_or(0) as u64,
+            ahead: claim
+                .waiting
+                .iter()
+                .position(|waiter| waiter.hold == hold)
+                .unwrap_or(0) as u64,
         },
     }
 }

@@ -55,11 +55,7 @@ pub enum Command {
     /// Time goes on: sessions and leases that have ended are ended.
     Tick,
     /// Begins a session of a node; done as well when it has begun before.
-    Open {
-        session: u64,
-        node: String,
-        ttl_ms: u64,
-    },
+    Open { session: u64, node: String, ttl_ms: u64 },
     /// The session lives for its time from now.
     KeepAlive { session: u64 },
     /// Ends a session and gives back what is under its holds.

@@ -20,7 +20,9 @@ struct Candidate {
 impl Election {
     /// The token, when it leads.
     pub(super) fn token(&self, hold: Hold) -> Option<u64> {
-        self.leader.filter(|(leader, _)| *leader == hold).map(|(_, token)| token)
+        self.leader
+            .filter(|(leader, _)| *leader == hold)
+            .map(|(_, token)| token)
     }
 
     pub(super) fn leader(&self) -> Option<(Hold, u64)> {
@@ -97,7 +99,10 @@ impl Coordination {
     }
 
     fn depose(&mut self, name: &Name) {
-        let leader = self.elections.get_mut(name).and_then(|election| election.leader.take());
+        let leader = self
+            .elections
+            .get_mut(name)
+            .and_then(|election| election.leader.take());
         if let Some((leader, _)) = leader {
             self.tell(leader, What::Lost(Loss::Deposed));
         }
@@ -144,7 +149,11 @@ impl Coordination {
             election.leader = None;
             self.elect(name, None);
         }
-        if self.elections.get(name).is_some_and(|election| election.candidates.is_empty()) {
+        if self
+            .elections
+            .get(name)
+            .is_some_and(|election| election.candidates.is_empty())
+        {
             self.elections.remove(name);
         }
     }

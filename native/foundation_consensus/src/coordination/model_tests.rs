@@ -26,7 +26,11 @@ impl Model {
     fn settle(&mut self) {
         for ((kind, _), queue) in &mut self.queues {
             let mut left = u64::from(Self::size(*kind));
-            left -= queue.iter().filter(|entry| entry.2).map(|entry| u64::from(entry.1)).sum::<u64>();
+            left -= queue
+                .iter()
+                .filter(|entry| entry.2)
+                .map(|entry| u64::from(entry.1))
+                .sum::<u64>();
             for entry in queue.iter_mut().filter(|entry| !entry.2) {
                 if u64::from(entry.1) > left {
                     break;
@@ -45,10 +49,16 @@ impl Model {
         if weight > Self::size(object.0) || self.knows(hold) {
             return;
         }
-        self.queues.entry(object.clone()).or_default().push((hold, weight, false));
+        self.queues
+            .entry(object.clone())
+            .or_default()
+            .push((hold, weight, false));
         self.settle();
         if !wait {
-            self.queues.entry(object).or_default().retain(|entry| entry.0 != hold || entry.2);
+            self.queues
+                .entry(object)
+                .or_default()
+                .retain(|entry| entry.0 != hold || entry.2);
         }
     }
 
@@ -90,7 +100,12 @@ fn claiming() -> impl Strategy<Value = Command> {
 }
 
 fn anything() -> impl Strategy<Value = Command> {
-    let kind = prop::sample::select(vec![Kind::Semaphore, Kind::Barrier, Kind::DoubleBarrier, Kind::Queue]);
+    let kind = prop::sample::select(vec![
+        Kind::Semaphore,
+        Kind::Barrier,
+        Kind::DoubleBarrier,
+        Kind::Queue,
+    ]);
     let barrier = prop::sample::select(vec![Kind::Barrier, Kind::DoubleBarrier]);
     let expect = prop_oneof![
         Just(Expect::Any),
@@ -161,7 +176,10 @@ fn holders(machine: &Coordination, (kind, name): &Object) -> Vec<Hold> {
 /// What must be so whatever has happened.
 fn check(machine: &Coordination) -> Result<(), TestCaseError> {
     for (&hold, object) in &machine.holds {
-        prop_assert!(machine.sessions.contains_key(&hold.session), "{hold:?} of no session");
+        prop_assert!(
+            machine.sessions.contains_key(&hold.session),
+            "{hold:?} of no session"
+        );
         let kept = match object.0 {
             Kind::Lock | Kind::RwLock | Kind::Semaphore => machine.claims.contains_key(object),
             Kind::Election => machine.elections.contains_key(&object.1),
@@ -174,7 +192,10 @@ fn check(machine: &Coordination) -> Result<(), TestCaseError> {
     let mut tokens = BTreeSet::new();
     for (object, claim) in &machine.claims {
         let weights: u64 = claim.holders().map(|(_, _, weight)| u64::from(weight)).sum();
-        prop_assert!(weights <= u64::from(claim.size()), "{object:?} is given out too often");
+        prop_assert!(
+            weights <= u64::from(claim.size()),
+            "{object:?} is given out too often"
+        );
         for (hold, token, _) in claim.holders() {
             prop_assert_eq!(machine.holds.get(&hold), Some(object));
             prop_assert!(tokens.insert(token), "token {} twice", token);
@@ -182,7 +203,10 @@ fn check(machine: &Coordination) -> Result<(), TestCaseError> {
         }
     }
     for (name, election) in &machine.elections {
-        prop_assert!(election.leader().is_some(), "candidates of {name:?}, and none leads");
+        prop_assert!(
+            election.leader().is_some(),
+            "candidates of {name:?}, and none leads"
+        );
     }
     Ok(())
 }

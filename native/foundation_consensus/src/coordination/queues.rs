@@ -37,7 +37,11 @@ impl Coordination {
             taken: BTreeMap::new(),
             waiting: VecDeque::new(),
         });
-        if queue.size == size { Ok(Reply::Done) } else { Err(Refusal::Mismatch(queue.size)) }
+        if queue.size == size {
+            Ok(Reply::Done)
+        } else {
+            Err(Refusal::Mismatch(queue.size))
+        }
     }
 
     pub(super) fn remove_queue(&mut self, name: &Name) -> Result<Reply, Refusal> {
@@ -69,7 +73,9 @@ impl Coordination {
             if queue.items.is_empty() {
                 return;
             }
-            let Some(hold) = queue.waiting.pop_front() else { return };
+            let Some(hold) = queue.waiting.pop_front() else {
+                return;
+            };
             if let Some((token, value)) = queue.items.pop_first() {
                 queue.taken.insert(hold, (token, value.clone()));
                 self.tell(hold, What::Item { token, value });

@@ -59,7 +59,9 @@ impl<S: FnMut(Vec<Event>, u64) + Send + 'static> Replica<S> {
     }
 
     fn publish(&mut self) {
-        self.due.0.store(self.state.next_due().unwrap_or(NEVER), Ordering::Release);
+        self.due
+            .0
+            .store(self.state.next_due().unwrap_or(NEVER), Ordering::Release);
         (self.sink)(self.state.events(), self.time);
     }
 }

@@ -29,7 +29,11 @@ impl Coordination {
             return Err(Refusal::TooLarge);
         }
         if let Some(known) = self.sessions.get(&session) {
-            return if known.node == node { Ok(Reply::Done) } else { Err(Refusal::InUse) };
+            return if known.node == node {
+                Ok(Reply::Done)
+            } else {
+                Err(Refusal::InUse)
+            };
         }
         let expires = self.clock.now + ttl_ms;
         self.sessions.insert(
@@ -129,16 +133,22 @@ impl Coordination {
     /// Whether the hold waits for something that another one's end could give it.
     pub(super) fn waits(&self, hold: Hold) -> bool {
         match self.holds.get(&hold) {
-            Some(object @ (Kind::Lock | Kind::RwLock | Kind::Semaphore, _)) => {
-                self.claims.get(object).is_some_and(|claim| claim.token(hold).is_none())
-            }
-            Some((Kind::Election, name)) => {
-                self.elections.get(name).is_some_and(|election| election.token(hold).is_none())
-            }
-            Some((Kind::Queue, name)) => self.queues.get(name).is_some_and(|queue| queue.token(hold).is_none()),
-            Some(object @ (Kind::Barrier | Kind::DoubleBarrier, _)) => {
-                self.barriers.get(object).is_some_and(|barrier| !barrier.inside(hold))
-            }
+            Some(object @ (Kind::Lock | Kind::RwLock | Kind::Semaphore, _)) => self
+                .claims
+                .get(object)
+                .is_some_and(|claim| claim.token(hold).is_none()),
+            Some((Kind::Election, name)) => self
+                .elections
+                .get(name)
+                .is_some_and(|election| election.token(hold).is_none()),
+            Some((Kind::Queue, name)) => self
+                .queues
+                .get(name)
+                .is_some_and(|queue| queue.token(hold).is_none()),
+            Some(object @ (Kind::Barrier | Kind::DoubleBarrier, _)) => self
+                .barriers
+                .get(object)
+                .is_some_and(|barrier| !barrier.inside(hold)),
             Some((Kind::Value, _)) | None => false,
         }
     }
@@ -169,7 +179,10 @@ impl Coordination {
         for session in sessions {
             let (waiting, held): (Vec<Hold>, Vec<Hold>) =
                 self.holds_of(session).partition(|&hold| self.waits(hold));
-            let held = held.into_iter().map(|hold| (hold.number, self.token_of(hold))).collect();
+            let held = held
+                .into_iter()
+                .map(|hold| (hold.number, self.token_of(hold)))
+                .collect();
             let waiting = waiting.into_iter().map(|hold| hold.number).collect();
             self.events.push(Event::Holdings {
                 session,

@@ -97,7 +97,12 @@ fn a_lock_goes_to_those_who_wait_in_their_order_with_growing_tokens() {
     assert_eq!(run.told(), [(hold(1, 1), What::Wanted)]);
     assert_eq!(run.does(Command::Release { hold: hold(1, 1) }), Reply::Done);
     assert_eq!(run.told(), [(hold(2, 1), told_granted(3, true))]);
-    assert_eq!(run.does(Command::Drop { holds: vec![hold(2, 1)] }), Reply::Done);
+    assert_eq!(
+        run.does(Command::Drop {
+            holds: vec![hold(2, 1)]
+        }),
+        Reply::Done
+    );
     assert_eq!(run.told(), [(hold(3, 1), told_granted(4, false))]);
 }
 
@@ -109,7 +114,10 @@ fn asking_again_under_the_same_hold_changes_nothing() {
     assert_eq!(run.lock("l", hold(2, 1)), Reply::Queued { ahead: 0 });
     assert_eq!(run.lock("l", hold(2, 1)), Reply::Queued { ahead: 0 });
     assert_eq!(run.lock("m", hold(1, 1)), Reply::Refused(Refusal::HoldInUse));
-    assert_eq!(run.does(Command::Release { hold: hold(3, 9) }), Reply::Refused(Refusal::NotHeld));
+    assert_eq!(
+        run.does(Command::Release { hold: hold(3, 9) }),
+        Reply::Refused(Refusal::NotHeld)
+    );
 }
 
 #[test]
@@ -126,7 +134,10 @@ fn a_lease_ends_at_its_time_unless_it_is_renewed() {
     assert_eq!(run.told(), []);
     assert_eq!(run.machine.next_due(), Some(run.time + 1));
     run.after(1).does(Command::Tick);
-    let expected = [(hold(1, 1), What::Lost(Loss::Lease)), (hold(2, 1), told_granted(2, false))];
+    let expected = [
+        (hold(1, 1), What::Lost(Loss::Lease)),
+        (hold(2, 1), told_granted(2, false)),
+    ];
     assert_eq!(run.told(), expected);
     let renewed = run.does(Command::Renew {
         hold: hold(1, 1),
@@ -151,10 +162,17 @@ fn a_session_that_is_not_kept_alive_loses_everything() {
     let lost = |number| (hold(1, number), What::Lost(Loss::Session));
     let told = run.told();
     assert_eq!(told[..3], [lost(1), lost(2), lost(3)]);
-    assert!(told[3..].iter().all(|(hold, what)| hold.session == 2 && matches!(what, What::Granted { .. })));
+    assert!(
+        told[3..]
+            .iter()
+            .all(|(hold, what)| hold.session == 2 && matches!(what, What::Granted { .. }))
+    );
     assert_eq!(told.len(), 5);
     assert_eq!(run.lock("l", hold(1, 4)), Reply::Refused(Refusal::NoSession));
-    assert_eq!(run.does(Command::KeepAlive { session: 1 }), Reply::Refused(Refusal::NoSession));
+    assert_eq!(
+        run.does(Command::KeepAlive { session: 1 }),
+        Reply::Refused(Refusal::NoSession)
+    );
 }
 
 #[test]
@@ -201,12 +219,24 @@ fn a_semaphore_has_the_permits_it_was_defined_with() {
     assert_eq!(run.does(define(3)), Reply::Done);
     assert_eq!(run.does(define(4)), Reply::Refused(Refusal::Mismatch(3)));
     assert_eq!(run.acquire(Kind::Semaphore, "s", hold(1, 1), 2, 0), granted(1));
-    assert_eq!(run.acquire(Kind::Semaphore, "s", hold(1, 2), 4, 0), Reply::Refused(Refusal::Mismatch(3)));
-    assert_eq!(run.acquire(Kind::Semaphore, "s", hold(2, 1), 2, 0), Reply::Queued { ahead: 0 });
-    assert_eq!(run.acquire(Kind::Semaphore, "s", hold(3, 1), 1, 0), Reply::Queued { ahead: 1 });
+    assert_eq!(
+        run.acquire(Kind::Semaphore, "s", hold(1, 2), 4, 0),
+        Reply::Refused(Refusal::Mismatch(3))
+    );
+    assert_eq!(
+        run.acquire(Kind::Semaphore, "s", hold(2, 1), 2, 0),
+        Reply::Queued { ahead: 0 }
+    );
+    assert_eq!(
+        run.acquire(Kind::Semaphore, "s", hold(3, 1), 1, 0),
+        Reply::Queued { ahead: 1 }
+    );
     run.told();
     run.does(Command::Release { hold: hold(1, 1) });
-    let expected = [(hold(2, 1), told_granted(2, true)), (hold(3, 1), told_granted(3, false))];
+    let expected = [
+        (hold(2, 1), told_granted(2, true)),
+        (hold(3, 1), told_granted(3, false)),
+    ];
     assert_eq!(run.told(), expected);
 }
 
@@ -220,7 +250,13 @@ fn the_best_candidate_leads_and_another_follows() {
     run.does(Command::Release { hold: hold(1, 1) });
     assert_eq!(run.told(), [(hold(3, 1), told_granted(2, true))]);
     let leads = run.campaign(hold(1, 2), 9, true);
-    assert_eq!(leads, Reply::Granted { token: 3, wanted: true });
+    assert_eq!(
+        leads,
+        Reply::Granted {
+            token: 3,
+            wanted: true
+        }
+    );
     assert_eq!(run.told(), [(hold(3, 1), What::Lost(Loss::Deposed))]);
     assert!(matches!(
         run.machine.query(Query::Leader { name: "e".into() }),
@@ -244,7 +280,9 @@ fn a_barrier_opens_for_as_many_as_it_waits_for() {
         })
     };
     assert_eq!(enter(&mut run, hold(1, 1)), Reply::Queued { ahead: 0 });
-    run.does(Command::Drop { holds: vec![hold(1, 1)] });
+    run.does(Command::Drop {
+        holds: vec![hold(1, 1)],
+    });
     assert_eq!(enter(&mut run, hold(2, 1)), Reply::Queued { ahead: 0 });
     assert_eq!(enter(&mut run, hold(3, 1)), granted(1));
     assert_eq!(run.told(), [(hold(2, 1), told_granted(1, false))]);
@@ -270,8 +308,14 @@ fn those_inside_a_double_barrier_leave_together() {
     assert_eq!(enter(&mut run, hold(2, 1)), granted(1));
     assert_eq!(enter(&mut run, hold(3, 1)), Reply::Queued { ahead: 0 });
     run.told();
-    assert_eq!(run.does(Command::Leave { hold: hold(1, 1) }), Reply::Queued { ahead: 1 });
-    assert_eq!(run.does(Command::Leave { hold: hold(3, 1) }), Reply::Refused(Refusal::NotHeld));
+    assert_eq!(
+        run.does(Command::Leave { hold: hold(1, 1) }),
+        Reply::Queued { ahead: 1 }
+    );
+    assert_eq!(
+        run.does(Command::Leave { hold: hold(3, 1) }),
+        Reply::Refused(Refusal::NotHeld)
+    );
     // The other one dies inside.
     run.does(Command::Close { session: 2 });
     assert_eq!(run.told(), [(hold(1, 1), told_granted(1, false))]);
@@ -302,16 +346,43 @@ fn a_value_that_was_taken_and_not_acknowledged_comes_back_to_its_place() {
     push(&mut run, 1);
     push(&mut run, 2);
     assert_eq!(push(&mut run, 3), Reply::Refused(Refusal::Full));
-    assert_eq!(take(&mut run, hold(1, 1)), Reply::Item { token: 1, value: vec![1] });
+    assert_eq!(
+        take(&mut run, hold(1, 1)),
+        Reply::Item {
+            token: 1,
+            value: vec![1]
+        }
+    );
     assert_eq!(push(&mut run, 3), Reply::Refused(Refusal::Full));
     run.does(Command::Close { session: 1 });
-    assert_eq!(take(&mut run, hold(2, 1)), Reply::Item { token: 1, value: vec![1] });
+    assert_eq!(
+        take(&mut run, hold(2, 1)),
+        Reply::Item {
+            token: 1,
+            value: vec![1]
+        }
+    );
     assert_eq!(run.does(Command::Acknowledge { hold: hold(2, 1) }), Reply::Done);
-    assert_eq!(take(&mut run, hold(2, 2)), Reply::Item { token: 2, value: vec![2] });
+    assert_eq!(
+        take(&mut run, hold(2, 2)),
+        Reply::Item {
+            token: 2,
+            value: vec![2]
+        }
+    );
     assert_eq!(take(&mut run, hold(3, 1)), Reply::Queued { ahead: 0 });
     run.told();
     push(&mut run, 4);
-    assert_eq!(run.told(), [(hold(3, 1), What::Item { token: 3, value: vec![4] })]);
+    assert_eq!(
+        run.told(),
+        [(
+            hold(3, 1),
+            What::Item {
+                token: 3,
+                value: vec![4]
+            }
+        )]
+    );
 }
 
 #[test]
@@ -326,7 +397,12 @@ fn counters_sequences_and_values() {
         expect: Some(4),
     };
     assert_eq!(run.does(set), Reply::Unexpected(5));
-    let next = |run: &mut Run, count| run.does(Command::Next { name: "s".into(), count });
+    let next = |run: &mut Run, count| {
+        run.does(Command::Next {
+            name: "s".into(),
+            count,
+        })
+    };
     assert_eq!(next(&mut run, 1), Reply::Range { first: 1, count: 1 });
     assert_eq!(next(&mut run, 10), Reply::Range { first: 2, count: 10 });
     let put = |expect, hold| Command::Put {
@@ -335,15 +411,23 @@ fn counters_sequences_and_values() {
         expect,
         hold,
     };
-    let Reply::Version(version) = run.does(put(Expect::Absent, None)) else { panic!() };
+    let Reply::Version(version) = run.does(put(Expect::Absent, None)) else {
+        panic!()
+    };
     let conflict = Reply::Conflict {
         version,
         value: Some(vec![7]),
     };
     assert_eq!(run.does(put(Expect::Absent, None)), conflict);
-    assert!(matches!(run.does(put(Expect::Version(version), Some(hold(1, 1)))), Reply::Version(_)));
+    assert!(matches!(
+        run.does(put(Expect::Version(version), Some(hold(1, 1)))),
+        Reply::Version(_)
+    ));
     run.does(Command::Close { session: 1 });
-    assert_eq!(run.machine.query(Query::Value { key: "k".into() }), Answer::Nothing);
+    assert_eq!(
+        run.machine.query(Query::Value { key: "k".into() }),
+        Answer::Nothing
+    );
 }
 
 #[test]

@@ -13,7 +13,11 @@ pub(super) struct Value {
 }
 
 fn named(name: &Name) -> Result<(), Refusal> {
-    if name.len() > MAX_NAME { Err(Refusal::TooLarge) } else { Ok(()) }
+    if name.len() > MAX_NAME {
+        Err(Refusal::TooLarge)
+    } else {
+        Ok(())
+    }
 }
 
 impl Coordination {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foundation_consensus::{
-    Applied, Engine, EngineConfig, Error, Group, GroupConfig, Instant, Machine, MachineError, Network, ProposeError, Role,
-    Session,
+    Applied, Engine, EngineConfig, Error, Group, GroupConfig, Instant, Machine, MachineError, Network,
+    ProposeError, Role, Session,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -38,7 +38,9 @@ impl Network for Plug {
             return true;
         }
         let plugged = self.hub.plugged.read();
-        plugged.get(to).is_some_and(|frames| frames.send((self.me.clone(), frame)).is_ok())
+        plugged
+            .get(to)
+            .is_some_and(|frames| frames.send((self.me.clone(), frame)).is_ok())
     }
 }
 
@@ -218,7 +220,11 @@ impl Cluster {
 
     pub async fn follower(&self) -> String {
         let leader = self.leader().await;
-        self.names.iter().find(|name| **name != leader && self.engines.contains_key(*name)).unwrap().clone()
+        self.names
+            .iter()
+            .find(|name| **name != leader && self.engines.contains_key(*name))
+            .unwrap()
+            .clone()
     }
 
     pub async fn add(&self, at: &str, item: &str) -> Result<u64, ProposeError> {
@@ -233,7 +239,10 @@ impl Cluster {
 
     pub fn items(&self, name: &str) -> Vec<String> {
         let items = self.lists[name].items.lock();
-        items.iter().map(|item| String::from_utf8_lossy(item).into_owned()).collect()
+        items
+            .iter()
+            .map(|item| String::from_utf8_lossy(item).into_owned())
+            .collect()
     }
 }
 

@@ -81,7 +81,11 @@ impl<'a> Parts<'a> {
     fn optional<T>(&mut self, decode: impl Fn(Term<'a>) -> NifResult<T>) -> NifResult<Option<T>> {
         let term: Term<'a> = self.next()?;
         if term.is_atom() {
-            return if atoms::nil() == term { Ok(None) } else { Err(Error::BadArg) };
+            return if atoms::nil() == term {
+                Ok(None)
+            } else {
+                Err(Error::BadArg)
+            };
         }
         decode(term).map(Some)
     }
@@ -100,7 +104,11 @@ impl<'a> Parts<'a> {
 
     /// Nothing stands behind what was read.
     fn end(&self) -> NifResult<()> {
-        if self.parts.len() == 0 { Ok(()) } else { Err(Error::BadArg) }
+        if self.parts.len() == 0 {
+            Ok(())
+        } else {
+            Err(Error::BadArg)
+        }
     }
 }
 

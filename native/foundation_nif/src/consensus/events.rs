@@ -34,7 +34,8 @@ fn term<'a>(env: Env<'a>, event: &Event) -> Term<'a> {
             token,
             metadata,
         } => {
-            let leader = leader.map(|leader| (node.as_deref(), hold(env, leader), *token, bytes(env, metadata)));
+            let leader =
+                leader.map(|leader| (node.as_deref(), hold(env, leader), *token, bytes(env, metadata)));
             (atoms::leader(), bytes(env, name), leader).encode(env)
         }
         Event::Value { key, version, value } => {

@@ -9,8 +9,8 @@ use crate::handle::{self, Held, Slot, get};
 use crate::runtime::runtime;
 use foundation_consensus::coordination::{Command, NextDue, Replica, encode};
 use foundation_consensus::{ChangeError, Clock, Group, IF_MAJORITY_IS_LOST, Instant, Machine};
-use rustler::{Atom, Encoder, Env, Error, LocalPid, NifResult, Term};
 use parking_lot::RwLock;
+use rustler::{Atom, Encoder, Env, Error, LocalPid, NifResult, Term};
 use std::ffi::CStr;
 use std::ptr;
 use std::sync::Arc;
@@ -175,7 +175,11 @@ impl Change {
     fn decode(term: Term<'_>) -> NifResult<Self> {
         if term.is_atom() {
             let name: Atom = term.decode()?;
-            return if name == names::snapshot() { Ok(Self::Snapshot) } else { Err(Error::BadArg) };
+            return if name == names::snapshot() {
+                Ok(Self::Snapshot)
+            } else {
+                Err(Error::BadArg)
+            };
         }
         let (what, value): (Atom, Term<'_>) = term.decode()?;
         if what == names::add_learner() {

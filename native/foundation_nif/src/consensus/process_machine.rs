@@ -57,7 +57,15 @@ impl Machine for ProcessMachine {
         self.ask(Awaited::Replies(to, entries.len()), |env| {
             let entries: Vec<Term<'_>> = entries
                 .iter()
-                .map(|entry| (entry.index, entry.term, entry.time_ms, binary(env, &entry.command)).encode(env))
+                .map(|entry| {
+                    (
+                        entry.index,
+                        entry.term,
+                        entry.time_ms,
+                        binary(env, &entry.command),
+                    )
+                        .encode(env)
+                })
                 .collect();
             (atoms::apply(), entries).encode(env)
         });
@@ -66,7 +74,9 @@ impl Machine for ProcessMachine {
 
     fn query(&mut self, query: Bytes) -> BoxFuture<'_, Bytes> {
         let (to, answer) = oneshot::channel();
-        self.ask(Awaited::One(to), |env| (atoms::query(), binary(env, &query)).encode(env));
+        self.ask(Awaited::One(to), |env| {
+            (atoms::query(), binary(env, &query)).encode(env)
+        });
         answered(answer).boxed()
     }
 

@@ -39,7 +39,9 @@ struct Client {
 
 impl Client {
     fn may_go_on(&self) -> bool {
-        self.on_their_way.first().is_none_or(|first| self.next - first < AHEAD)
+        self.on_their_way
+            .first()
+            .is_none_or(|first| self.next - first < AHEAD)
     }
 }
 
@@ -144,7 +146,11 @@ fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
 /// `nil`, or the client as 16 bytes and its number.
 fn session(term: Term<'_>) -> NifResult<Option<Session>> {
     if term.is_atom() {
-        return if names::nil() == term { Ok(None) } else { Err(Error::BadArg) };
+        return if names::nil() == term {
+            Ok(None)
+        } else {
+            Err(Error::BadArg)
+        };
     }
     let (client, seq): (Binary<'_>, u64) = term.decode()?;
     let client: [u8; 16] = client.as_slice().try_into().map_err(|_| Error::BadArg)?;

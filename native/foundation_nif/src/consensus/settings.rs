@@ -29,7 +29,11 @@ pub(super) fn engine(map: Term<'_>, clock: &Arc<SharedClock>) -> NifResult<Engin
     let dir = map.map_get(atoms::dir())?;
     let me: &str = field(map, atoms::me())?;
     let mut config = EngineConfig::new(me);
-    config.dir = if dir.is_atom() { None } else { Some(dir.decode::<&str>()?.into()) };
+    config.dir = if dir.is_atom() {
+        None
+    } else {
+        Some(dir.decode::<&str>()?.into())
+    };
     config.sync = field(map, atoms::sync())?;
     config.heartbeat = millis(map, atoms::heartbeat_ms())?;
     config.election_min = millis(map, atoms::election_min_ms())?;

@@ -68,7 +68,8 @@ fn consensus_answer<'a>(ticket: Term<'a>, answer: Term<'a>) -> NifResult<bool> {
         },
         Some(Awaited::Restored(to)) if answer.is_atom() => {
             let is_ok = answer.decode::<Atom>().is_ok_and(|atom| atom == common::ok());
-            to.send(if is_ok { Ok(()) } else { Err("refused".into()) }).is_ok()
+            to.send(if is_ok { Ok(()) } else { Err("refused".into()) })
+                .is_ok()
         }
         Some(Awaited::Restored(to)) => {
             let text = answer.decode::<&str>().unwrap_or("refused");
