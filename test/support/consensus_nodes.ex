@@ -30,7 +30,7 @@ defmodule Foundation.ConsensusNodes do
     peer =
       ClusterNodes.boot(group,
         name: String.to_charlist(name),
-        args: ["-kernel", "prevent_overlapping_partitions", "false"],
+        args: ["-kernel", "prevent_overlapping_partitions", "false", "-kernel", "logger_level", "critical"],
         env: [
           test_mode: true,
           consensus: consensus,
@@ -45,8 +45,10 @@ defmodule Foundation.ConsensusNodes do
   def names(cluster), do: cluster.nodes |> Map.keys() |> Enum.sort()
 
   def connect(cluster) do
-    for node <- names(cluster),
-        other <- names(cluster),
+    up = for {node, %{peer: peer}} <- cluster.nodes, Process.alive?(peer), do: node
+
+    for node <- up,
+        other <- up,
         node != other,
         do: rpc(cluster, node, Node, :connect, [other])
 

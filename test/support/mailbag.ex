@@ -1,18 +1,21 @@
 defmodule Foundation.Mailbag do
   @moduledoc false
-  # What an agent on another node does for a test: it holds a lock, and shows what it was sent.
+  # A process on another node that holds a lock for a test, and keeps what it is sent.
+  use GenServer
 
   alias Foundation.Coordination
 
-  def new, do: []
-  def acquire(_state, name), do: Coordination.acquire(name, timeout: 10_000)
+  def start, do: GenServer.start(__MODULE__, nil)
 
-  # What an agent is sent it throws away, with a warning; so it is asked while it waits for it.
-  def heard(_state) do
-    receive do
-      {:foundation_lost, _, _, _, _} = news -> [news]
-    after
-      5_000 -> []
-    end
-  end
+  @impl true
+  def init(nil), do: {:ok, []}
+
+  @impl true
+  def handle_call({:acquire, name}, _from, heard),
+    do: {:reply, Coordination.acquire(name, timeout: 10_000), heard}
+
+  def handle_call(:heard, _from, heard), do: {:reply, Enum.reverse(heard), heard}
+
+  @impl true
+  def handle_info(message, heard), do: {:noreply, [message | heard]}
 end

@@ -29,8 +29,8 @@ defmodule Foundation.Distributed.CoordinationNodesTest do
 
   # A process on that node that holds a lock and tells this one what it hears.
   defp holder(cluster, node, name) do
-    {:ok, agent} = Nodes.rpc(cluster, node, Agent, :start, [Foundation.Mailbag, :new, []])
-    grant = Nodes.rpc(cluster, node, Agent, :get, [agent, Foundation.Mailbag, :acquire, [name]])
+    {:ok, agent} = Nodes.rpc(cluster, node, Foundation.Mailbag, :start, [])
+    grant = Nodes.rpc(cluster, node, GenServer, :call, [agent, {:acquire, name}, 20_000])
     {agent, grant}
   end
 
@@ -68,7 +68,7 @@ defmodule Foundation.Distributed.CoordinationNodesTest do
     assert later.token > held.token
     # At that moment the other side knew already.
     refute Nodes.rpc(cluster, a, Coordination, :held?, [held])
-    heard = Nodes.rpc(cluster, a, Agent, :get, [agent, Foundation.Mailbag, :heard, []])
+    heard = Nodes.rpc(cluster, a, GenServer, :call, [agent, :heard])
     assert {:foundation_lost, :lock, :cut, held.token, :session} in heard
     assert {:error, reason} = on(cluster, a, :acquire, [:other, [timeout: 1_000]])
     assert reason in [:no_leader, :unknown]

@@ -154,8 +154,11 @@ defmodule Foundation.Distributed.Coordination.Formation do
   defp watch(state) do
     gone =
       case Consensus.status(Consensus.default_group()) do
-        {:ok, %{role: :leader} = status} -> (status.members ++ status.learners) -- [node() | Node.list() ++ Fabric.nodes()]
-        _ -> []
+        {:ok, %{role: :leader} = status} ->
+          (status.members ++ status.learners) -- [node() | Node.list() ++ Fabric.nodes()]
+
+        _ ->
+          []
       end
 
     %{state | gone: Map.new(gone, &{&1, Map.get(state.gone, &1, now())})}
@@ -171,20 +174,33 @@ defmodule Foundation.Distributed.Coordination.Formation do
   defp tend(state) do
     forget = now() - state.forget_ms
     lost = Enum.find_value(state.gone, fn {node, since} -> if since < forget, do: node end)
-    member = Enum.find_value(state.peers, fn {node, {members, _, _}} -> if members && node() not in members, do: node end)
+
+    member =
+      Enum.find_value(state.peers, fn {node, {members, _, _}} ->
+        if members && node() not in members, do: node
+      end)
+
     group = Consensus.default_group()
 
     cond do
-      lost != nil -> run(state, fn -> Consensus.remove_member(group, lost) end)
-      member != nil -> run(state, fn -> Names.on(member, Consensus, :add_member, [group, node(), @join_ms], @join_ms) end)
-      true -> state
+      lost != nil ->
+        run(state, fn -> Consensus.remove_member(group, lost) end)
+
+      member != nil ->
+        run(state, fn -> Names.on(member, Consensus, :add_member, [group, node(), @join_ms], @join_ms) end)
+
+      true ->
+        state
     end
   end
 
   defp begin(state, :wait), do: state
-  defp begin(state, options), do: run(state, fn -> Consensus.start_group(Consensus.default_group(), options) end)
 
-  defp run(state, function), do: %{state | task: Task.Supervisor.async_nolink(Foundation.TaskSupervisor, function)}
+  defp begin(state, options),
+    do: run(state, fn -> Consensus.start_group(Consensus.default_group(), options) end)
+
+  defp run(state, function),
+    do: %{state | task: Task.Supervisor.async_nolink(Foundation.TaskSupervisor, function)}
 
   defp how(%{settings: :alone}), do: []
   defp how(%{settings: {:members, nodes}}), do: [members: nodes]
