@@ -60,12 +60,10 @@ defmodule Foundation.Distributed.Coordination.Waiting do
     end
   end
 
-  defp wait({object, keeper, options, _command} = asked, hold, reference, deadline) do
+  defp wait({object, _keeper, _options, _command} = asked, hold, reference, deadline) do
     receive do
       {^reference, {:granted, token, wanted}} ->
-        # The lease has begun when it was granted, which was after this node asked for the last sign of it.
-        Keeper.held(keeper, hold, token, wanted, until(now(), options))
-        {:ok, grant(object, hold, Holds.token(token, 0))}
+        leased(asked, hold, token, wanted, deadline)
 
       {^reference, {:item, token, value}} ->
         {:ok, grant(object, hold, Holds.token(token, 0)), value}
@@ -74,6 +72,22 @@ defmodule Foundation.Distributed.Coordination.Waiting do
         again(asked, deadline, {:error, :timeout})
     after
       left(deadline) -> give_up(asked, hold, reference)
+    end
+  end
+
+  # When the lease has begun is not known here: it is made to begin again.
+  defp leased({object, keeper, options, _command} = asked, hold, token, wanted, deadline) do
+    lease = Keyword.get(options, :lease, 0)
+    sent = now()
+
+    case if(lease > 0, do: Ask.command(object.group, {:renew, hold, lease}, left(deadline)), else: :ok) do
+      {:error, _reason} = refused ->
+        Keeper.abandon(keeper, hold)
+        if refused == {:error, :not_held}, do: again(asked, deadline, {:error, :timeout}), else: refused
+
+      _ ->
+        Keeper.held(keeper, hold, token, wanted, until(sent, options))
+        {:ok, grant(object, hold, Holds.token(token, 0))}
     end
   end
 
