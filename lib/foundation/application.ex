@@ -28,8 +28,9 @@ defmodule Foundation.Application do
 
   # The federation's secret may be the cookie that the cluster has set.
   defp with_cluster(supervisor, {:ok, cluster}) do
-    with {:ok, federation} <- Foundation.Cluster.Federation.children() do
-      children = cluster ++ fabric() ++ partitions() ++ federation ++ coordination()
+    with {:ok, federation} <- Foundation.Cluster.Federation.children(),
+         {:ok, clusters} <- Foundation.Distributed.Clusters.children() do
+      children = cluster ++ fabric() ++ partitions() ++ clusters ++ federation ++ coordination()
 
       Enum.find_value(children, :ok, fn child ->
         case Supervisor.start_child(supervisor, child) do
@@ -55,6 +56,13 @@ defmodule Foundation.Application do
     {:error, problem}
   end
 
+  # What is managed ends in its order, before the tree does in its own.
+  @impl true
+  def prep_stop(state) do
+    Foundation.ProcessLifecycle.graceful_shutdown(:all)
+    state
+  end
+
   @impl true
   def stop(_state) do
     Foundation.Telemetry.Metrics.close()
@@ -73,7 +81,10 @@ defmodule Foundation.Application do
         Foundation.Engine.Log,
         Foundation.ErrorContext.Store,
         Foundation.Distributed.Context.Hops,
-        {DynamicSupervisor, name: Foundation.ProcessSupervisor}
+        Foundation.Events.Causality,
+        {DynamicSupervisor, name: Foundation.ProcessSupervisor},
+        {DynamicSupervisor, name: Foundation.ProcessLifecycle.Processes},
+        Foundation.ProcessLifecycle.Server
       ]
   end
 

@@ -13,7 +13,7 @@ defmodule Foundation.Distributed.Channels.Broadcast do
   def send(channel, message, :staged, options), do: staged(channel, message, options)
 
   def send(channel, message, :auto, options) do
-    if length(Fabric.nodes()) >= @many and :erlang.external_size(message) >= @large,
+    if length(Fabric.nodes(options.cluster)) >= @many and :erlang.external_size(message) >= @large,
       do: staged(channel, message, options),
       else: direct(channel, message, options)
   end
@@ -25,7 +25,7 @@ defmodule Foundation.Distributed.Channels.Broadcast do
   def direct(channel, message, options) do
     deadline = Wire.deadline(options.timeout)
 
-    each([node() | Fabric.nodes()], fn node ->
+    each([node() | Fabric.nodes(options.cluster)], fn node ->
       Wire.send(channel, {node, []}, message, %{options | timeout: Wire.left(deadline)})
     end)
   end
@@ -33,7 +33,7 @@ defmodule Foundation.Distributed.Channels.Broadcast do
   # Each of √n nodes gets the message with the names of those that it passes it on to.
   defp staged(channel, message, options) do
     message = InContext.wrap(message)
-    nodes = Enum.shuffle(Fabric.nodes())
+    nodes = Enum.shuffle(Fabric.nodes(options.cluster))
     deadline = Wire.deadline(options.timeout)
 
     results =
