@@ -29,7 +29,9 @@ defmodule Foundation.Application do
   defp with_cluster(supervisor, {:ok, cluster}) do
     with {:ok, federation} <- Foundation.Cluster.Federation.children(),
          {:ok, clusters} <- Foundation.Distributed.Clusters.children() do
-      Enum.find_value(cluster ++ fabric() ++ partitions() ++ clusters ++ federation, :ok, fn child ->
+      children = cluster ++ fabric() ++ partitions() ++ clusters ++ federation ++ coordination()
+
+      Enum.find_value(children, :ok, fn child ->
         case Supervisor.start_child(supervisor, child) do
           {:ok, _} -> nil
           {:error, reason} -> {:error, reason}
@@ -96,6 +98,15 @@ defmodule Foundation.Application do
     case Application.get_env(:foundation, :partitions) do
       nil -> []
       opts -> [{Foundation.Distributed.Partitions, opts}]
+    end
+  end
+
+  defp coordination do
+    case Foundation.Distributed.Coordination.Formation.settings(
+           Application.get_env(:foundation, :coordination)
+         ) do
+      nil -> []
+      settings -> [{Foundation.Distributed.Coordination.Formation, settings}]
     end
   end
 

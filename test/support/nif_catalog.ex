@@ -30,7 +30,8 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Federation,
     Foundation.NifCatalog.Discovery,
     Foundation.NifCatalog.Topology,
-    Foundation.NifCatalog.Crdt
+    Foundation.NifCatalog.Crdt,
+    Foundation.NifCatalog.Consensus
   ]
 
   @spec entries() :: [entry]

@@ -16,6 +16,7 @@ pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
         && crate::topology::load(env)
         && crate::federation::load(env)
         && crate::crdt::load(env)
+        && crate::consensus::load(env)
 }
 
 /// The version of the library.

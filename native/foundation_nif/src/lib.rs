@@ -10,6 +10,7 @@ mod breaker;
 mod brief;
 mod clock;
 mod crdt;
+mod consensus;
 mod discovery;
 mod engine;
 mod events;
