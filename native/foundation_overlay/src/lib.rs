@@ -30,6 +30,7 @@ mod swim_tap;
 mod switch;
 mod timers;
 mod types;
+mod ways;
 mod wire;
 
 pub use advise::{Advice, Estimate, Workload};

@@ -13,7 +13,7 @@ use crate::swim::Swim;
 use crate::switch::Shapes;
 use crate::wire::{self, Control, Probe, kind};
 use crate::{
-    Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Route, Timer, Topology,
+    Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Timer, Topology,
 };
 
 /// At most this many members are described in one frame.
@@ -28,12 +28,12 @@ const NEWS_DELAY: Duration = Duration::from_millis(20);
 /// Everything comes in through [`handle`](Self::handle) with the time, and everything to be done goes out
 /// as effects. The same inputs and the same seed give the same effects.
 pub struct Overlay {
-    ctx: Context,
+    pub(crate) ctx: Context,
     swim: Option<Swim>,
     seeds: Seeds,
-    shapes: Shapes,
+    pub(crate) shapes: Shapes,
     broadcasts: Broadcasts,
-    router: Router,
+    pub(crate) router: Router,
     automatic: Automatic,
     left: bool,
 }
@@ -434,23 +434,6 @@ impl Overlay {
     /// Links the topology wants, and whether each is open.
     pub fn links(&self) -> impl Iterator<Item = (&NodeId, bool)> {
         self.ctx.links.wanted()
-    }
-
-    /// How to reach a node now. A relayed message needs a bound on its hops: ways change while it travels.
-    pub fn route(&self, to: &NodeId) -> Route {
-        if self.ctx.links.is_up(to) {
-            return Route::Direct;
-        }
-        if let Some(route) = self.shapes.current.via(&self.ctx, to) {
-            return route;
-        }
-        if let Some(next) = self.router.via(&self.ctx, to) {
-            return Route::Via(next);
-        }
-        match self.ctx.peers.get(&to.name) {
-            Some(peer) if peer.id == *to => Route::Dial(peer.clone()),
-            _ => Route::Unknown,
-        }
     }
 
     /// What was measured over the last minute. O(members).
