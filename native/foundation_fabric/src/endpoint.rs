@@ -194,6 +194,11 @@ impl<S: Sink> Endpoint<S> {
         }
     }
 
+    /// Whether a channel is open here.
+    pub fn is_open(&self, name: &str) -> bool {
+        self.hub.channels.read().contains_key(name)
+    }
+
     /// The queue of a channel to a node, made when it is asked for first.
     pub fn outlet(&self, peer: &PeerName, channel: &str) -> Result<Arc<Outlet>, Error> {
         if self.hub.tasks.is_stopped() {

@@ -1,5 +1,6 @@
 //! What an endpoint and a channel are told, from maps.
 
+use crate::term::{choice, field, optional};
 use foundation_fabric::channel::{Reliability, Settings};
 use foundation_fabric::identity::{IdentityError, IdentityOptions, PemFiles};
 use foundation_fabric::links::{self, Bounded};
@@ -7,7 +8,7 @@ use foundation_fabric::quic::QuicTransport;
 use foundation_fabric::tls::{TlsTransport, TransportConfig};
 use foundation_fabric::{Config, Identity, Secret, Transport, TransportError};
 use foundation_overlay::{NodeId, PeerName};
-use rustler::{Atom, Binary, Decoder, Encoder, Env, Error, NifResult, Term};
+use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,33 +16,13 @@ use std::time::Duration;
 
 mod atoms {
     rustler::atoms! {
-        nil, cluster, name, boot, bind, advertise, secret, idle_ms, stall_ms, forget_ms, backoff_ms, max_links,
+        cluster, name, boot, bind, advertise, secret, idle_ms, stall_ms, forget_ms, backoff_ms, max_links,
+        max_dialled, max_relayed,
         reliability, priority, lanes, max_messages, max_bytes, max_message, window_bytes, window_messages,
         compress_above, transport, quic, best_effort, at_least_once, ordered,
         eaddrinuse, eaddrnotavail, eacces, econnrefused, econnreset, etimedout, other,
         refused, refused_by_peer, timeout, closed, identity, hello, busy,
         no_secret, file, pem, certificate, key, clock,
-    }
-}
-
-fn field<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<T> {
-    map.map_get(name)?.decode()
-}
-
-fn optional<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
-    let value = map.map_get(name)?;
-    if value.is_atom() {
-        Ok(None)
-    } else {
-        value.decode().map(Some)
-    }
-}
-
-/// A value that may be nil or missing.
-fn choice<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
-    match map.map_get(name) {
-        Ok(value) if atoms::nil() != value => value.decode().map(Some),
-        _ => Ok(None),
     }
 }
 
@@ -61,6 +42,8 @@ pub(super) struct Options {
     forget: Duration,
     backoff: Duration,
     max_links: usize,
+    max_dialled: Option<usize>,
+    max_relayed: Option<usize>,
     quic: bool,
     pem: Option<PemFiles>,
 }
@@ -83,6 +66,8 @@ impl Options {
             forget: millis(atoms::forget_ms())?,
             backoff: millis(atoms::backoff_ms())?,
             max_links: field(map, atoms::max_links())?,
+            max_dialled: choice(map, atoms::max_dialled())?,
+            max_relayed: choice(map, atoms::max_relayed())?,
             quic: choice(map, atoms::transport())?.is_some_and(|name: Atom| name == atoms::quic()),
             pem: choice(map, atoms::pem())?.map(|(chain, key, roots): (&str, &str, &str)| PemFiles {
                 chain: chain.into(),
@@ -118,13 +103,16 @@ impl Options {
         if listen.port() == 0 {
             listen.set_port(bound.port());
         }
+        let usual = Config::new(&self.cluster, self.me.clone(), listen);
         Config {
             idle: self.idle,
             stall: self.stall,
             forget: self.forget,
             backoff: self.backoff,
             max_inbound: self.max_links,
-            ..Config::new(&self.cluster, self.me.clone(), listen)
+            max_dialled: self.max_dialled.unwrap_or(self.max_links / 2),
+            max_relayed: self.max_relayed.unwrap_or(usual.max_relayed),
+            ..usual
         }
     }
 }
