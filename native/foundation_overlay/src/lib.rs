@@ -54,3 +54,5 @@ mod swim_tests;
 mod testnet;
 #[cfg(test)]
 mod topology_tests;
+#[cfg(test)]
+mod ways_tests;

@@ -47,7 +47,10 @@ defmodule Foundation.Distributed.Channels.Broadcast do
 
   defp way(message, urgency, _options) do
     count = length(Fabric.nodes())
-    if count < @many, do: :direct, else: choose(count, :erlang.external_size(message), urgency, topology(count))
+
+    if count < @many,
+      do: :direct,
+      else: choose(count, :erlang.external_size(message), urgency, topology(count))
   end
 
   # The topology, where every node that the fabric knows is a member of the overlay.

@@ -115,14 +115,20 @@ defmodule Foundation.Distributed.Fabric.Relay do
 
   defp pass_on(channel, id, nodes, message) do
     options = Wire.options(timeout: @room_ms)
-    for node <- nodes, do: Wire.send(channel, {node, __MODULE__}, {:foundation_staged, channel, id, message}, options)
+
+    for node <- nodes,
+        do: Wire.send(channel, {node, __MODULE__}, {:foundation_staged, channel, id, message}, options)
   end
 
   defp confirmed(state, id, node) do
     case state.pending do
       %{^id => %{groups: groups} = stage} ->
         groups =
-          for {first, nodes} <- groups, left = MapSet.delete(nodes, node), MapSet.size(left) > 0, into: %{}, do: {first, left}
+          for {first, nodes} <- groups,
+              left = MapSet.delete(nodes, node),
+              MapSet.size(left) > 0,
+              into: %{},
+              do: {first, left}
 
         if groups == %{},
           do: %{state | pending: Map.delete(state.pending, id)},
