@@ -22,7 +22,8 @@ defmodule Foundation.Distributed.Channels do
       (see `Foundation.Distributed.Discovery`);
     * `:all`: the subscribers of the channel on every node, this one included.
 
-  Messages to processes of this node are sent directly. On channel `:auto` a message takes the channel that
+  A node that the topology does not link to this one is reached through others, with the same promises (see
+  `Foundation.Distributed.Topology`). Messages to processes of this node are sent directly. On channel `:auto` a message takes the channel that
   `configure_routing/1` says.
 
   **Scheduling**: a message of up to 64 KB (large binaries in it not counted, for they are not copied) is encoded and

@@ -273,10 +273,10 @@ impl<S: Sink> Hub<S> {
     }
 
     fn stop(&self) {
-        self.transport.close();
         if !self.tasks.stop() {
             return;
         }
+        self.transport.close();
         let remotes: Vec<_> = self.remotes.read().values().cloned().collect();
         for remote in remotes {
             let outlets: Vec<_> = remote.outlets.read().values().cloned().collect();

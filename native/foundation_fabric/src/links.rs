@@ -11,7 +11,9 @@ mod links_tests;
 
 use crate::datagram::Port;
 use crate::hello::Hello;
-use crate::transport::{BoxFuture, Carrier, Reason, Refused, RefusedCounters, Stream, Transport, TransportError};
+use crate::transport::{
+    BoxFuture, Carrier, Reason, Refused, RefusedCounters, Stream, Transport, TransportError,
+};
 use foundation_overlay::PeerName;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;

@@ -88,7 +88,9 @@ async fn a_large_message_is_relayed_whole() {
     let nodes = two_servers_three_clients().await;
     let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
     let outlet = nodes[2].endpoint.outlet(nodes[4].name(), "data").unwrap();
-    outlet.push_large(1, vec![Bytes::from(bytes.clone())], None).unwrap();
+    outlet
+        .push_large(1, vec![Bytes::from(bytes.clone())], None)
+        .unwrap();
     // Another channel does not wait for it.
     let news = nodes[2].endpoint.outlet(nodes[4].name(), "news").unwrap();
     news.push(1, b"meanwhile", None).unwrap();
@@ -103,7 +105,9 @@ async fn when_a_relay_dies_another_takes_over_and_nothing_is_lost() {
     let nodes = two_servers_three_clients().await;
     send_numbers(&nodes[2], &nodes[3], 0..500).await;
     eventually("some arrived", || nodes[3].count_from(&nodes[2]) >= 100).await;
-    let carrying = (0..2).find(|at| nodes[*at].endpoint.relayed().relaying > 0).unwrap();
+    let carrying = (0..2)
+        .find(|at| nodes[*at].endpoint.relayed().relaying > 0)
+        .unwrap();
     send_numbers(&nodes[2], &nodes[3], 500..1_000).await;
     nodes[carrying].die();
     send_numbers(&nodes[2], &nodes[3], 1_000..1_500).await;
@@ -239,7 +243,10 @@ async fn a_relay_carries_no_more_than_it_is_told_to() {
     send_numbers(&nodes[1], &nodes[2], 0..10).await;
     eventually("the first one goes", || nodes[2].count_from(&nodes[1]) == 10).await;
     send_numbers(&nodes[1], &nodes[3], 0..10).await;
-    eventually("the second one is refused", || nodes[0].endpoint.relayed().refused >= 2).await;
+    eventually("the second one is refused", || {
+        nodes[0].endpoint.relayed().refused >= 2
+    })
+    .await;
     assert_eq!(nodes[3].count_from(&nodes[1]), 0);
     assert!(!nodes[1].dialled(&nodes[3]));
 }

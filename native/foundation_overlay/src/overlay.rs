@@ -12,9 +12,7 @@ use crate::routing::Router;
 use crate::swim::Swim;
 use crate::switch::Shapes;
 use crate::wire::{self, Control, Probe, kind};
-use crate::{
-    Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Timer, Topology,
-};
+use crate::{Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Timer, Topology};
 
 /// At most this many members are described in one frame.
 const MEMBERS_PER_FRAME: usize = 100;

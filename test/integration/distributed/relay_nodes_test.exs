@@ -10,7 +10,7 @@ defmodule Foundation.Distributed.RelayNodesTest do
 
   @moduletag timeout: 120_000
 
-  setup_all do
+  setup do
     roles = [:server, :server, :client, :client]
 
     nodes =
@@ -61,7 +61,6 @@ defmodule Foundation.Distributed.RelayNodesTest do
     assert Enum.all?(kept(b, pid), fn {n, body} -> body == Visitor.body(n) end)
   end
 
-  # The last test: one server does not come back.
   test "when the server between dies the other carries on, and nothing is lost or doubled", context do
     %{servers: servers, clients: [a, b]} = context
     pid = Peers.rpc(b, Visitor, :start, [:survivor])

@@ -491,7 +491,9 @@ impl Exchange {
                 first.remove();
                 continue;
             };
-            let Some(half) = port.legs.get_mut(&id) else { continue };
+            let Some(half) = port.legs.get_mut(&id) else {
+                continue;
+            };
             match half.queue.pop_front() {
                 Some(Item::Data(bytes)) => {
                     taken += HEADER + bytes.len();

@@ -59,7 +59,8 @@ impl Net {
         for (x, y) in [(a, b), (b, a)] {
             let trunk = self.nodes[x].find(&id(y), 0).unwrap();
             self.nodes[x].trunk_down(trunk);
-            self.wires.retain(|wire| wire.from != (x, trunk) && wire.to != (x, trunk));
+            self.wires
+                .retain(|wire| wire.from != (x, trunk) && wire.to != (x, trunk));
         }
     }
 
@@ -93,7 +94,9 @@ impl Net {
             moved += whole.len();
             let (circuit, frame) = Frame::decode(&head, whole.slice(HEADER..)).unwrap();
             let leg = (to.1, circuit);
-            self.nodes[to.0].frame(&id(to.0), leg, frame, &mut events).unwrap();
+            self.nodes[to.0]
+                .frame(&id(to.0), leg, frame, &mut events)
+                .unwrap();
         }
         events.into_iter().for_each(|event| self.happened(to.0, event));
     }
@@ -140,7 +143,9 @@ impl Net {
 
     fn unused(&self) -> bool {
         let wires = self.wires.iter();
-        wires.map(|wire| wire.from).all(|(at, trunk)| self.nodes[at].is_unused(trunk))
+        wires
+            .map(|wire| wire.from)
+            .all(|(at, trunk)| self.nodes[at].is_unused(trunk))
     }
 }
 

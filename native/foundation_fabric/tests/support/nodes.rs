@@ -91,7 +91,9 @@ impl Transport for Noting {
     ) -> BoxFuture<'a, Result<Stream, TransportError>> {
         self.dialled.lock().unwrap().push((to, hello.channel.clone()));
         if self.blocked.lock().unwrap().contains(&to) {
-            return Box::pin(async { Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into()) });
+            return Box::pin(async {
+                Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
+            });
         }
         self.inner.connect(to, expect, hello)
     }
@@ -164,7 +166,10 @@ pub const CHANNELS: [&str; 2] = ["data", "news"];
 impl Node {
     pub async fn start(node: &str, plan: &Plan) -> Self {
         let boot = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64;
-        let id = NodeId { name: name(node), boot };
+        let id = NodeId {
+            name: name(node),
+            boot,
+        };
         let secret = Secret::new(SECRET);
         let options = IdentityOptions::default();
         let identity = Identity::from_secret("shop", id.name.clone(), &secret, options).unwrap();
@@ -202,7 +207,9 @@ impl Node {
             seed,
             queue: 4_096,
         };
-        let driver = beside(&endpoint, &secret, config, &runtime, Unwatched).await.unwrap();
+        let driver = beside(&endpoint, &secret, config, &runtime, Unwatched)
+            .await
+            .unwrap();
         Self {
             driver,
             endpoint,
@@ -218,7 +225,9 @@ impl Node {
             nodes.push(Self::start(node, plan).await);
         }
         let first = nodes[0].addr();
-        nodes[1..].iter().for_each(|node| node.driver.join(&[first]).unwrap());
+        nodes[1..]
+            .iter()
+            .for_each(|node| node.driver.join(&[first]).unwrap());
         super::eventually("all know all, and are linked", || {
             nodes.iter().all(|node| {
                 let links = node.driver.links();
