@@ -3,6 +3,7 @@
 //! Each lane of a channel to a node is a link of its own that this node opened, so that no channel waits for another;
 //! acknowledgements and credit come back on it. What other nodes send comes on links that they opened.
 
+mod measure;
 mod receive;
 mod relaying;
 mod remote;
@@ -12,7 +13,7 @@ mod wire;
 
 pub use remote::{Outlet, Whereabouts};
 
-use crate::channel::inbox::{Arrived, Receiver, Session};
+use crate::channel::inbox::{Receiver, Session};
 use crate::channel::outbox::{Settled, Token};
 use crate::channel::{Channel, Settings};
 use crate::config::Config;
@@ -446,52 +447,6 @@ impl<S: Sink> Hub<S> {
                 .into_iter()
                 .for_each(|token| self.sink.settled(token, outcome));
         }
-    }
-
-    fn count_arrived(&self, from: &PeerName, channel: &str, more: &Arrived) {
-        let Some(remote) = self.remotes.read().get(from).cloned() else {
-            return;
-        };
-        let mut arrived = remote.arrived.lock();
-        match arrived.get_mut(channel) {
-            Some(sum) => sum.add(more),
-            None => {
-                arrived.insert(channel.into(), *more);
-            }
-        }
-    }
-
-    fn metrics_of(&self, remote: &Remote) -> Vec<ChannelMetrics> {
-        let mut arrived = remote.arrived.lock().clone();
-        let outlets: Vec<_> = remote.outlets.read().values().cloned().collect();
-        let mut out = Vec::with_capacity(outlets.len());
-        for outlet in outlets {
-            let name = &outlet.channel.name;
-            let linked = |lane: &&Arc<Lane>| lane.linked.load(Ordering::Relaxed);
-            out.push(ChannelMetrics {
-                peer: remote.name.clone(),
-                channel: Arc::clone(name),
-                sent: outlet.counts(),
-                arrived: arrived.remove(name).unwrap_or_default(),
-                linked: outlet.lanes.iter().filter(linked).count() as u64,
-                links: outlet
-                    .lanes
-                    .iter()
-                    .map(|lane| lane.links.load(Ordering::Relaxed))
-                    .sum(),
-                latency: remote::latency(&outlet),
-            });
-        }
-        out.extend(arrived.into_iter().map(|(channel, arrived)| ChannelMetrics {
-            peer: remote.name.clone(),
-            channel,
-            sent: Default::default(),
-            arrived,
-            linked: 0,
-            links: 0,
-            latency: None,
-        }));
-        out
     }
 }
 

@@ -338,10 +338,7 @@ async fn a_stranger_that_is_carried_here_is_refused(bind: Bind) {
     // And a member that is not the one who is meant.
     let third = bind(identity("c@host")).await;
     let ((near, far), expect) = (carriers(), name("d@host"));
-    let (opened, _) = tokio::join!(
-        third.connect_over(near, &expect, &hello),
-        member.accept_over(far)
-    );
+    let (opened, _) = tokio::join!(third.connect_over(near, &expect, &hello), member.accept_over(far));
     assert!(
         matches!(opened, Err(TransportError::Refused(Reason::WrongName))),
         "{opened:?}"

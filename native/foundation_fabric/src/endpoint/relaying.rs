@@ -31,11 +31,14 @@ const URGENT: u8 = 192;
 /// Ways on that a relay tries.
 const TRIES: usize = 2;
 
+/// Who opens the trunk to a node.
+type Dials = HashMap<(NodeId, u16), Arc<tokio::sync::Mutex<()>>>;
+
 /// What an endpoint needs for circuits.
 pub(crate) struct Relaying {
     exchange: Arc<Mutex<Exchange>>,
     /// Who opens a trunk; others wait for it.
-    dials: Mutex<HashMap<(NodeId, u16), Arc<tokio::sync::Mutex<()>>>>,
+    dials: Mutex<Dials>,
 }
 
 impl Relaying {

@@ -2,13 +2,15 @@
 //!
 //! No clock, no socket. Who would have to wait leaves a waker, which is called when it is worth asking again.
 
-use super::frame::{Frame, HEADER, MAX_DATA, Open, Why, data_header};
+mod ends;
+mod frames;
+
+use super::frame::{Frame, HEADER, Open, Why, data_header};
 use crate::error::Error;
 use bytes::Bytes;
 use foundation_overlay::NodeId;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io;
 use std::task::{Context, Poll, Waker};
 
 /// A trunk of this node, by a number of its own.
@@ -263,34 +265,6 @@ impl Exchange {
         Some(leg)
     }
 
-    /// Asks for a circuit over a trunk. None when the trunk is gone or full.
-    pub(crate) fn open(&mut self, trunk: Trunk, open: &Open) -> Option<Circuit> {
-        let circuit = self.number();
-        let leg = self.ask(trunk, open, End::Ours(circuit))?;
-        self.ours.insert(circuit, ours(leg, None));
-        self.counts.opened += 1;
-        Some(circuit)
-    }
-
-    /// Whether a circuit that was asked for stands.
-    pub(crate) fn poll_opened(
-        &mut self,
-        circuit: Circuit,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), Option<Why>>> {
-        let Some(ours) = self.ours.get_mut(&circuit) else {
-            return Poll::Ready(Err(None));
-        };
-        match ours.opened {
-            Some(answer) => Poll::Ready(answer.map_err(Some)),
-            None if ours.gone => Poll::Ready(Err(None)),
-            None => {
-                ours.writer = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-
     /// Leads a circuit that waits for it on over another trunk; false when one of them is gone.
     pub(crate) fn pass(&mut self, from: Leg, trunk: Trunk, mut open: Open) -> bool {
         if !matches!(self.half(from), Some(half) if matches!(half.end, End::Waits)) {
@@ -312,156 +286,6 @@ impl Exchange {
         if self.remove(leg).is_some() {
             self.counts.refused += 1;
             self.say(leg, &Frame::Refuse(why));
-        }
-    }
-
-    /// A frame came over a trunk. An error: the peer does not keep to the protocol, and the trunk has to go.
-    pub(crate) fn frame(
-        &mut self,
-        me: &NodeId,
-        (trunk, id): Leg,
-        frame: Frame,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Error> {
-        let leg = (trunk, id);
-        if let Frame::Open(open) = frame {
-            return self.asked(me, leg, open, events);
-        }
-        // One that is gone here: the other side will hear of it, or has.
-        let Some(half) = self.half(leg) else { return Ok(()) };
-        match (frame, &half.end) {
-            (Frame::Data(bytes), _) => {
-                let length = bytes.len() as u64;
-                half.may_come = half.may_come.checked_sub(length).ok_or(Error::Malformed)?;
-                self.data(leg, bytes)?;
-            }
-            (Frame::End, _) => self.ended(leg),
-            (Frame::Credit(more), End::Onward(other)) => {
-                let other = *other;
-                self.say(other, &Frame::Credit(more));
-                if let Some(half) = self.half(other) {
-                    half.may_come = half.may_come.saturating_add(more.into());
-                }
-            }
-            (Frame::Credit(more), End::Ours(circuit)) => {
-                let circuit = *circuit;
-                if let Some(ours) = self.ours.get_mut(&circuit) {
-                    ours.may_send = ours.may_send.saturating_add(more.into());
-                    ours.writer.take().into_iter().for_each(Waker::wake);
-                }
-            }
-            (Frame::Accept, End::Onward(other)) => {
-                let other = *other;
-                self.say(other, &Frame::Accept);
-            }
-            (Frame::Accept, End::Ours(circuit)) => {
-                let circuit = *circuit;
-                self.answered(circuit, Ok(()));
-            }
-            (Frame::Refuse(why), _) => match self.remove(leg).map(|half| half.end) {
-                Some(End::Onward(other)) => {
-                    self.remove(other);
-                    self.say(other, &Frame::Refuse(why));
-                }
-                Some(End::Ours(circuit)) => self.answered(circuit, Err(why)),
-                _ => {}
-            },
-            (Frame::Reset, _) => match self.remove(leg).map(|half| half.end) {
-                Some(End::Onward(other)) => self.reset(other),
-                Some(End::Ours(circuit)) => self.break_off(circuit),
-                _ => {}
-            },
-            (Frame::Credit(_) | Frame::Accept | Frame::Open(_), _) => {}
-        }
-        Ok(())
-    }
-
-    fn answered(&mut self, circuit: Circuit, answer: Result<(), Why>) {
-        if let Some(ours) = self.ours.get_mut(&circuit) {
-            ours.opened.get_or_insert(answer);
-            ours.wake();
-        }
-    }
-
-    fn asked(&mut self, me: &NodeId, leg: Leg, open: Open, events: &mut Vec<Event>) -> Result<(), Error> {
-        let (trunk, id) = leg;
-        let (most, relaying) = (self.most, self.counts.relaying);
-        let Some(port) = self.ports.get_mut(&trunk) else {
-            return Ok(());
-        };
-        // Each side gives numbers of its own.
-        if id % 2 == port.next % 2 || port.legs.contains_key(&id) {
-            return Err(Error::Malformed);
-        }
-        let refused = match () {
-            () if port.legs.len() >= MAX_LEGS => Some(Why::Busy),
-            () if open.to == *me => None,
-            () if open.hops == 0 || open.from == *me => Some(Why::Hops),
-            () if relaying >= most => Some(Why::Busy),
-            () => None,
-        };
-        if let Some(why) = refused {
-            self.counts.refused += 1;
-            self.say(leg, &Frame::Refuse(why));
-            return Ok(());
-        }
-        if open.to == *me {
-            let circuit = self.number();
-            let taken = half(End::Ours(circuit), open.priority);
-            self.ports
-                .get_mut(&trunk)
-                .and_then(|port| port.legs.insert(id, taken));
-            self.ours.insert(circuit, ours(leg, Some(Ok(()))));
-            self.say(leg, &Frame::Accept);
-            events.push(Event::Incoming(circuit, open));
-        } else {
-            let mut taken = half(End::Waits, open.priority);
-            taken.carried = true;
-            port.legs.insert(id, taken);
-            self.counts.relaying += 1;
-            events.push(Event::Onward(leg, open));
-        }
-        Ok(())
-    }
-
-    fn data(&mut self, leg: Leg, bytes: Bytes) -> Result<(), Error> {
-        match self.half(leg).map(|half| &half.end) {
-            Some(End::Onward(other)) => {
-                let other = *other;
-                self.counts.relayed_bytes += bytes.len() as u64;
-                self.put(other, Item::Data(bytes));
-            }
-            Some(End::Ours(circuit)) => {
-                let circuit = *circuit;
-                if let Some(ours) = self.ours.get_mut(&circuit) {
-                    ours.inbox.push_back(bytes);
-                    ours.reader.take().into_iter().for_each(Waker::wake);
-                }
-            }
-            Some(End::Left) | None => {}
-            // Nothing is sent before a circuit stands.
-            Some(End::Waits) => return Err(Error::Malformed),
-        }
-        Ok(())
-    }
-
-    /// Nothing more comes in on a leg.
-    fn ended(&mut self, leg: Leg) {
-        let Some(half) = self.half(leg) else { return };
-        half.in_ended = true;
-        let through = half.out_ended;
-        match half.end {
-            End::Onward(other) => self.put(other, Item::End),
-            End::Ours(circuit) => {
-                if let Some(ours) = self.ours.get_mut(&circuit) {
-                    ours.ended = true;
-                    ours.reader.take().into_iter().for_each(Waker::wake);
-                }
-            }
-            End::Left | End::Waits => {}
-        }
-        if through {
-            self.remove(leg);
         }
     }
 
@@ -521,92 +345,6 @@ impl Exchange {
             self.remove((trunk, id));
         });
         Poll::Ready(Ok(()))
-    }
-
-    /// Bytes for the reader of an end, at least one unless it is at its end.
-    pub(crate) fn poll_read(
-        &mut self,
-        circuit: Circuit,
-        most: usize,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<Bytes>> {
-        let Some(ours) = self.ours.get_mut(&circuit) else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let Some(front) = ours.inbox.front_mut() else {
-            if ours.ended {
-                return Poll::Ready(Ok(Bytes::new()));
-            }
-            if ours.gone {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-            }
-            ours.reader = Some(context.waker().clone());
-            return Poll::Pending;
-        };
-        let bytes = front.split_to(most.min(front.len()));
-        if front.is_empty() {
-            ours.inbox.pop_front();
-        }
-        ours.read += bytes.len() as u64;
-        if ours.read >= GRANT {
-            let (leg, more) = (ours.leg, std::mem::take(&mut ours.read));
-            if let Some(half) = self.half(leg) {
-                half.may_come += more;
-                self.say(leg, &Frame::Credit(more as u32));
-            }
-        }
-        Poll::Ready(Ok(bytes))
-    }
-
-    /// Takes bytes from the writer of an end; how many.
-    pub(crate) fn poll_write(
-        &mut self,
-        circuit: Circuit,
-        bytes: &[u8],
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let Some(ours) = self.ours.get_mut(&circuit) else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        if ours.gone {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        if ours.may_send == 0 {
-            ours.writer = Some(context.waker().clone());
-            return Poll::Pending;
-        }
-        let length = bytes.len().min(ours.may_send.min(8 * MAX_DATA as u64) as usize);
-        ours.may_send -= length as u64;
-        let leg = ours.leg;
-        for part in bytes[..length].chunks(MAX_DATA) {
-            self.put(leg, Item::Data(Bytes::copy_from_slice(part)));
-        }
-        Poll::Ready(Ok(length))
-    }
-
-    /// The writer of an end is done.
-    pub(crate) fn end(&mut self, circuit: Circuit) {
-        if let Some(leg) = self.ours.get(&circuit).map(|ours| ours.leg)
-            && let Some(half) = self.half(leg)
-            && !half.out_ended
-            && !matches!(half.queue.back(), Some(Item::End))
-        {
-            self.put(leg, Item::End);
-        }
-    }
-
-    /// Nobody reads or writes this end any more.
-    pub(crate) fn close(&mut self, circuit: Circuit) {
-        let Some(ours) = self.ours.remove(&circuit) else {
-            return;
-        };
-        let Some(half) = self.half(ours.leg) else { return };
-        let ends = half.out_ended || matches!(half.queue.back(), Some(Item::End));
-        if ends && ours.inbox.is_empty() {
-            half.end = End::Left;
-        } else {
-            self.reset(ours.leg);
-        }
     }
 }
 
