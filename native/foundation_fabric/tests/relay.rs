@@ -86,7 +86,7 @@ async fn a_delivery_is_acknowledged_end_to_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_message_is_relayed_whole() {
     let nodes = two_servers_three_clients().await;
-    let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
     let outlet = nodes[2].endpoint.outlet(nodes[4].name(), "data").unwrap();
     outlet
         .push_large(1, vec![Bytes::from(bytes.clone())], None)
