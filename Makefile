@@ -12,7 +12,7 @@ demo: setup
 	@MIX_ENV=dev $(MIX) foundation.demo
 
 test: setup
-	@cargo test --release --workspace
+	@cargo test --profile checked --workspace
 	@MIX_ENV=test $(MIX) test --include slow --include soak --cover
 
 bench: setup
@@ -24,7 +24,7 @@ sim: setup
 verify: setup
 	@$(MIX) format --check-formatted
 	@cargo fmt --all --check
-	@cargo clippy --release --workspace --all-targets -- -D warnings
+	@cargo clippy --profile checked --workspace --all-targets -- -D warnings
 	@MIX_ENV=test $(MIX) compile --warnings-as-errors
 	@MIX_ENV=test $(MIX) validate_architecture
 

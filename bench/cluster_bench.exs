@@ -4,16 +4,27 @@
 # The others run already. Each round starts a last node anew and ends it. The baseline, in the same round, is what plain
 # distribution takes when it is told everything: a node that is given a name and the names of the four others, and
 # connects to each, measured until all see all.
+#
+# Then, how long a frozen node (kill -STOP) is taken for alive, under the default settings: until none of the others counts
+# it as one that messages can be sent to. Plain distribution needs its net_ticktime and up to a quarter more for that, 60 to
+# 75 s, which is not waited for. CLUSTER_BENCH=frozen measures this alone.
 
 Code.require_file("support.exs", __DIR__)
 
 defmodule Foundation.ClusterBench do
   alias Foundation.Bench
   alias Foundation.ClusterNodes, as: Nodes
+  alias Foundation.Distributed.{Fabric, Topology}
+  alias Foundation.{FabricPeers, RealNode}
 
   @rounds 11
 
   def run do
+    unless System.get_env("CLUSTER_BENCH") == "frozen", do: formation()
+    frozen()
+  end
+
+  defp formation do
     strategies = [
       {"cluster: true", true, :loaded, 150},
       {"cluster: true, code loaded on the way (mix)", true, :not_loaded, 150},
@@ -115,6 +126,48 @@ defmodule Foundation.ClusterBench do
     report("the application without a cluster", samples, nil)
     Nodes.stop_group(group)
   end
+
+  @freezes 5
+
+  defp frozen do
+    {_, 0} = System.cmd("epmd", ["-daemon"])
+
+    IO.puts(
+      "A frozen node among five, default settings, all connected by distribution too (median of #{@freezes})"
+    )
+
+    nodes = for n <- 1..5, do: FabricPeers.start("frozen#{n}", fabric: [])
+
+    try do
+      for node <- tl(nodes), do: true = FabricPeers.connect(hd(nodes), node)
+
+      report(
+        "a frozen node is declared gone by all others",
+        for(n <- 1..@freezes, do: freeze(nodes, n)),
+        2_000
+      )
+    after
+      Enum.each(nodes, &FabricPeers.stop/1)
+    end
+  end
+
+  defp freeze(nodes, n) do
+    await(fn -> Enum.all?(nodes, &(length(reachable(&1)) == 4 and length(members(&1)) == 4)) end)
+    {frozen, others} = List.pop_at(nodes, rem(n, 5))
+    os_pid = RealNode.os_pid(frozen)
+    started = now()
+    :ok = RealNode.signal(os_pid, "STOP")
+    await(fn -> Enum.all?(others, &(frozen.node not in reachable(&1))) end)
+    took = now() - started
+    # It is not for want of a connection.
+    true = Enum.all?(others, &(frozen.node in FabricPeers.rpc(&1, Node, :list, [])))
+    true = Enum.all?(others, &(length(reachable(&1)) == 3))
+    :ok = RealNode.signal(os_pid, "CONT")
+    took
+  end
+
+  defp reachable(node), do: FabricPeers.rpc(node, Fabric, :nodes, [])
+  defp members(node), do: FabricPeers.rpc(node, Topology, :members, [])
 
   defp booted(group, code, env) do
     peer = Nodes.boot(group, start: false, env: env)

@@ -28,8 +28,9 @@ defmodule Foundation.Application do
 
   # The federation's secret may be the cookie that the cluster has set.
   defp with_cluster(supervisor, {:ok, cluster}) do
-    with {:ok, federation} <- Foundation.Cluster.Federation.children() do
-      Enum.find_value(cluster ++ fabric() ++ partitions() ++ federation, :ok, fn child ->
+    with {:ok, federation} <- Foundation.Cluster.Federation.children(),
+         {:ok, clusters} <- Foundation.Distributed.Clusters.children() do
+      Enum.find_value(cluster ++ fabric() ++ partitions() ++ clusters ++ federation, :ok, fn child ->
         case Supervisor.start_child(supervisor, child) do
           {:ok, _} -> nil
           {:error, reason} -> {:error, reason}
@@ -53,6 +54,13 @@ defmodule Foundation.Application do
     {:error, problem}
   end
 
+  # What is managed ends in its order, before the tree does in its own.
+  @impl true
+  def prep_stop(state) do
+    Foundation.ProcessLifecycle.graceful_shutdown(:all)
+    state
+  end
+
   @impl true
   def stop(_state) do
     Foundation.Telemetry.Metrics.close()
@@ -71,7 +79,10 @@ defmodule Foundation.Application do
         Foundation.Engine.Log,
         Foundation.ErrorContext.Store,
         Foundation.Distributed.Context.Hops,
-        {DynamicSupervisor, name: Foundation.ProcessSupervisor}
+        Foundation.Events.Causality,
+        {DynamicSupervisor, name: Foundation.ProcessSupervisor},
+        {DynamicSupervisor, name: Foundation.ProcessLifecycle.Processes},
+        Foundation.ProcessLifecycle.Server
       ]
   end
 

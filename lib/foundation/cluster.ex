@@ -130,17 +130,19 @@ defmodule Foundation.Cluster do
   defdelegate nodes, to: Membership
 
   @doc """
-  The names of the nodes of another cluster, as text; see `Foundation.Cluster.Federation.nodes/1`. One call to it.
+  The names of the nodes of a cluster, as text: of one that this node has joined, or of another by one call to it; see
+  `Foundation.Cluster.Federation.nodes/1`.
   """
   @spec nodes(Federation.cluster()) :: {:ok, [String.t()]} | {:error, Federation.reason()}
   defdelegate nodes(cluster), to: Federation
 
-  @doc "The clusters that `config :foundation, clusters:` names, in order. O(clusters)."
+  @doc "The clusters that `config :foundation, clusters:` names, and those joined since, in order. O(clusters)."
   @spec clusters() :: [Federation.cluster()]
   defdelegate clusters, to: Federation
 
   @doc """
-  Calls a function in another cluster through its gateway: `{module, function, arguments}`, which that cluster must allow.
+  Calls a function in another cluster: `{module, function, arguments}`, which that cluster must allow; on one of its nodes
+  when this node has joined it, else through its gateway.
   `timeout:` in ms (5,000). Errors and cost: see `Foundation.Cluster.Federation.call/3`.
   """
   @spec send_to_cluster(Federation.cluster(), {module, atom, [term]}, keyword) ::

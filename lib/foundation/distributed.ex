@@ -28,7 +28,8 @@ defmodule Foundation.Distributed do
   Calls a process as `GenServer.call/3` does, over a channel: `{:ok, reply}`.
 
   The destination is `{name, node}`, a pid, `{:service, s}` or `{:capability, c}`. Options: `:timeout` in ms (5,000),
-  which also bounds the wait for room in the queue; at its end the callee's node is told that nobody waits. `:from`, the
+  which also bounds the wait for room in the queue; at its end, and when the caller ends, the callee's node is told that
+  nobody waits. `:from`, the
   process whose order the request keeps to (the caller).
 
   Errors: `:timeout`, `:noproc` (no such process), `{:exit, reason}` (it ended before it answered), `:unreachable`,

@@ -27,7 +27,7 @@ defmodule Foundation.Events do
 
   alias Foundation.Contracts.EventStore, as: Contract
   alias Foundation.Engine
-  alias Foundation.Events.{CausalTrace, Query, Schema, Store, Subscription}
+  alias Foundation.Events.{Causality, CausalTrace, Cluster, Query, Schema, Store, Subscription, Watcher}
   alias Foundation.Logic.EventLogic
   alias Foundation.Native
   alias Foundation.Services.EventStore
@@ -291,11 +291,35 @@ defmodule Foundation.Events do
   have to look at more events than `max_scanned` (by timestamp the page ends there, with a cursor that goes on);
   `:not_running`. Cost: O(events of the index chosen: `id`, `correlation`, `parent`, `event_type`, `node`, `time`, or
   `scan` of all).
+
+  `scope: :cluster` searches all nodes, or those in `nodes:`, within `timeout:` ms (5,000). The page then also has `nodes:`, which
+  answered, and `missing:`, `{node, reason}` of those that did not, whose events are not in it; a later page asks them
+  again. `plan:` is a map by node. Where the order is by timestamp, which is a clock of each node's own, the nodes'
+  events are merged by wall time; `order: :causal` puts each page into an order in which nothing comes before what
+  caused it (see `causal_order/1`).
   """
   @spec search(keyword | map) ::
           {:ok, page}
           | {:error, {:invalid_query, String.t()} | {:cost_limit, {integer, integer}} | :not_running}
   def search(query) do
+    case scope(query) do
+      :node -> search_here(query)
+      :cluster -> Cluster.search(query)
+      other -> {:error, {:invalid_query, "scope is :node or :cluster, got: #{inspect(other)}"}}
+    end
+  end
+
+  defp scope(query) when is_map(query), do: Map.get(query, :scope, :node)
+
+  defp scope(query) when is_list(query),
+    do: if(Keyword.keyword?(query), do: query[:scope] || :node, else: :node)
+
+  defp scope(_query), do: :node
+
+  defp search_here(query) do
+    query = if is_map(query) and is_map_key(query, :scope), do: Map.delete(query, :scope), else: query
+    query = if is_list(query) and Keyword.keyword?(query), do: Keyword.delete(query, :scope), else: query
+
     with {:ok, bytes} <- Query.encode(query),
          {:ok, handle} <- running(),
          {:ok, events, cursor, scanned, plan} <- Native.events_search(handle, bytes) do
@@ -365,6 +389,99 @@ defmodule Foundation.Events do
   @doc "Ends a subscription and drops what waits in it; its message, if one is there, leaves the caller's mailbox."
   @spec unsubscribe(Subscription.t()) :: :ok
   def unsubscribe(subscription), do: Subscription.stop(subscription)
+
+  # -- the cluster -------------------------------------------------------------------------------------------------
+
+  @doc """
+  Stores an event on this node for the cluster: marked with a vector clock, so that events of different nodes can be put
+  in causal order, and seen by `subscribe_cluster_wide/2` everywhere.
+
+  `correlation:` `:global` (default) takes the trace id of the `Foundation.Distributed.Context` the process is in, or begins a new one;
+  or the correlation id itself. Other options as `new_event/3`. The clock is in the event's data under `:vector_clock`;
+  data that is no map is put under `:value` beside it. Answers and errors as `store/1`; O(size + nodes), with a
+  call of the process that keeps the clock.
+  """
+  @spec emit_distributed(atom, term, keyword) :: {:ok, Event.t()} | {:error, Error.t()}
+  def emit_distributed(event_type, data, opts \\ []) do
+    {correlation, opts} = Keyword.pop(opts, :correlation, :global)
+    opts = if is_binary(correlation), do: Keyword.put(opts, :correlation_id, correlation), else: opts
+
+    unless correlation == :global or is_binary(correlation),
+      do:
+        raise(ArgumentError, "correlation must be :global or a correlation id, got: #{inspect(correlation)}")
+
+    with {:ok, event} <- new_event(event_type, Causality.mark(data, Causality.tick()), opts),
+         {:ok, _id} <- store(event),
+         do: {:ok, event}
+  end
+
+  @doc """
+  Hands every event that a condition matches, of whatever connected node, to a handler: a function of one argument, called in
+  the subscription's process, or a pid, which gets `{:foundation_event, event}`.
+
+      {:ok, subscription} = Foundation.Events.subscribe_cluster_wide({:==, :event_type, :payment}, handler: &MyApp.paid/1)
+
+  `handler:` (the caller's pid), and the options of `subscribe/2` for the queue on each node. The condition is evaluated
+  where the events are; only what it matches is sent, at most 100 events ahead of the handler from each node. A node
+  that joins is added; of one that is not connected nothing comes meanwhile, `search/1` finds it later. Events of one node
+  come in the order in which it stored them. A handler that fails is logged, and the next event goes on. Ends with the
+  process that subscribed. Errors as `subscribe/2`.
+  """
+  @spec subscribe_cluster_wide(condition | [where: condition], keyword) :: {:ok, pid} | {:error, term}
+  def subscribe_cluster_wide(filter \\ nil, opts \\ []) do
+    {handler, opts} = Keyword.pop(opts, :handler, self())
+
+    unless is_pid(handler) or is_function(handler, 1),
+      do:
+        raise(ArgumentError, "handler must be a function of one argument or a pid, got: #{inspect(handler)}")
+
+    if Keyword.has_key?(opts, :pid),
+      do: raise(ArgumentError, "a cluster-wide subscription has a handler:, no pid:"),
+      else: Watcher.start(self(), handler, filter, opts)
+  end
+
+  @doc "The nodes that feed a cluster-wide subscription, and how many events were dropped on the way: `%{nodes: n, dropped: d}`."
+  @spec cluster_subscription(pid) :: %{nodes: [node], dropped: non_neg_integer}
+  def cluster_subscription(subscription) when is_pid(subscription), do: GenServer.call(subscription, :status)
+
+  @doc "Ends a cluster-wide subscription."
+  @spec unsubscribe_cluster_wide(pid) :: :ok
+  def unsubscribe_cluster_wide(subscription) when is_pid(subscription) do
+    GenServer.stop(subscription, :shutdown)
+  catch
+    :exit, _ -> :ok
+  end
+
+  @doc """
+  The events of a correlation id on all nodes, in causal order: `{:ok, %{events: e, nodes: answered, missing: [{node, reason}]}}`.
+
+  `nodes:` and `timeout:` as `search/1`.
+  """
+  @spec get_by_correlation(correlation_id, keyword) :: {:ok, map}
+  def get_by_correlation(correlation_id, opts) when is_binary(correlation_id) and is_list(opts),
+    do: Cluster.by_correlation(correlation_id, opts)
+
+  @doc """
+  Events of several nodes in an order in which none comes before what caused it.
+
+  Causes are known by the vector clocks of `emit_distributed/3` and, on one node, by parent; calendar time decides
+  between the rest. A cause that the nodes' calendars have put more than 1,000 events too late stays there.
+  """
+  @spec causal_order([Event.t()]) :: [Event.t()]
+  defdelegate causal_order(events), to: Causality, as: :order
+
+  @doc """
+  Lets vector clocks travel with contexts from this node: an event that is emitted while a call, task or message of a
+  `Foundation.Distributed.Context` is worked on, comes after those that were emitted before it was sent.
+
+  The clock is then a value `:vector_clock` of the context. To be called on each node, at its start.
+  """
+  @spec enable_distributed_correlation() :: :ok
+  defdelegate enable_distributed_correlation, to: Causality, as: :enable
+
+  @doc "Ends what `enable_distributed_correlation/0` began."
+  @spec disable_distributed_correlation() :: :ok
+  defdelegate disable_distributed_correlation, to: Causality, as: :disable
 
   defp running do
     case Engine.handle(:events) do

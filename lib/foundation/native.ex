@@ -318,6 +318,16 @@ defmodule Foundation.Native do
   @spec metrics_scrape(reference, :prometheus | :openmetrics, [number]) :: String.t()
   def metrics_scrape(_metrics, _format, _quantiles), do: missing()
 
+  @spec metrics_export(reference, atom) :: {[tuple], [tuple]}
+  def metrics_export(_metrics, _window), do: missing()
+
+  @spec metrics_gather([{node, {[tuple], [tuple]}}], [number]) :: {[tuple], [term]}
+  def metrics_gather(_exports, _quantiles), do: missing()
+
+  @spec metrics_gather_scrape([{node, {[tuple], [tuple]}}], :prometheus | :openmetrics, [number]) ::
+          String.t()
+  def metrics_gather_scrape(_exports, _format, _quantiles), do: missing()
+
   # -- events ------------------------------------------------------------------------------------------------------
 
   @type events :: reference
@@ -454,6 +464,9 @@ defmodule Foundation.Native do
   @spec fabric_stop(fabric) :: :ok
   def fabric_stop(_fabric), do: missing()
 
+  @spec fabric_secrets(fabric, binary, [binary]) :: :ok | {:error, atom}
+  def fabric_secrets(_fabric, _secret, _accepted), do: missing()
+
   @spec fabric_info(fabric) :: map
   def fabric_info(_fabric), do: missing()
 
@@ -492,11 +505,13 @@ defmodule Foundation.Native do
           fabric_queued | fabric_waiting
   def fabric_send_large(_fabric, _channel, _node, _target, _message, _options), do: missing()
 
-  @spec fabric_call(fabric, atom, node, atom | pid, term, {pid, reference, non_neg_integer}) :: fabric_waiting
+  @type fabric_calling :: {:ok, pos_integer, call :: reference} | :dirty | fabric_refusal
+
+  @spec fabric_call(fabric, atom, node, atom | pid, term, {pid, reference, non_neg_integer}) :: fabric_calling
   def fabric_call(_fabric, _channel, _node, _target, _request, _options), do: missing()
 
   @spec fabric_call_large(fabric, atom, node, atom | pid, term, {pid, reference, non_neg_integer}) ::
-          fabric_waiting
+          fabric_calling
   def fabric_call_large(_fabric, _channel, _node, _target, _request, _options), do: missing()
 
   @spec fabric_reply(fabric, atom, node, non_neg_integer, boolean, term) :: fabric_queued
@@ -524,6 +539,9 @@ defmodule Foundation.Native do
 
   @spec topology_stop(overlay, goodbye :: boolean) :: :ok
   def topology_stop(_overlay, _goodbye), do: missing()
+
+  @spec topology_secrets(overlay, binary, [binary]) :: :ok | {:error, {:io, atom}}
+  def topology_secrets(_overlay, _secret, _accepted), do: missing()
 
   @spec topology_join(overlay, [String.t()]) :: :ok | overlay_refusal
   def topology_join(_overlay, _addresses), do: missing()
@@ -567,7 +585,7 @@ defmodule Foundation.Native do
   @type federation :: reference
   @type federation_cluster :: {
           name :: String.t(),
-          {:member, secret :: binary, gateway :: String.t() | nil}
+          {:member, secrets :: [binary], gateway :: String.t() | nil}
           | {:foreign, of :: String.t(), authorities :: [binary]},
           gateways :: [String.t()],
           {calls :: pos_integer, bytes :: pos_integer, at_a_time :: pos_integer}
@@ -591,8 +609,11 @@ defmodule Foundation.Native do
   def federation_start(_options, _pid), do: missing()
 
   @spec federation_call(federation, String.t(), binary, non_neg_integer, reference) ::
-          :ok | {:error, :unknown_cluster | :too_large | :busy}
+          {:ok, call :: reference} | {:error, :unknown_cluster | :too_large | :busy}
   def federation_call(_federation, _cluster, _payload, _within_ms, _reference), do: missing()
+
+  @spec federation_cancel(call :: reference) :: boolean
+  def federation_cancel(_call), do: missing()
 
   @spec federation_answer(reference, non_neg_integer, binary) :: boolean
   def federation_answer(_request, _status, _payload), do: missing()

@@ -21,7 +21,7 @@ defmodule Foundation.Telemetry do
 
   alias Foundation.{Engine, Native}
   alias Foundation.Services.TelemetryService
-  alias Foundation.Telemetry.{Metrics, Series}
+  alias Foundation.Telemetry.{Cluster, Metrics, Series}
   alias Foundation.Types.Error
 
   @type event_name :: [atom]
@@ -312,9 +312,63 @@ defmodule Foundation.Telemetry do
   `format:` `:prometheus` (0.0.4) or `:openmetrics` (1.0, with exemplars); `histograms:` `:buckets` or `:summary`;
   `percentiles:` those of a summary. 1.x counters and gauges are there under their event's name; of two names that are
   written the same, the one declared or recorded by the functions of 2.x is shown. O(series).
+
+  `scope: :cluster` writes those of all nodes: counters, sums and histograms added, gauges with a label `node`; it takes
+  `nodes:`, `time_window:` and `timeout:` as `get_cluster_metrics/1` does.
   """
   @spec prometheus(keyword) :: {:ok, String.t()} | {:error, :not_running}
-  def prometheus(opts \\ []), do: Metrics.scrape(opts)
+  def prometheus(opts \\ []) do
+    case Keyword.pop(opts, :scope, :node) do
+      {:node, opts} -> Metrics.scrape(opts)
+      {:cluster, opts} -> Cluster.scrape(opts)
+      {other, _} -> raise ArgumentError, "scope must be :node or :cluster, got: #{inspect(other)}"
+    end
+  end
+
+  @doc """
+  The metrics of all nodes of the cluster, put together without loss.
+
+      {:ok, all} = Foundation.Telemetry.get_cluster_metrics(time_window: :minute)
+      for %{name: [:app, :latency]} = m <- all.metrics, do: {m.tags, m.count, m.p99}
+
+  `metrics:` are maps with `:name`, `:tags` and `:kind`. Counters and sums have the sum of all nodes as `:value`;
+  histograms are merged value by value and have the fields of `summary/2`; gauges have `:sum`, `:mean`, `:min`, `:max`,
+  `:by_node`, and `:value`, which is the sum unless `aggregation:` chooses. What 1.x counts is among them under its name.
+  `nodes:` answered; `missing:` are those that did not, as `{node, reason}` with `:timeout`, `:noconnection`,
+  `:not_running` or what the node failed by; `disputed:` are names that two nodes use for different kinds, of which the
+  first node's is taken.
+
+  Options:
+
+    * `aggregation:` `:merge` (default), `:sum`, `:mean`, `:min` or `:max` of gauges; `:by_node`, which merges nothing and gives each map a
+      `:node`;
+    * `time_window:` of histograms, as `window:` of `percentiles/3`, or milliseconds, of which the next longer window
+      is taken; counters, sums and gauges have none;
+    * `names:` only these names; `nodes:` only these nodes (all that are connected, or reached by the fabric);
+    * `timeout:` how many ms to wait for all answers (5,000);
+    * `max_age:` be content with what `enable_cluster_aggregation/1` has gathered, with the same options, within so many
+      ms.
+
+  Each node works O(its series) on a dirty CPU scheduler, and so does the caller's for all of them. `{:error,
+  :not_running}` when this node is alone and its application does not run.
+  """
+  @spec get_cluster_metrics(keyword) :: {:ok, map} | {:error, :not_running}
+  def get_cluster_metrics(opts \\ []), do: Cluster.metrics(opts)
+
+  @doc """
+  Gathers the metrics of the cluster again and again: every `interval:` ms (15,000), with the options of
+  `get_cluster_metrics/1`.
+
+  Every node answers such questions without this; it spares the readers on this node the wait. Each time is an event
+  `[:foundation, :telemetry, :cluster_gathered]` with `:nodes`, `:missing`, `:series` and `:took_ms`. A second call changes
+  nothing. `{:error, :not_running}` while the application does not run.
+  """
+  @spec enable_cluster_aggregation(keyword) :: :ok | {:error, :not_running}
+  def enable_cluster_aggregation(opts \\ []), do: Cluster.enable(opts)
+
+  @doc "Ends what `enable_cluster_aggregation/1` began."
+  @spec disable_cluster_aggregation() :: :ok
+  def disable_cluster_aggregation, do: Cluster.disable()
 
   @doc """
   How many names and series there are, how many bytes they take, and which names' tags overflowed.

@@ -189,6 +189,15 @@ defmodule Foundation.FabricTest do
       assert {:noproc, _} = Peers.rpc(a, Visitor, :exit_of_call, [{:via, Via, {:failing, b.node}}])
     end
 
+    test "whose caller is gone leave nothing behind, on either side", %{a: a, b: b} do
+      keeper(b, :patient)
+      callers = for _ <- 1..20, do: Peers.rpc(a, Visitor, :call_in_vain, [:coordination, {:patient, b.node}])
+      assert_eventually(Peers.rpc(b, Visitor, :open_calls, []) == 20)
+      for pid <- callers, do: Peers.rpc(a, Process, :exit, [pid, :kill])
+      assert_eventually(Peers.rpc(b, Visitor, :open_calls, []) == 0)
+      assert_eventually(match?({:ok, %{waiting: 0}}, Peers.rpc(a, Fabric, :info, [])))
+    end
+
     test "that time out leave nothing behind, on either side", %{a: a, b: b} do
       keeper(b, :patient)
       pids = for _ <- 1..20, do: Peers.rpc(a, Visitor, :timed_out, [:coordination, {:patient, b.node}])

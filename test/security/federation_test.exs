@@ -33,7 +33,7 @@ defmodule Foundation.Security.FederationTest do
   end
 
   defp authority_of(cluster, secret) do
-    {:ok, handle} = native([{cluster, {:member, secret, nil}, [], {1, 1, 1}}])
+    {:ok, handle} = native([{cluster, {:member, [secret], nil}, [], {1, 1, 1}}])
     {_, certificates, _} = Native.federation_cluster(handle, cluster)
     Pem.encode(certificates)
   end
@@ -49,7 +49,7 @@ defmodule Foundation.Security.FederationTest do
 
     {:ok, handle} =
       native([
-        {name, {:member, secret, nil}, [], {1, 1, 1}},
+        {name, {:member, [secret], nil}, [], {1, 1, 1}},
         {"our", {:foreign, name, authorities}, [address], {1, 1, 1}}
       ])
 
@@ -58,8 +58,9 @@ defmodule Foundation.Security.FederationTest do
 
   defp say(handle, payload, timeout \\ 5_000) do
     reference = make_ref()
-    :ok = Native.federation_call(handle, "our", payload, timeout, reference)
+    {:ok, call} = Native.federation_call(handle, "our", payload, timeout, reference)
     assert_receive {^reference, answer}, timeout + 5_000
+    Native.federation_cancel(call)
     Wire.answer(answer)
   end
 
@@ -138,7 +139,7 @@ defmodule Foundation.Security.FederationTest do
     assert log =~ "from caller@host in the cluster their failed"
     assert say(caller, request(Process, :sleep, [60_000]), 200) == {:error, :timeout}
     # The process that slept is gone with its caller's patience, and its place is free.
-    assert_eventually(match?({:ok, %{served: %{failed: 5}}}, Federation.info()))
+    assert_eventually(match?({:ok, %{served: %{failed: 4, cancelled: 1}}}, Federation.info()))
     assert say(caller, request(Enum, :sum, [[1]])) == {:ok, 1}
   end
 
@@ -151,11 +152,41 @@ defmodule Foundation.Security.FederationTest do
   test "the quota of a cluster holds" do
     caller = caller(gateway([{Process, :sleep, 1}], calls_per_second: 100, at_a_time: 2))
     slow = for _ <- 1..2, do: Task.async(fn -> say(caller, request(Process, :sleep, [1_000])) end)
-    assert_eventually(map_size(:sys.get_state(Federation.Server).calls) == 2)
+    assert_eventually(under_way() == 2)
     assert {:error, {:quota, ms}} = say(caller, request(Process, :sleep, [0]))
     assert ms > 0
     assert Task.await_many(slow, 10_000) == [{:ok, :ok}, {:ok, :ok}]
     assert say(caller, request(Process, :sleep, [0])) == {:ok, :ok}
+  end
+
+  defp under_way, do: map_size(:sys.get_state(Federation.Server).calls.by_monitor)
+
+  test "a call is ended here when its caller gives up or is gone" do
+    caller = caller(gateway([{Process, :sleep, 1}]))
+    sleep = request(Process, :sleep, [600_000])
+
+    # Its patience is over; here the call may take ten minutes.
+    reference = make_ref()
+    {:ok, call} = Native.federation_call(caller, "our", sleep, 600_000, reference)
+    assert_eventually(under_way() == 1)
+    assert Native.federation_cancel(call)
+    assert_receive {^reference, {:error, :timeout}}, 5_000
+    refute Native.federation_cancel(call)
+    assert_eventually(under_way() == 0)
+
+    # The process that called ends, in whatever way.
+    {pid, monitor} = spawn_monitor(fn -> say(caller, sleep, 600_000) end)
+    assert_eventually(under_way() == 1)
+    Process.exit(pid, :kill)
+    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
+    assert_eventually(under_way() == 0)
+
+    # Its node goes, and the link with it.
+    {:ok, _call} = Native.federation_call(caller, "our", sleep, 600_000, make_ref())
+    assert_eventually(under_way() == 1)
+    Native.federation_stop(caller)
+    assert_eventually(under_way() == 0)
+    assert_eventually(match?({:ok, %{served: %{cancelled: 3}}}, Federation.info()))
   end
 
   test "strangers, and clusters under a false name, are refused and counted" do

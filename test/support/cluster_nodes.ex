@@ -1,7 +1,9 @@
 defmodule Foundation.ClusterNodes do
   @moduledoc false
-  # Real nodes for tests: OS processes of their own, driven over their standard input and output, so that they have a name
-  # and connections only when the test gives them. Each group has an epmd of its own on a free port, and its own cookie.
+  # Real nodes (see Foundation.RealNode) that have a name and connections only when the test gives them. Each group has an
+  # epmd of its own on a free port, and its own cookie.
+
+  alias Foundation.RealNode
 
   @doc "A group: a cookie, an epmd port, and a directory for home and work. Ended by `stop_group/1`."
   def group do
@@ -45,12 +47,23 @@ defmodule Foundation.ClusterNodes do
   in front of erl, `cookie:`.
   """
   def boot(group, opts \\ []) do
-    {:ok, peer, _node} = :peer.start(peer_options(group, opts))
-    for {key, value} <- opts[:env] || [], do: call(peer, Application, :put_env, [:foundation, key, value])
-    {:ok, _} = call(peer, Application, :ensure_all_started, [:logger])
+    os_env = [
+      {"ERL_EPMD_PORT", "#{group.epmd}"},
+      {"HOME", group.directory},
+      {"RELEASE_NAME", ""},
+      {"ERL_CRASH_DUMP_BYTES", "0"} | opts[:os_env] || []
+    ]
 
-    if Keyword.get(opts, :start, true),
-      do: {:ok, _} = call(peer, Application, :ensure_all_started, [:foundation])
+    {peer, _node} =
+      opts
+      |> Keyword.take([:name, :host, :exec, :env, :start])
+      |> Keyword.merge(
+        cookie: opts[:cookie] || group.cookie,
+        os_env: os_env,
+        args: ~w(-logger level error) ++ (opts[:args] || []),
+        peer: %{shutdown: :close, wait_boot: 30_000}
+      )
+      |> RealNode.boot()
 
     peer
   end
@@ -62,27 +75,17 @@ defmodule Foundation.ClusterNodes do
     |> Enum.map(fn {:ok, peer} -> peer end)
   end
 
-  def call(peer, module, function, arguments, timeout \\ 15_000),
-    do: :peer.call(peer, module, function, arguments, timeout)
+  defdelegate call(peer, module, function, arguments, timeout \\ 15_000), to: RealNode
 
   def name(peer), do: call(peer, :erlang, :node, [])
   def nodes(peer), do: call(peer, Foundation.Cluster, :nodes, [])
-  def pid_of_system(peer), do: peer |> call(System, :pid, [])
+  defdelegate pid_of_system(peer), to: RealNode, as: :os_pid
 
   @doc "Ends a node without any farewell."
-  def kill(peer) do
-    pid = pid_of_system(peer)
-    Process.unlink(peer)
-    System.cmd("kill", ["-9", pid])
-    :ok
-  end
+  defdelegate kill(peer), to: RealNode
 
   @doc "Ends a node."
-  def stop(peer) do
-    :peer.stop(peer)
-  catch
-    :exit, _ -> :ok
-  end
+  defdelegate stop(peer), to: RealNode
 
   @doc "Whether each of the nodes sees exactly all of them."
   def all_see_all?(peers) do
@@ -103,35 +106,4 @@ defmodule Foundation.ClusterNodes do
     bundled = Path.join(["#{:code.root_dir()}", "erts-#{:erlang.system_info(:version)}", "bin", "epmd"])
     if File.regular?(bundled), do: bundled, else: System.find_executable("epmd")
   end
-
-  defp peer_options(group, opts) do
-    named =
-      if opts[:name], do: %{name: opts[:name], host: opts[:host] || ~c"127.0.0.1", longnames: true}, else: %{}
-
-    Map.merge(named, %{
-      connection: :standard_io,
-      wait_boot: 30_000,
-      # The other ways would stop this node in place of one without a name.
-      shutdown: :close,
-      env:
-        env([
-          {"ERL_EPMD_PORT", "#{group.epmd}"},
-          {"HOME", group.directory},
-          {"RELEASE_NAME", ""},
-          {"ERL_CRASH_DUMP_BYTES", "0"} | opts[:os_env] || []
-        ]),
-      args: args(group, opts)
-    })
-    |> then(fn options -> if opts[:exec], do: Map.put(options, :exec, opts[:exec]), else: options end)
-  end
-
-  defp args(group, opts) do
-    paths = for path <- :code.get_path(), File.dir?("#{path}"), do: ~c"#{Path.expand("#{path}")}"
-
-    [~c"-setcookie", ~c"#{opts[:cookie] || group.cookie}", ~c"-logger", ~c"level", ~c"error"] ++
-      [~c"-kernel", ~c"logger_level", ~c"error"] ++
-      Enum.map(opts[:args] || [], &~c"#{&1}") ++ Enum.flat_map(paths, &[~c"-pa", &1])
-  end
-
-  defp env(pairs), do: for({key, value} <- pairs, do: {~c"#{key}", ~c"#{value}"})
 end

@@ -59,4 +59,11 @@ defmodule Foundation.ContextVisitor do
       [next | rest] -> :erpc.call(next, __MODULE__, :visit, [Context.carry(), rest])
     end
   end
+
+  @doc "Emits an event for the cluster within a carried context."
+  def emit(carried, type) do
+    :ok = Foundation.Distributed.Context.attach(carried)
+    {:ok, event} = Foundation.Events.emit_distributed(type, %{})
+    event
+  end
 end

@@ -164,6 +164,23 @@ defmodule Foundation.FabricVisitor do
     {:error, reason, left}
   end
 
+  @doc "A process that waits for an answer that does not come."
+  def call_in_vain(channel, to),
+    do: spawn(fn -> Distributed.call(channel, to, :silence, timeout: :infinity) end)
+
+  def send_in_vain(cluster, target),
+    do: spawn(fn -> Foundation.Cluster.send_to_cluster(cluster, target, timeout: 600_000) end)
+
+  @doc "Has a process be told of splits."
+  def watch_partitions(pid, cluster) do
+    :sys.replace_state(pid, fn kept ->
+      :ok = Foundation.Distributed.Partitions.subscribe(cluster: cluster)
+      kept
+    end)
+
+    :ok
+  end
+
   def open_calls do
     Enum.sum(for name <- Fabric.callees(), do: map_size(:sys.get_state(name).calls))
   end

@@ -1,8 +1,8 @@
 defmodule Foundation.PeerNodes do
   @moduledoc false
-  # Starts real nodes with this project's code and its application, and ends them.
-  #
-  # A peer is controlled over its standard input and output, so it can be cut off from the distribution and frozen.
+  # Real nodes (see Foundation.RealNode) that are connected to the test's own.
+
+  alias Foundation.RealNode
 
   @type peer :: %{peer: pid, node: node}
 
@@ -30,8 +30,7 @@ defmodule Foundation.PeerNodes do
   @doc "Ends the nodes."
   @spec stop([peer]) :: :ok
   def stop(peers) do
-    for %{peer: peer} <- peers, Process.alive?(peer), do: catch_exit(fn -> :peer.stop(peer) end)
-    :ok
+    Enum.each(peers, &RealNode.stop/1)
   end
 
   @doc "Makes this node a distributed one, with epmd, if it is none yet."
@@ -49,33 +48,15 @@ defmodule Foundation.PeerNodes do
   defp one(options) do
     name = :"foundation_peer_#{System.pid()}_#{System.unique_integer([:positive])}"
 
-    {:ok, peer, node} =
-      :peer.start(%{
+    {peer, node} =
+      RealNode.boot(
         name: name,
-        host: ~c"127.0.0.1",
-        longnames: true,
-        connection: :standard_io,
-        args: [~c"-setcookie", Atom.to_charlist(Node.get_cookie()), ~c"-kernel", ~c"logger_level", ~c"error"]
-      })
-
-    :ok = :peer.call(peer, :code, :add_pathsa, [:code.get_path()])
-    {:ok, _} = :peer.call(peer, :application, :ensure_all_started, [:elixir])
-    :ok = :peer.call(peer, Application, :put_env, [:logger, :level, :error])
-    {:ok, _} = :peer.call(peer, :application, :ensure_all_started, [:logger])
-
-    for {key, value} <- Keyword.get(options, :env, test_mode: false),
-        do: :ok = :peer.call(peer, Application, :put_env, [:foundation, key, value])
-
-    if Keyword.get(options, :app, true),
-      do: {:ok, _} = :peer.call(peer, Application, :ensure_all_started, [:foundation], 60_000)
+        cookie: Node.get_cookie(),
+        env: Keyword.get(options, :env, test_mode: false),
+        start: Keyword.get(options, :app, true)
+      )
 
     if Keyword.get(options, :connect, true), do: true = Node.connect(node)
     %{peer: peer, node: node}
-  end
-
-  defp catch_exit(function) do
-    function.()
-  catch
-    :exit, _ -> :ok
   end
 end

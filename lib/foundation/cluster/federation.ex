@@ -24,6 +24,8 @@ defmodule Foundation.Cluster.Federation do
   | option | of | meaning |
   |---|---|---|
   | `:secret` | a member's | a binary of 16 bytes or more; `:cookie`; `{:system, variable}` |
+  | `:accept` | a member's | up to eight more secrets, while one is exchanged for another; their authorities are told too |
+  | `:strategy`, `:topology`, `:channels`, `:fabric`, `:seeds`, `:partitions` | a member's | any of them: the node joins that cluster with a fabric of its own, see `Foundation.Distributed.Clusters` |
   | `:gateway` | a member's | `true` or `[port: 0, bind: "0.0.0.0"]`: accept calls for this cluster here |
   | `:authority` | another's | PEM text, or the path of a PEM file, with one certificate or more |
   | `:as` | another's | the cluster in whose name this node calls; needed when it is a member of several |
@@ -39,10 +41,13 @@ defmodule Foundation.Cluster.Federation do
   it. The function runs in a process of its own with a bound on its memory (256 MiB) and until the caller stops waiting.
   What it raises is logged here, and told to nobody.
 
+  The other side is told when the caller's deadline is over, when the caller is gone, and when its node is; the process
+  that makes the call is ended then.
+
   **Scheduling**: `call/3` and `info/0` run on dirty CPU schedulers (a copy of the payload); answers come as messages.
   """
 
-  alias Foundation.Cluster.Federation.{Options, Pem, Server, Wire}
+  alias Foundation.Cluster.Federation.{Member, Options, Pem, Server, Wire}
   alias Foundation.Native
 
   @key :foundation_federation
@@ -74,7 +79,8 @@ defmodule Foundation.Cluster.Federation do
   end
 
   @doc """
-  Starts a federation with the clusters of a map, as `config :foundation, clusters: map` does with the application.
+  Starts a federation with the clusters of a map, as `config :foundation, clusters: map` does with the application; the
+  clusters that have a fabric are joined by `Foundation.Distributed.Clusters.join/2`.
 
   Errors: `{:invalid_config, %{key: key, value: value, expected: text}}`, `{:gateway, text}` when a gateway cannot be
   bound, `{:identity, text}`, `:already_started`, `:not_running` when the application is not.
@@ -112,21 +118,27 @@ defmodule Foundation.Cluster.Federation do
     :exit, _ -> :ok
   end
 
-  @doc "The clusters that the configuration names, in order. O(clusters)."
+  @doc "The clusters that the configuration names, and those that this node has joined, in order. O(clusters)."
   @spec clusters() :: [cluster]
   def clusters do
     case running() do
-      {:ok, %{clusters: clusters}} -> clusters
-      {:error, :not_running} -> []
+      {:ok, %{clusters: clusters}} -> Enum.uniq(Enum.sort(clusters ++ Member.clusters()))
+      {:error, :not_running} -> Enum.sort(Member.clusters())
     end
   end
 
   @doc """
-  The names of another cluster's nodes, as text, as its gateway knows them. The other cluster must allow
-  `{Foundation.Cluster.Federation, :node_names, 0}`. Errors: as `call/3`. One call.
+  The names of a cluster's nodes, as text: of one that this node has joined as its own fabric knows them, this node among
+  them; of another as its gateway does. The other cluster must allow `{Foundation.Cluster.Federation, :node_names, 0}`.
+  Errors: as `call/3`. One call, or none.
   """
   @spec nodes(cluster) :: {:ok, [String.t()]} | {:error, reason}
-  def nodes(cluster), do: call(cluster, {__MODULE__, :node_names, []}, [])
+  def nodes(cluster) do
+    case Member.get(cluster) do
+      nil -> call(cluster, {__MODULE__, :node_names, []}, [])
+      %{nodes: nodes} -> {:ok, Enum.map(nodes.(), &Atom.to_string/1)}
+    end
+  end
 
   @doc """
   The names of this cluster's nodes, as text: what `nodes/1` of another cluster is told, if it is allowed. O(nodes).
@@ -138,7 +150,8 @@ defmodule Foundation.Cluster.Federation do
   def node_names, do: Enum.map(Foundation.Cluster.Membership.nodes(), &Atom.to_string/1)
 
   @doc """
-  Calls a function through a gateway of another cluster. `timeout:` in ms (5,000).
+  Calls a function in another cluster: on a node of it when this one has joined it, else through a gateway. `timeout:` in
+  ms (5,000). In a joined cluster nodes are asked in turn until one allows the function.
 
   Errors: `:unknown_cluster`; `:unreachable` when no gateway takes a link, also right after failed attempts;
   `:too_large` (request or answer, 1 MiB); `:not_plain` when an argument or the answer holds something that is not plain
@@ -155,9 +168,15 @@ defmodule Foundation.Cluster.Federation do
     unless is_integer(timeout) and timeout > 0 and timeout < 4_294_967_296,
       do: reject("timeout", timeout, "a number of milliseconds above 0")
 
-    with {:ok, %{handle: handle}} <- running(),
-         {:ok, request} <- Wire.request(target),
-         do: send_request(handle, Atom.to_string(cluster), request, timeout)
+    case Member.get(cluster) do
+      nil ->
+        with {:ok, %{handle: handle}} <- running(),
+             {:ok, request} <- Wire.request(target),
+             do: send_request(handle, Atom.to_string(cluster), request, timeout)
+
+      %{call: member} ->
+        with {:ok, request} <- Wire.request(target), do: request |> member.(timeout) |> Wire.answer()
+    end
   end
 
   def call(cluster, target, opts) do
@@ -169,13 +188,18 @@ defmodule Foundation.Cluster.Federation do
   defp send_request(handle, cluster, request, timeout) do
     reference = make_ref()
 
-    with :ok <- Native.federation_call(handle, cluster, request, timeout, reference) do
+    # Nobody else holds `call`: when this process ends, the other side is told.
+    with {:ok, call} <- Native.federation_call(handle, cluster, request, timeout, reference) do
       # The native side answers by the deadline; the rest is for a machine that is very busy.
-      receive do
-        {^reference, answer} -> Wire.answer(answer)
-      after
-        timeout + 5_000 -> {:error, :timeout}
-      end
+      answer =
+        receive do
+          {^reference, answer} -> Wire.answer(answer)
+        after
+          timeout + 5_000 -> {:error, :timeout}
+        end
+
+      Native.federation_cancel(call)
+      answer
     end
   end
 

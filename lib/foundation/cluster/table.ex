@@ -15,8 +15,12 @@ defmodule Foundation.Cluster.Table do
   #   {:on_drain, name}        what a drain waits for
   #   :config, :boot           what the cluster was started with; when, in us
   #   :seq                     the number of the last membership event
+  #
+  # The strategies of clusters that this node is in besides the main one write their rows into a second table, which
+  # exists while there are such clusters, so that membership does not count what they find.
 
   @name :foundation_cluster
+  @others :foundation_clusters
 
   @doc "Makes the table; the caller owns it."
   @spec create() :: :ok
@@ -25,6 +29,35 @@ defmodule Foundation.Cluster.Table do
     :ok
   end
 
+  @doc "Makes the table of the other clusters; the caller owns it."
+  @spec create_others() :: :ok
+  def create_others do
+    @others = :ets.new(@others, [:named_table, :public, :ordered_set, read_concurrency: true])
+    :ok
+  end
+
+  @doc "Says that a strategy's rows belong to another cluster than the main one, or no more."
+  @spec set_apart(atom, boolean) :: boolean
+  def set_apart(topology, true), do: :ets.insert(@others, {{:topology, topology}, true})
+  def set_apart(topology, false), do: :ets.delete(@others, {:topology, topology})
+
+  @doc "The strategies that belong to other clusters than the main one."
+  @spec set_apart() :: [atom]
+  def set_apart do
+    for [topology] <- :ets.match(@others, {{:topology, :"$1"}, true}), do: topology
+  rescue
+    ArgumentError -> []
+  end
+
+  # Which table a row is in.
+  defp table({kind, topology}) when kind in [:report, :strategy, :strangers] do
+    if :ets.whereis(@others) != :undefined and :ets.member(@others, {:topology, topology}),
+      do: @others,
+      else: @name
+  end
+
+  defp table(_key), do: @name
+
   @doc "Whether the cluster runs, by its table."
   @spec exists?() :: boolean
   def exists?, do: :ets.whereis(@name) != :undefined
@@ -32,7 +65,7 @@ defmodule Foundation.Cluster.Table do
   @doc "The value of a key, or `default`, also when there is no table. O(log n)."
   @spec get(term, term) :: term
   def get(key, default \\ nil) do
-    case :ets.lookup(@name, key) do
+    case :ets.lookup(table(key), key) do
       [{_, value}] -> value
       [] -> default
     end
@@ -43,14 +76,14 @@ defmodule Foundation.Cluster.Table do
   @doc "Sets a key; `false` when there is no table."
   @spec put(term, term) :: boolean
   def put(key, value) do
-    :ets.insert(@name, {key, value})
+    :ets.insert(table(key), {key, value})
   rescue
     ArgumentError -> false
   end
 
   @spec delete(term) :: boolean
   def delete(key) do
-    :ets.delete(@name, key)
+    :ets.delete(table(key), key)
   rescue
     ArgumentError -> false
   end

@@ -14,6 +14,7 @@ defmodule Foundation.Distributed.Broadcast do
   **Scheduling**: publishing runs on a dirty CPU scheduler, O(bytes × links); deliveries pass one process of the node.
   """
 
+  alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Distributed.Overlay
   alias Foundation.Native
 
@@ -23,7 +24,7 @@ defmodule Foundation.Distributed.Broadcast do
   Publishes a message under a topic, which may be any term. It is not delivered on this node.
 
   Options: `:urgency`: `:normal`, `:urgent` (to all links at once: fewest hops, most copies) or `:background` (to a few
-  random links at each hop; nothing is repaired).
+  random links at each hop; nothing is repaired). `:cluster`: over which of this node's clusters (the main one).
 
   Errors: `{:error, :not_running}`, `{:error, {:too_large, max_bytes}}`; ArgumentError for another urgency.
   """
@@ -34,7 +35,7 @@ defmodule Foundation.Distributed.Broadcast do
     unless urgency in @urgencies,
       do: raise(ArgumentError, "urgency is one of #{inspect(@urgencies)}, got: #{inspect(urgency)}")
 
-    Overlay.with_handle(fn handle ->
+    Overlay.with_handle(Scope.of(options[:cluster]), fn handle ->
       payload = :erlang.term_to_binary({topic, message})
       Native.topology_broadcast(handle, Overlay.number(topic), payload, urgency)
     end)
@@ -42,15 +43,16 @@ defmodule Foundation.Distributed.Broadcast do
 
   @doc """
   Delivers what is published under a topic to a process of this node until it ends, as
-  `{:foundation_broadcast, topic, node, message}`. Doing so twice is once.
+  `{:foundation_broadcast, topic, node, message}`. Doing so twice is once. Options: `:cluster`.
 
   Errors: `{:error, :not_running}`, `{:error, {:too_many_topics, max}}`. O(log topics).
   """
-  @spec subscribe(term, pid) :: :ok | {:error, :not_running | {:too_many_topics, pos_integer}}
-  def subscribe(topic, pid \\ self()) when is_pid(pid) and node(pid) == node(),
-    do: Overlay.subscribe(topic, pid)
+  @spec subscribe(term, pid, keyword) :: :ok | {:error, :not_running | {:too_many_topics, pos_integer}}
+  def subscribe(topic, pid \\ self(), options \\ []) when is_pid(pid) and node(pid) == node(),
+    do: Overlay.subscribe(Scope.of(options[:cluster]), topic, pid)
 
-  @doc "Ends that. O(log topics)."
-  @spec unsubscribe(term, pid) :: :ok | {:error, :not_running}
-  def unsubscribe(topic, pid \\ self()) when is_pid(pid), do: Overlay.unsubscribe(topic, pid)
+  @doc "Ends that. Options: `:cluster`. O(log topics)."
+  @spec unsubscribe(term, pid, keyword) :: :ok | {:error, :not_running}
+  def unsubscribe(topic, pid \\ self(), options \\ []) when is_pid(pid),
+    do: Overlay.unsubscribe(Scope.of(options[:cluster]), topic, pid)
 end

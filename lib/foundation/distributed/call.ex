@@ -11,7 +11,7 @@ defmodule Foundation.Distributed.Call do
   def call(channel, destination, request, options) do
     options = Wire.options(Keyword.put_new(options, :timeout, 5_000))
 
-    case Route.resolve(channel, destination) do
+    case Route.resolve(channel, destination, options.cluster) do
       {:ok, {_node, []}} ->
         raise ArgumentError,
               "a call goes to {name, node}, a pid, {:service, s} or {:capability, c}, got: #{inspect(destination)}"
@@ -20,7 +20,7 @@ defmodule Foundation.Distributed.Call do
         here(target, request, options.timeout)
 
       {:ok, {node, target}} ->
-        there(Fabric.handle(), channel, node, target, request, options)
+        there(Fabric.handle(options.cluster), channel, node, target, request, options)
 
       error ->
         error
@@ -50,9 +50,11 @@ defmodule Foundation.Distributed.Call do
            do: Native.fabric_call_large(handle, channel, node, target, request, who)
 
     case answer do
-      {:ok, number} ->
+      {:ok, number, call} ->
+        # While it waits this process, and nobody else, holds `call`; when it ends, the other node is told.
         Wire.await(handle, reference, number, deadline, fn ->
           Native.fabric_cancel_call(handle, channel, node, number)
+          call
         end)
 
       {:error, :busy} ->

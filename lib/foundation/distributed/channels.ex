@@ -22,8 +22,13 @@ defmodule Foundation.Distributed.Channels do
       (see `Foundation.Distributed.Discovery`);
     * `:all`: the subscribers of the channel on every node, this one included.
 
+  A node that is in several clusters (see `Foundation.Distributed.Clusters`) says by the option `:cluster`, which every
+  function here has, over which one; without it, over the main one. A channel is open in one cluster at a time, and what
+  is sent in one is heard in no other.
+
   A node that the topology does not link to this one is reached through others, with the same promises (see
-  `Foundation.Distributed.Topology`). Messages to processes of this node are sent directly. On channel `:auto` a message takes the channel that
+  `Foundation.Distributed.Topology`). Messages to processes of this node are sent directly. On channel `:auto` a message
+  takes the channel that
   `configure_routing/1` says.
 
   **Scheduling**: a message of up to 64 KB (large binaries in it not counted, for they are not copied) is encoded and
@@ -33,6 +38,7 @@ defmodule Foundation.Distributed.Channels do
 
   alias Foundation.Distributed.Channels.{Broadcast, Handler, Route, Settings, Wire}
   alias Foundation.Distributed.Fabric
+  alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Native
 
   @type channel :: atom
@@ -64,8 +70,9 @@ defmodule Foundation.Distributed.Channels do
   """
   @spec open(channel, keyword) :: :ok | {:error, :settings | :not_running}
   def open(channel, options \\ []) do
+    {scope, options} = Scope.pop(options)
     settings = Settings.new(channel, options)
-    with_fabric(&Native.fabric_open(&1, channel, settings))
+    with_fabric(scope, &Native.fabric_open(&1, channel, settings))
   end
 
   @doc """
@@ -113,7 +120,7 @@ defmodule Foundation.Distributed.Channels do
   defp resolved(channel, destination, message, options) do
     options = Wire.options(options)
 
-    with {:ok, at} <- Route.resolve(channel!(channel), destination),
+    with {:ok, at} <- Route.resolve(channel!(channel), destination, options.cluster),
          do: Wire.send(channel, at, message, options)
   end
 
@@ -184,7 +191,7 @@ defmodule Foundation.Distributed.Channels do
     {key, options} = Keyword.pop(options, :key, :latest)
     options = Wire.options(options)
 
-    with {:ok, at} <- Route.resolve(channel!(channel), destination),
+    with {:ok, at} <- Route.resolve(channel!(channel), destination, options.cluster),
          do: Wire.send(channel, at, message, %{options | key: {key}})
   end
 
@@ -201,6 +208,7 @@ defmodule Foundation.Distributed.Channels do
   @spec subscribe(channel, keyword) :: :ok | {:error, :not_running}
   def subscribe(channel, options \\ []) do
     Fabric.Subscribers.add(
+      Scope.of(options[:cluster]),
       channel!(channel),
       Keyword.get(options, :pid, self()),
       Keyword.get(options, :max_mailbox),
@@ -219,7 +227,7 @@ defmodule Foundation.Distributed.Channels do
   """
   @spec handle(channel, (term, node -> term), keyword) :: {:ok, pid} | {:error, :not_running}
   def handle(channel, function, options \\ []) when is_function(function, 2) do
-    child = {Handler, {channel!(channel), function, Keyword.take(options, [:max_mailbox])}}
+    child = {Handler, {channel!(channel), function, Keyword.take(options, [:max_mailbox, :cluster])}}
 
     case DynamicSupervisor.start_child(Foundation.ProcessSupervisor, child) do
       {:ok, pid} -> {:ok, pid}
@@ -230,9 +238,9 @@ defmodule Foundation.Distributed.Channels do
   end
 
   @doc "Ends a subscription of the caller, or of `pid`. Errors: `{:error, :not_running}`. O(1)."
-  @spec unsubscribe(channel, pid) :: :ok | {:error, :not_running}
-  def unsubscribe(channel, pid \\ self()) do
-    Fabric.Subscribers.remove(channel!(channel), pid)
+  @spec unsubscribe(channel, pid, keyword) :: :ok | {:error, :not_running}
+  def unsubscribe(channel, pid \\ self(), options \\ []) do
+    Fabric.Subscribers.remove(Scope.of(options[:cluster]), channel!(channel), pid)
   end
 
   @doc """
@@ -253,14 +261,14 @@ defmodule Foundation.Distributed.Channels do
 
   Errors: `{:error, :not_running}`. O(channels × nodes), on a dirty CPU scheduler.
   """
-  @spec get_channel_metrics() :: {:ok, [map]} | {:error, :not_running}
-  def get_channel_metrics do
-    with_fabric(fn handle -> {:ok, Native.fabric_metrics(handle)} end)
+  @spec get_channel_metrics(keyword) :: {:ok, [map]} | {:error, :not_running}
+  def get_channel_metrics(options \\ []) do
+    with_fabric(Scope.of(options[:cluster]), fn handle -> {:ok, Native.fabric_metrics(handle)} end)
   end
 
   @doc false
-  def with_fabric(fun) do
-    case Fabric.handle() do
+  def with_fabric(scope \\ nil, fun) do
+    case Fabric.handle(scope) do
       nil -> {:error, :not_running}
       handle -> fun.(handle)
     end

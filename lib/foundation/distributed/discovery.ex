@@ -8,6 +8,9 @@ defmodule Foundation.Distributed.Discovery do
   Each node owns what its processes registered and tells the others of every change over `:events`; nodes that meet tell
   each other all they own. A service ends with its process, and a node's services with the node.
 
+  In a node that is in several clusters each has services of its own: every function takes the option `:cluster` (see
+  `Foundation.Distributed.Clusters`), and is about the main one without it.
+
   **Scheduling**: look-ups read a table; registering is a call of a process and a message to each node.
   """
 
@@ -15,8 +18,8 @@ defmodule Foundation.Distributed.Discovery do
 
   alias Foundation.Distributed.Channels.Wire
   alias Foundation.Distributed.{Call, Fabric}
+  alias Foundation.Distributed.Fabric.Scope
 
-  @table __MODULE__
   @channel :events
   @patience_ms 30_000
 
@@ -30,6 +33,7 @@ defmodule Foundation.Distributed.Discovery do
   """
   @spec register_service(term, pid, keyword) :: :ok | {:error, :not_running}
   def register_service(service, pid, options \\ []) when is_pid(pid) do
+    {scope, options} = Scope.pop(options)
     {capabilities, rest} = Keyword.pop(options, :capabilities, [])
     {metadata, rest} = Keyword.pop(rest, :metadata, %{})
 
@@ -46,19 +50,21 @@ defmodule Foundation.Distributed.Discovery do
       node(pid) != node() ->
         raise ArgumentError, "a provider is a process of this node, got: #{inspect(pid)}"
 
-      Fabric.handle() == nil ->
+      Fabric.handle(scope) == nil ->
         {:error, :not_running}
 
       true ->
-        GenServer.call(__MODULE__, {:register, service, pid, capabilities, metadata})
+        GenServer.call(Scope.process(scope, __MODULE__), {:register, service, pid, capabilities, metadata})
     end
   end
 
   @doc "Ends what a process provides. Errors: `{:error, :not_running}`. O(nodes)."
-  @spec unregister_service(term, pid) :: :ok | {:error, :not_running}
-  def unregister_service(service, pid) do
-    if Fabric.handle(),
-      do: GenServer.call(__MODULE__, {:unregister, service, pid}),
+  @spec unregister_service(term, pid, keyword) :: :ok | {:error, :not_running}
+  def unregister_service(service, pid, options \\ []) do
+    scope = Scope.of(options[:cluster])
+
+    if Fabric.handle(scope),
+      do: GenServer.call(Scope.process(scope, __MODULE__), {:unregister, service, pid}),
       else: {:error, :not_running}
   end
 
@@ -69,17 +75,20 @@ defmodule Foundation.Distributed.Discovery do
   """
   @spec discover_services(keyword) :: [service]
   def discover_services(criteria \\ []) do
+    {scope, criteria} = Scope.pop(criteria)
+    table = Scope.process(scope, __MODULE__)
+
     for {key, _} <- criteria, key not in [:service, :capability, :node] do
       raise ArgumentError, "services are found by :service, :capability and :node, not by #{inspect(key)}"
     end
 
-    if :ets.whereis(@table) == :undefined,
+    if :ets.whereis(table) == :undefined,
       do: [],
-      else: for({_, found} <- rows(criteria[:service]), fits?(found, criteria), do: found)
+      else: for({_, found} <- rows(table, criteria[:service]), fits?(found, criteria), do: found)
   end
 
-  defp rows(nil), do: :ets.tab2list(@table)
-  defp rows(service), do: :ets.match_object(@table, {{service, :_}, :_})
+  defp rows(table, nil), do: :ets.tab2list(table)
+  defp rows(table, service), do: :ets.match_object(table, {{service, :_}, :_})
 
   defp fits?(service, criteria) do
     Enum.all?(criteria, fn
@@ -95,17 +104,21 @@ defmodule Foundation.Distributed.Discovery do
 
   Waits up to a second for each node. Errors: `{:error, :unknown_service}`. O(providers).
   """
-  @spec get_service_health(term) :: {:ok, [map]} | {:error, :unknown_service}
-  def get_service_health(service) do
-    case discover_services(service: service) do
+  @spec get_service_health(term, keyword) :: {:ok, [map]} | {:error, :unknown_service}
+  def get_service_health(service, options \\ []) do
+    scope = Scope.of(options[:cluster])
+
+    case discover_services(service: service, cluster: scope) do
       [] -> {:error, :unknown_service}
-      providers -> {:ok, Enum.map(providers, &health/1)}
+      providers -> {:ok, Enum.map(providers, &health(&1, scope))}
     end
   end
 
-  defp health(%{node: node, pid: pid}) do
+  defp health(%{node: node, pid: pid}, scope) do
     started = System.monotonic_time(:microsecond)
-    answer = Call.call(:coordination, {__MODULE__, node}, {:health, pid}, timeout: 1_000)
+    # There the name is that of the cluster's own process.
+    name = if node == node(), do: Scope.process(scope, __MODULE__), else: __MODULE__
+    answer = Call.call(:coordination, {name, node}, {:health, pid}, timeout: 1_000, cluster: scope)
     took = System.monotonic_time(:microsecond) - started
 
     {status, mailbox} =
@@ -119,27 +132,28 @@ defmodule Foundation.Distributed.Discovery do
   end
 
   @doc false
-  def start_link(_), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
+  def start_link(scope), do: GenServer.start_link(__MODULE__, scope, name: Scope.process(scope, __MODULE__))
 
   # The table holds {{service, pid}, service}; the state, the monitors of our own providers.
   @impl true
-  def init(nil) do
-    :ets.new(@table, [:named_table, :ordered_set, :protected, read_concurrency: true])
-    {:ok, %{monitors: %{}}, {:continue, :ask}}
+  def init(scope) do
+    table = Scope.process(scope, __MODULE__)
+    :ets.new(table, [:named_table, :ordered_set, :protected, read_concurrency: true])
+    {:ok, %{scope: scope, table: table, monitors: %{}}, {:continue, :ask}}
   end
 
   # What others own is told again to a node whose table is new.
   @impl true
   def handle_continue(:ask, state) do
-    tell_all({:foundation_services_wanted, node()})
+    tell_all(state.scope, {:foundation_services_wanted, node()})
     {:noreply, state}
   end
 
   @impl true
   def handle_call({:register, service, pid, capabilities, metadata}, _from, state) do
     found = %{service: service, pid: pid, node: node(), capabilities: capabilities, metadata: metadata}
-    :ets.insert(@table, {{service, pid}, found})
-    tell_all({:foundation_services, node(), [found], []})
+    :ets.insert(state.table, {{service, pid}, found})
+    tell_all(state.scope, {:foundation_services, node(), [found], []})
     monitors = Map.put_new_lazy(state.monitors, pid, fn -> Process.monitor(pid) end)
     {:reply, :ok, %{state | monitors: monitors}}
   end
@@ -157,35 +171,37 @@ defmodule Foundation.Distributed.Discovery do
 
   @impl true
   def handle_info({:foundation_services, node, added, removed}, state) do
-    for found <- added, found.node == node, do: :ets.insert(@table, {{found.service, found.pid}, found})
-    for key <- removed, do: :ets.delete(@table, key)
+    for found <- added, found.node == node, do: :ets.insert(state.table, {{found.service, found.pid}, found})
+    for key <- removed, do: :ets.delete(state.table, key)
     {:noreply, state}
   end
 
   def handle_info({wanted, node}, state) when wanted in [:foundation_peer_up, :foundation_services_wanted] do
-    own = for {_, found} <- :ets.tab2list(@table), found.node == node(), do: found
-    if own != [], do: tell(node, {:foundation_services, node(), own, []})
+    own = for {_, found} <- :ets.tab2list(state.table), found.node == node(), do: found
+    if own != [], do: tell(state.scope, node, {:foundation_services, node(), own, []})
     {:noreply, state}
   end
 
   def handle_info({:foundation_peer_down, node}, state) do
-    :ets.match_delete(@table, {:_, %{node: node}})
+    :ets.match_delete(state.table, {:_, %{node: node}})
     {:noreply, state}
   end
 
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
-    keys = for [service] <- :ets.match(@table, {{:"$1", pid}, :_}), do: {service, pid}
+    keys = for [service] <- :ets.match(state.table, {{:"$1", pid}, :_}), do: {service, pid}
     {:noreply, remove(keys, state)}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
 
   defp remove(keys, state) do
-    for key <- keys, do: :ets.delete(@table, key)
-    if keys != [], do: tell_all({:foundation_services, node(), [], keys})
+    for key <- keys, do: :ets.delete(state.table, key)
+    if keys != [], do: tell_all(state.scope, {:foundation_services, node(), [], keys})
 
     idle =
-      for {_, pid} <- keys, :ets.match(@table, {{:_, pid}, :"$1"}) == [], monitor = state.monitors[pid] do
+      for {_, pid} <- keys,
+          :ets.match(state.table, {{:_, pid}, :"$1"}) == [],
+          monitor = state.monitors[pid] do
         Process.demonitor(monitor, [:flush])
         pid
       end
@@ -193,8 +209,10 @@ defmodule Foundation.Distributed.Discovery do
     %{state | monitors: Map.drop(state.monitors, idle)}
   end
 
-  defp tell_all(news), do: Enum.each(Fabric.nodes(), &tell(&1, news))
+  defp tell_all(scope, news), do: Enum.each(Fabric.nodes(scope), &tell(scope, &1, news))
 
-  defp tell(node, news),
-    do: Wire.send(@channel, {node, __MODULE__}, news, Wire.options(timeout: @patience_ms))
+  defp tell(scope, node, news) do
+    options = %{Wire.options(timeout: @patience_ms) | cluster: scope}
+    Wire.send(@channel, {node, __MODULE__}, news, options)
+  end
 end

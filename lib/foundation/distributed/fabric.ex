@@ -7,7 +7,8 @@ defmodule Foundation.Distributed.Fabric do
       config :foundation, fabric: [port: 4400, channels: [video: [lanes: 8, reliability: :best_effort]]]
 
   Options: `:port` (0, a free one), `:bind` (`{0, 0, 0, 0}`), `:advertise` (`{ip, port}` at which others reach us, where
-  that is another), `:secret` (the Erlang cookie), `:cluster` ("foundation"), `:name` (the node's name), `:channels` (see
+  that is another), `:secret` (the Erlang cookie), `:accept` ([]: secrets of which nodes are believed too, while one is
+  exchanged for another, see `set_secret/2`), `:cluster` ("foundation"), `:name` (the node's name), `:channels` (see
   `Foundation.Distributed.Channels.open/2`), `:peers` (a list of `{node, ip, port}` to know without Distributed Erlang),
   `:idle_ms` (60,000: unused links close), `:stall_ms` (3,000: a link whose peer owes an answer is given up),
   `:forget_ms` (60,000: how long messages for a lost node are kept), `:backoff_ms` (500: longest wait between attempts to
@@ -20,14 +21,17 @@ defmodule Foundation.Distributed.Fabric do
 
   Nodes connected by Distributed Erlang tell each other their fabric addresses; nothing else goes that way.
 
+  A node may be in other clusters besides, each with an endpoint of its own: see `Foundation.Distributed.Clusters`.
+  Functions that take an option `:cluster` are about the main cluster, that of `config :foundation, fabric:`, without it.
+
   This process owns the endpoint's life and its address book. No message passes through it.
 
-  **Scheduling**: `info/0` runs on a dirty CPU scheduler; starting binds a socket on a dirty IO scheduler.
+  **Scheduling**: `info/1` and `set_secret/2` run on a dirty CPU scheduler; starting binds a socket on a dirty IO scheduler.
   """
 
   use GenServer
 
-  alias Foundation.Distributed.Fabric.{Callee, Options, Relay, Subscribers}
+  alias Foundation.Distributed.Fabric.{Callee, Options, Relay, Scope, Subscribers}
   alias Foundation.Native
 
   @key :foundation_fabric
@@ -35,12 +39,25 @@ defmodule Foundation.Distributed.Fabric do
   @bind_wait_ms 50
 
   @doc false
-  def start_link({options, callees}),
-    do: GenServer.start_link(__MODULE__, {options, callees}, name: __MODULE__)
+  # Within a function, because supervisors write the arguments of their children into logs, and options may be secret.
+  def start_link({scope, options, callees}) do
+    GenServer.start_link(__MODULE__, {scope, fn -> options end, callees},
+      name: Scope.process(scope, __MODULE__)
+    )
+  end
 
-  @doc "The endpoint's handle, or nil when no fabric runs. O(1), no copy."
+  @doc "The handle of the main cluster's endpoint, or nil when no fabric runs. O(1), no copy."
   @spec handle() :: reference | nil
   def handle, do: :persistent_term.get(@key, nil)
+
+  @doc "The handle of another cluster's endpoint, or nil when this node has none; that of the main one for nil. O(1), no copy."
+  @spec handle(atom | nil) :: reference | nil
+  def handle(nil), do: handle()
+
+  def handle(cluster) do
+    with nil <- :persistent_term.get({@key, :of, cluster}, nil),
+         do: if(Scope.of(cluster) == nil, do: handle())
+  end
 
   @doc """
   What the endpoint knows: `:address` it accepts links at, `:boot` (µs since the epoch), `:peers` as
@@ -48,11 +65,11 @@ defmodule Foundation.Distributed.Fabric do
   carries now (`:relaying`), has carried (`:relayed`, `:relayed_bytes`) or did not (`:relays_refused`), and its own that
   others carried (`:circuits`).
 
-  Errors: `{:error, :not_running}`. O(peers).
+  Options: `:cluster`. Errors: `{:error, :not_running}`. O(peers).
   """
-  @spec info() :: {:ok, map} | {:error, :not_running}
-  def info do
-    case handle() do
+  @spec info(keyword) :: {:ok, map} | {:error, :not_running}
+  def info(options \\ []) do
+    case handle(options[:cluster]) do
       nil -> {:error, :not_running}
       handle -> {:ok, Native.fabric_info(handle)}
     end
@@ -61,11 +78,12 @@ defmodule Foundation.Distributed.Fabric do
   @doc """
   Makes a node known by the address it accepts links at, where Distributed Erlang does not.
 
-  Errors: `{:error, :not_running}`. O(1).
+  Options: `:cluster`. Errors: `{:error, :not_running}`. O(1).
   """
-  @spec add_peer(node, :inet.ip_address() | String.t(), :inet.port_number()) :: :ok | {:error, :not_running}
-  def add_peer(node, ip, port) when is_atom(node) do
-    case handle() do
+  @spec add_peer(node, :inet.ip_address() | String.t(), :inet.port_number(), keyword) ::
+          :ok | {:error, :not_running}
+  def add_peer(node, ip, port, options \\ []) when is_atom(node) do
+    case handle(options[:cluster]) do
       nil -> {:error, :not_running}
       handle -> Native.fabric_peer(handle, node, 0, Options.address(ip, port))
     end
@@ -73,20 +91,56 @@ defmodule Foundation.Distributed.Fabric do
 
   @doc "The nodes that messages can be sent to now. Empty when no fabric runs. O(peers)."
   @spec nodes() :: [node]
-  def nodes do
-    :persistent_term.get({@key, :nodes}, [])
+  def nodes, do: nodes(nil)
+
+  @doc "As `nodes/0`, of another cluster, by its name. O(peers)."
+  @spec nodes(atom | nil) :: [node]
+  def nodes(cluster) do
+    case Scope.of(cluster) do
+      nil -> :persistent_term.get({@key, :nodes}, [])
+      cluster -> :persistent_term.get({@key, :nodes, cluster}, [])
+    end
+  end
+
+  @doc """
+  Proves this node to others by another secret from now on, on this node alone; open links stay open.
+
+  Options: `:accept` ([]), at most eight secrets by which other nodes may still, or already, prove themselves; `:cluster`.
+  To exchange a cluster's secret without a node being refused, call it on every node in three rounds, each finished
+  before the next begins: `set_secret(old, accept: [new])`, `set_secret(new, accept: [old])`, `set_secret(new)`. Give the
+  last to the configuration too: a node that starts anew takes what stands there.
+
+  Errors: `{:error, :not_running}`, `{:error, :pem}` (the certificates are from files, which are read again when they
+  change). ArgumentError for what is no secret. O(secrets).
+  """
+  @spec set_secret(binary | atom, keyword) :: :ok | {:error, :not_running | :pem | {:io, atom}}
+  def set_secret(secret, options \\ []) do
+    {scope, options} = Scope.pop(options)
+    secret = Options.secret(secret)
+    accepted = Options.secrets(Keyword.get(options, :accept, []))
+
+    # Links, then the overlay's datagrams, if it has one.
+    with handle when handle != nil <- handle(scope),
+         :ok <- Native.fabric_secrets(handle, secret, accepted),
+         overlay when overlay != nil <- Foundation.Distributed.Overlay.handle(scope) do
+      Native.topology_secrets(overlay, secret, accepted)
+    else
+      nil -> if handle(scope), do: :ok, else: {:error, :not_running}
+      error -> error
+    end
   end
 
   @impl true
-  def init({given, callees}) do
+  def init({scope, given, callees}) do
     Process.flag(:trap_exit, true)
-    options = Options.new(given)
+    options = Options.new(given.())
 
     # What a fabric left behind that was killed still holds the port.
-    if old = handle(), do: Native.fabric_stop(old)
+    if old = handle(scope), do: Native.fabric_stop(old)
+    native = options |> Map.drop([:channels, :peers]) |> Map.put(:names, Scope.names(scope))
 
-    case start_endpoint(Map.drop(options, [:channels, :peers]), callees, @bind_tries) do
-      {:ok, handle} -> {:ok, started(handle, options, callees)}
+    case start_endpoint(native, callees, @bind_tries) do
+      {:ok, handle} -> {:ok, started(scope, handle, options, callees)}
       {:error, reason} -> {:stop, reason}
     end
   end
@@ -104,16 +158,18 @@ defmodule Foundation.Distributed.Fabric do
     end
   end
 
-  defp started(handle, options, callees) do
+  defp started(scope, handle, options, callees) do
     for {name, settings} <- options.channels, do: :ok = Native.fabric_open(handle, name, settings)
-    :persistent_term.put(@key, handle)
-    :persistent_term.put({@key, :nodes}, [])
-    :ok = Subscribers.restore(handle)
+    :persistent_term.put(key(scope), handle)
+    :persistent_term.put(nodes_key(scope), [])
+    if scope == nil, do: Scope.put_main(String.to_atom(options.cluster))
+    :ok = Subscribers.restore(scope, handle)
     for {name, address} <- options.peers, do: Native.fabric_peer(handle, name, 0, address)
 
     :net_kernel.monitor_nodes(true)
 
     state = %{
+      scope: scope,
       handle: handle,
       boot: options.boot,
       address: advertised(handle, options),
@@ -125,14 +181,18 @@ defmodule Foundation.Distributed.Fabric do
     state
   end
 
+  defp key(nil), do: @key
+  defp key(scope), do: {@key, :of, scope}
+  defp nodes_key(nil), do: {@key, :nodes}
+  defp nodes_key(scope), do: {@key, :nodes, scope}
+
   defp advertised(handle, options), do: options.advertise || Native.fabric_info(handle).address
 
   # An answer is asked for with the first greeting only.
-  defp greet(node, state, asks),
-    do:
-      :erlang.send({__MODULE__, node}, {:foundation_hello, node(), state.boot, state.address, asks}, [
-        :noconnect
-      ])
+  defp greet(node, state, asks) do
+    hello = {:foundation_hello, node(), state.boot, state.address, asks}
+    :erlang.send({Scope.process(state.scope, __MODULE__), node}, hello, [:noconnect])
+  end
 
   @impl true
   def handle_info({:nodeup, node}, state) do
@@ -173,13 +233,13 @@ defmodule Foundation.Distributed.Fabric do
   defp tell(state, news) do
     for callee <- state.callees, do: send(callee, news)
 
-    for name <- [Foundation.Distributed.Discovery, Foundation.Distributed.Overlay, Relay],
-        pid = Process.whereis(name),
+    for module <- [Foundation.Distributed.Discovery, Foundation.Distributed.Overlay, Relay],
+        pid = Process.whereis(Scope.process(state.scope, module)),
         do: send(pid, news)
   end
 
   defp publish(state) do
-    :persistent_term.put({@key, :nodes}, state.up |> Map.keys() |> Enum.sort())
+    :persistent_term.put(nodes_key(state.scope), state.up |> Map.keys() |> Enum.sort())
     state
   end
 
@@ -197,11 +257,17 @@ defmodule Foundation.Distributed.Fabric do
 
   @impl true
   def terminate(_reason, state) do
-    :persistent_term.erase(@key)
-    :persistent_term.erase({@key, :nodes})
+    :persistent_term.erase(key(state.scope))
+    :persistent_term.erase(nodes_key(state.scope))
+    if state.scope == nil, do: Scope.put_main(nil)
     Native.fabric_stop(state.handle)
   end
 
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(GenServer)
   @doc false
-  def callees, do: for(n <- 1..System.schedulers_online(), do: Callee.name(n))
+  # The reason of a bad end goes into logs, the handle and the options do not.
+  def format_status(status), do: Map.replace_lazy(status, :state, &Map.take(&1, [:scope, :address, :up]))
+
+  @doc false
+  def callees(scope \\ nil), do: for(n <- 1..System.schedulers_online(), do: Callee.name(scope, n))
 end

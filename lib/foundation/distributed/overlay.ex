@@ -7,22 +7,29 @@ defmodule Foundation.Distributed.Overlay do
 
   alias Foundation.Distributed.Channels.InContext
   alias Foundation.Distributed.Fabric
+  alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Distributed.Overlay.Options
   alias Foundation.Native
 
   @key :foundation_overlay
   @everyone 0
 
-  def start_link(given), do: GenServer.start_link(__MODULE__, given, name: __MODULE__)
+  def start_link(given) do
+    {scope, _options} = given.()
+    GenServer.start_link(__MODULE__, given, name: Scope.process(scope, __MODULE__))
+  end
 
   @doc "The overlay's handle, or nil when none runs."
-  @spec handle() :: reference | nil
-  def handle, do: :persistent_term.get(@key, nil)
+  @spec handle(Scope.t()) :: reference | nil
+  def handle(scope \\ nil), do: :persistent_term.get(key(scope), nil)
+
+  defp key(nil), do: @key
+  defp key(scope), do: {@key, scope}
 
   @doc "Calls a function with the handle."
-  @spec with_handle((reference -> result)) :: result | {:error, :not_running} when result: term
-  def with_handle(fun) do
-    case handle() do
+  @spec with_handle(Scope.t(), (reference -> result)) :: result | {:error, :not_running} when result: term
+  def with_handle(scope \\ nil, fun) do
+    case handle(scope) do
       nil -> {:error, :not_running}
       handle -> fun.(handle)
     end
@@ -33,49 +40,63 @@ defmodule Foundation.Distributed.Overlay do
   def number(topic), do: max(:erlang.phash2(topic, 0x1_0000_0000), @everyone + 1)
 
   @doc "Sends a message of a channel to every other node, whose subscribers get it."
-  @spec publish(atom, term, atom) :: :ok | {:error, :not_running | {:too_large, pos_integer}}
-  def publish(channel, message, urgency) do
-    with_handle(fn handle ->
+  @spec publish(Scope.t(), atom, term, atom) :: :ok | {:error, :not_running | {:too_large, pos_integer}}
+  def publish(scope, channel, message, urgency) do
+    with_handle(scope, fn handle ->
       payload = :erlang.term_to_binary({:foundation_channel, channel, message})
       Native.topology_broadcast(handle, @everyone, payload, urgency)
     end)
   end
 
   @doc "News go to this process: `{:foundation_member, event, node}` and `{:foundation_topology, topology, epoch, settled}`."
-  def watch(pid), do: call({:watch, pid})
-  def unwatch(pid), do: call({:unwatch, pid})
-  def subscribe(topic, pid), do: call({:subscribe, topic, pid})
-  def unsubscribe(topic, pid), do: call({:unsubscribe, topic, pid})
+  def watch(scope \\ nil, pid), do: call(scope, {:watch, pid})
+  def unwatch(scope \\ nil, pid), do: call(scope, {:unwatch, pid})
+  def subscribe(scope \\ nil, topic, pid), do: call(scope, {:subscribe, topic, pid})
+  def unsubscribe(scope \\ nil, topic, pid), do: call(scope, {:unsubscribe, topic, pid})
 
   @doc "Waits until this topology is in force and the links of the former one are gone."
-  def await_settled(topology, timeout) do
-    GenServer.call(__MODULE__, {:settled, topology}, timeout)
+  def await_settled(scope \\ nil, topology, timeout) do
+    GenServer.call(Scope.process(scope, __MODULE__), {:settled, topology}, timeout)
   catch
     :exit, {:timeout, _} -> {:error, :timeout}
     :exit, _ -> {:error, :not_running}
   end
 
-  defp call(request) do
-    if handle(), do: GenServer.call(__MODULE__, request), else: {:error, :not_running}
+  defp call(scope, request) do
+    if handle(scope),
+      do: GenServer.call(Scope.process(scope, __MODULE__), request),
+      else: {:error, :not_running}
   end
 
   @impl true
   def init(given) do
-    case Options.new(given) do
+    {scope, options} = given.()
+
+    case Options.new(options) do
       nil -> :ignore
-      options -> start(options)
+      options -> start(scope, options)
     end
   end
 
-  defp start(options) do
+  defp start(scope, options) do
     Process.flag(:trap_exit, true)
     # One whose owner was killed would keep its port.
-    if left_over = handle(), do: Native.topology_stop(left_over, false)
+    if left_over = handle(scope), do: Native.topology_stop(left_over, false)
 
-    case Native.topology_start(Fabric.handle(), options, self()) do
+    case Native.topology_start(Fabric.handle(scope), options, self()) do
       {:ok, handle} ->
-        :persistent_term.put(@key, handle)
-        state = %{handle: handle, nodes: MapSet.new(), watchers: %{}, topics: %{}, monitors: %{}, waiting: []}
+        :persistent_term.put(key(scope), handle)
+
+        state = %{
+          scope: scope,
+          handle: handle,
+          nodes: MapSet.new(),
+          watchers: %{},
+          topics: %{},
+          monitors: %{},
+          waiting: []
+        }
+
         {:ok, join(state)}
 
       {:error, reason} ->
@@ -85,7 +106,7 @@ defmodule Foundation.Distributed.Overlay do
 
   # Every node that the endpoint knows may be in the cluster already.
   defp join(state) do
-    {:ok, %{peers: peers}} = Fabric.info()
+    {:ok, %{peers: peers}} = Fabric.info(cluster: state.scope)
 
     addresses = for {name, _boot, address, true} <- peers, not MapSet.member?(state.nodes, name), do: address
 
@@ -126,7 +147,7 @@ defmodule Foundation.Distributed.Overlay do
   @impl true
   def handle_info({:foundation_overlay, :deliver, from, @everyone, payload}, state) do
     with {:foundation_channel, channel, message} <- :erlang.binary_to_term(payload),
-         handle when handle != nil <- Fabric.handle(),
+         handle when handle != nil <- Fabric.handle(state.scope),
          do: InContext.publish(handle, channel, String.to_atom(from), message)
 
     {:noreply, state}
@@ -205,7 +226,7 @@ defmodule Foundation.Distributed.Overlay do
 
   @impl true
   def terminate(_reason, state) do
-    :persistent_term.erase(@key)
+    :persistent_term.erase(key(state.scope))
     Native.topology_stop(state.handle, true)
   end
 end

@@ -26,13 +26,17 @@ defmodule Foundation.Distributed.Partitions do
   the present state as `:present`, then `:split`, `:changed` (more were lost, or some came back), `:healed`, `:forgotten`.
   Each is also the telemetry event `[:foundation, :partition, event]` with the measurements `here` and `lost`.
 
-  No function here calls the native library.
+  In a cluster that the node has joined besides (see `Foundation.Distributed.Clusters`) its entry has the option
+  `:partitions`, and what is lost is what its overlay takes for dead; every function takes the option `:cluster`, and is
+  about the main cluster without it. Messages of a joined cluster have its name under `:cluster`.
+
+  No function here calls the native library, but for a joined cluster, whose members are asked for on a dirty CPU scheduler.
   """
 
   use GenServer
 
-  alias Foundation.Cluster
-  alias Foundation.Distributed.Partitions.{Lost, Policy}
+  alias Foundation.Distributed.Fabric.Scope
+  alias Foundation.Distributed.Partitions.{Lost, Policy, Source}
   alias Foundation.Telemetry
 
   require Logger
@@ -67,36 +71,48 @@ defmodule Foundation.Distributed.Partitions do
   """
   @spec start_link(keyword) :: GenServer.on_start()
   def start_link(opts \\ []) do
-    with {:ok, config} <- read(opts), do: GenServer.start_link(__MODULE__, config, name: __MODULE__)
+    {scope, opts} = if Keyword.keyword?(opts), do: Scope.pop(opts), else: {nil, opts}
+
+    with {:ok, config} <- read(opts),
+         do: GenServer.start_link(__MODULE__, {scope, config}, name: Scope.process(scope, __MODULE__))
   end
 
   @doc "Whether this side works on: `true` also while nothing is decided, and where this does not run. O(1), no message."
   @spec active?() :: boolean
   def active?, do: :persistent_term.get(@state_key, :active) == :active
 
+  @doc "As `active?/0`, of the option `:cluster`. O(1), no message."
+  @spec active?(keyword) :: boolean
+  def active?(options), do: :persistent_term.get(key(Scope.of(options[:cluster])), :active) == :active
+
+  defp key(nil), do: @state_key
+  defp key(scope), do: {@state_key, scope}
+
   @doc "How things stand. Errors: `:not_running`."
-  @spec status() :: {:ok, status} | {:error, :not_running}
-  def status, do: ask(:status)
+  @spec status(keyword) :: {:ok, status} | {:error, :not_running}
+  def status(options \\ []), do: ask(:status, options)
 
   @doc """
   Sends the caller what changes from now on, and first how things stand. Ends with the process. Errors: `:not_running`.
   """
-  @spec subscribe() :: :ok | {:error, :not_running}
-  def subscribe, do: ask({:subscribe, self()})
+  @spec subscribe(keyword) :: :ok | {:error, :not_running}
+  def subscribe(options \\ []), do: ask({:subscribe, self()}, options)
 
   @doc "No longer counts a lost node: someone knows that it is dead. Errors: `:not_lost`, `:not_running`."
-  @spec forget(node) :: :ok | {:error, :not_lost | :not_running}
-  def forget(node) when is_atom(node), do: ask({:forget, node})
+  @spec forget(node, keyword) :: :ok | {:error, :not_lost | :not_running}
+  def forget(node, options \\ []) when is_atom(node), do: ask({:forget, node}, options)
 
   # -- the process -------------------------------------------------------------------------------------------------
 
   @impl true
-  def init(config) do
+  def init({scope, config}) do
     Process.flag(:trap_exit, true)
 
     state = %{
+      scope: scope,
       config: config,
       lost: Lost.new(),
+      boots: %{},
       verdict: {:active, :whole},
       subscribers: %{},
       cluster: nil
@@ -122,6 +138,14 @@ defmodule Foundation.Distributed.Partitions do
 
   @impl true
   def handle_info({:foundation_cluster, event}, state), do: {:noreply, heard(state, event)}
+
+  def handle_info({:foundation_member, event, node}, state) do
+    case Source.event(event, node) do
+      nil -> {:noreply, state}
+      event -> {:noreply, heard(state, event)}
+    end
+  end
+
   def handle_info(:join, state), do: {:noreply, join(state)}
 
   def handle_info({:confirm, node, since}, state) do
@@ -151,17 +175,16 @@ defmodule Foundation.Distributed.Partitions do
 
   @impl true
   def terminate(_reason, state) do
-    Lost.release(state.lost)
-    :persistent_term.erase(@state_key)
+    for {node, _} <- state.lost, do: Source.keep_trying(state.scope, node, false)
+    :persistent_term.erase(key(state.scope))
   end
 
   defp join(state) do
-    with pid when is_pid(pid) <- Process.whereis(Cluster.Membership),
-         reference = Process.monitor(pid),
-         :ok <- Cluster.subscribe() do
-      %{state | cluster: reference}
-    else
-      _ ->
+    case Source.watch(state.scope) do
+      {:ok, reference} ->
+        known(%{state | cluster: reference})
+
+      :later ->
         Process.send_after(self(), :join, 500)
         state
     end
@@ -170,11 +193,14 @@ defmodule Foundation.Distributed.Partitions do
   # -- what the cluster says ---------------------------------------------------------------------------------------
 
   defp heard(state, %{event: :unreachable, node: node}) do
-    {lost, since} = Lost.add(state.lost, node)
+    state = known(state)
+    Source.keep_trying(state.scope, node, true)
+    {lost, since} = Lost.add(state.lost, node, Source.boot(state.scope, node) || state.boots[node])
     watch(%{state | lost: lost}, {:confirm, node, since}, :confirm_after)
   end
 
-  defp heard(state, %{event: event, node: node}) when event in [:joined, :reachable], do: back(state, node)
+  defp heard(state, %{event: event, node: node}) when event in [:joined, :reachable],
+    do: state |> known() |> back(node)
 
   # It is not coming back, and that is as it should be.
   defp heard(state, %{event: :left, node: node, reason: {kind, _}}) when kind in [:goodbye, :given_up],
@@ -182,10 +208,13 @@ defmodule Foundation.Distributed.Partitions do
 
   defp heard(state, _event), do: state
 
+  # What is gone a moment later can be asked no more.
+  defp known(state), do: %{state | boots: Source.boots(state.scope, state.boots)}
+
   defp back(state, node) do
     if Lost.member?(state.lost, node) do
       counted? = node in Lost.counted(state.lost)
-      state = %{state | lost: Lost.remove(state.lost, node)}
+      state = removed(state, [node])
 
       if counted?,
         do: decide(state, if(Lost.counted(state.lost) == [], do: :healed, else: :changed)),
@@ -205,21 +234,27 @@ defmodule Foundation.Distributed.Partitions do
   end
 
   defp forgotten(state, nodes) do
-    lost = Enum.reduce(nodes, state.lost, &Lost.remove(&2, &1))
-    decide(%{state | lost: lost}, :forgotten)
+    state = removed(state, nodes)
+    decide(%{state | boots: Map.drop(state.boots, nodes)}, :forgotten)
+  end
+
+  defp removed(state, nodes) do
+    for node <- nodes, do: Source.keep_trying(state.scope, node, false)
+    %{state | lost: Enum.reduce(nodes, state.lost, &Lost.remove(&2, &1))}
   end
 
   defp decide(state, event) do
     {verdict, reason} = Policy.decide(state.config.policy, view(state))
-    if {verdict, :any} != {elem(state.verdict, 0), :any}, do: :persistent_term.put(@state_key, verdict)
+    if {verdict, :any} != {elem(state.verdict, 0), :any}, do: :persistent_term.put(key(state.scope), verdict)
     state = %{state | verdict: {verdict, reason}}
     tell(event, state)
     state
   end
 
   defp view(state) do
-    here = Cluster.nodes()
-    %{here: here, lost: Lost.counted(state.lost) -- here, boots: Lost.boots(state.lost, here)}
+    here = Source.nodes(state.scope)
+    boots = Lost.boots(state.lost, Source.boots(state.scope, state.boots))
+    %{here: here, lost: Lost.counted(state.lost) -- here, boots: boots}
   end
 
   # -- telling -----------------------------------------------------------------------------------------------------
@@ -229,7 +264,7 @@ defmodule Foundation.Distributed.Partitions do
     lost = Enum.join(status.lost, ", ")
 
     Logger.warning(
-      "[partitions] #{event}: this side is #{status.state} (#{inspect(status.reason)}); lost: #{lost}"
+      "[partitions#{if state.scope, do: ":#{state.scope}"}] #{event}: this side is #{status.state} (#{inspect(status.reason)}); lost: #{lost}"
     )
 
     for {pid, _} <- state.subscribers, do: send(pid, message(event, state))
@@ -238,11 +273,16 @@ defmodule Foundation.Distributed.Partitions do
     Telemetry.execute(
       [:foundation, :partition, event],
       %{here: length(status.here), lost: length(status.lost)},
-      Map.take(status, [:state, :reason])
+      status
+      |> Map.take([:state, :reason])
+      |> Map.merge(if(state.scope, do: %{cluster: state.scope}, else: %{}))
     )
   end
 
-  defp message(event, state), do: {:foundation_partition, state |> standing() |> Map.put(:event, event)}
+  defp message(event, state) do
+    news = state |> standing() |> Map.put(:event, event)
+    {:foundation_partition, if(state.scope, do: Map.put(news, :cluster, state.scope), else: news)}
+  end
 
   defp standing(%{verdict: {verdict, reason}} = state) do
     %{here: here, lost: lost} = view(state)
@@ -254,8 +294,8 @@ defmodule Foundation.Distributed.Partitions do
     state
   end
 
-  defp ask(request) do
-    GenServer.call(__MODULE__, request)
+  defp ask(request, options) do
+    GenServer.call(Scope.process(Scope.of(options[:cluster]), __MODULE__), request)
   catch
     :exit, {:noproc, _} -> {:error, :not_running}
   end

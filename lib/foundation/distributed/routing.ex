@@ -4,11 +4,14 @@ defmodule Foundation.Distributed.Routing do
 
       {:ok, [nearest | _]} = Foundation.Distributed.Routing.rank(Node.list())
 
+  Both take the option `:cluster` (see `Foundation.Distributed.Clusters`).
+
   **Scheduling**: on a dirty CPU scheduler, O(members); load-aware ranking also reads the channels' queues, O(channels ×
   nodes).
   """
 
   alias Foundation.Distributed.{Channels, Overlay, Topology}
+  alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Native
 
   @type route :: :direct | {:via, node} | {:dial, address :: String.t()} | :unknown
@@ -23,9 +26,9 @@ defmodule Foundation.Distributed.Routing do
 
   Errors: `{:error, :not_running}`. O(log members).
   """
-  @spec route(node) :: {:ok, route} | {:error, :not_running}
-  def route(node) when is_atom(node) do
-    Overlay.with_handle(fn handle ->
+  @spec route(node, keyword) :: {:ok, route} | {:error, :not_running}
+  def route(node, options \\ []) when is_atom(node) do
+    Overlay.with_handle(Scope.of(options[:cluster]), fn handle ->
       case Native.topology_route(handle, Atom.to_string(node)) do
         {:via, name} -> {:ok, {:via, String.to_atom(name)}}
         route -> {:ok, route}
@@ -47,8 +50,8 @@ defmodule Foundation.Distributed.Routing do
     unless by in [:latency, :load],
       do: raise(ArgumentError, "by is :latency or :load, got: #{inspect(by)}")
 
-    with {:ok, %{peers: peers}} <- Topology.analyze_performance() do
-      queued = if by == :load, do: queued(), else: %{}
+    with {:ok, %{peers: peers}} <- Topology.analyze_performance(Keyword.take(options, [:cluster])) do
+      queued = if by == :load, do: queued(options), else: %{}
       known = Enum.filter(nodes, &(&1 == node() or is_map_key(peers, &1)))
       {:ok, Enum.sort_by(known, &cost(&1, peers, queued))}
     end
@@ -59,8 +62,8 @@ defmodule Foundation.Distributed.Routing do
   defp cost(node, peers, queued),
     do: {(peers[node].rtt_us || @unmeasured_us) + @queued_us * Map.get(queued, node, 0), node}
 
-  defp queued do
-    case Channels.get_channel_metrics() do
+  defp queued(options) do
+    case Channels.get_channel_metrics(Keyword.take(options, [:cluster])) do
       {:ok, rows} ->
         Enum.reduce(rows, %{}, fn row, sum -> Map.update(sum, row.node, row.queued, &(&1 + row.queued)) end)
 

@@ -1,29 +1,44 @@
 defmodule Foundation.Distributed.Supervisor do
   @moduledoc false
-  # The processes of the fabric; they exist only when it is switched on. When the endpoint goes, what stands on it begins
-  # again with it; who subscribes is remembered.
+  # The processes of one cluster's fabric; they exist only when it is switched on. When the endpoint goes, what stands on
+  # it begins again with it; who subscribes is remembered.
 
   use Supervisor
 
   alias Foundation.Distributed.{Discovery, Fabric, Overlay}
-  alias Foundation.Distributed.Fabric.{Callee, Relay, Subscribers}
+  alias Foundation.Distributed.Fabric.{Callee, Relay, Scope, Subscribers}
 
-  def start_link(options), do: Supervisor.start_link(__MODULE__, options, name: __MODULE__)
+  # Within a function, because supervisors write the arguments of their children into logs, and options may be secret.
+  def child_spec({_scope, _options} = argument),
+    do: %{id: __MODULE__, type: :supervisor, start: {__MODULE__, :start_link, [fn -> argument end]}}
+
+  def child_spec(options), do: child_spec({nil, options})
+
+  def start_link(argument) do
+    {scope, _options} = argument.()
+    Supervisor.start_link(__MODULE__, argument, name: Scope.process(scope, __MODULE__))
+  end
 
   @impl true
-  def init(options) do
+  def init(argument) do
+    {scope, _options} = argument.()
     callees = 1..System.schedulers_online()
 
-    fabric = %{id: Fabric, start: {__MODULE__, :start_fabric, [options]}}
-
     children =
-      [Subscribers | Enum.map(callees, &{Callee, &1})] ++ [Relay, fabric, {Overlay, options}, Discovery]
+      [{Subscribers, scope} | Enum.map(callees, &{Callee, {scope, &1}})] ++
+        [
+          {Relay, scope},
+          %{id: Fabric, start: {__MODULE__, :start_fabric, [argument]}},
+          %{id: Overlay, start: {Overlay, :start_link, [argument]}},
+          {Discovery, scope}
+        ]
 
     Supervisor.init(children, strategy: :rest_for_one)
   end
 
   # The endpoint sends to its callees by pid.
-  def start_fabric(options) do
-    Fabric.start_link({options, Enum.map(Fabric.callees(), &Process.whereis/1)})
+  def start_fabric(argument) do
+    {scope, options} = argument.()
+    Fabric.start_link({scope, options, Enum.map(Fabric.callees(scope), &Process.whereis/1)})
   end
 end

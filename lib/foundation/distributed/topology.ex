@@ -25,10 +25,14 @@ defmodule Foundation.Distributed.Topology do
   nodes see), `:active` and `:passive` (sizes of the views of `:hyparview`; by default they follow the number of nodes),
   `:probe_ms` and `:suspicion_ms` (how often a member is probed, and how long it may stay silent).
 
+  Every function takes the option `:cluster` (see `Foundation.Distributed.Clusters`), and is about the main cluster
+  without it.
+
   **Scheduling**: every function that asks the overlay runs on a dirty CPU scheduler, bounded by the number of members
   (some 0.1 µs for each); the protocols run on the threads of the native library.
   """
 
+  alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Distributed.Overlay
   alias Foundation.Distributed.Overlay.Options
   alias Foundation.Native
@@ -68,7 +72,7 @@ defmodule Foundation.Distributed.Topology do
   Changes the topology of the whole cluster, waiting for it, or only from a certain one.
 
   With options: `:settled` (false), whether to wait until this node has the new links and has let the former ones go;
-  `:timeout` in ms for that (30,000). With two topologies the second takes the place of the first, and the answer is
+  `:timeout` in ms for that (30,000); `:cluster`. With two topologies the second takes the place of the first, and the answer is
   `{:error, {:topology, current}}` when another one is in force.
 
   Each node keeps the links it had until those of the new topology stand, so nothing that is under way is lost. Of two
@@ -92,11 +96,12 @@ defmodule Foundation.Distributed.Topology do
 
   def switch_topology(topology, options) when is_list(options) do
     topology!(topology)
+    {scope, options} = Scope.pop(options)
     {settled, timeout} = options!(options)
 
-    Overlay.with_handle(fn handle ->
+    Overlay.with_handle(scope, fn handle ->
       with :ok <- Native.topology_switch(handle, topology) do
-        if settled, do: Overlay.await_settled(topology, timeout), else: :ok
+        if settled, do: Overlay.await_settled(scope, topology, timeout), else: :ok
       end
     end)
   end
@@ -105,7 +110,10 @@ defmodule Foundation.Distributed.Topology do
     for {key, _} <- options,
         key not in [:settled, :timeout],
         do:
-          raise(ArgumentError, "switch_topology has no option #{inspect(key)}; it has :settled and :timeout")
+          raise(
+            ArgumentError,
+            "switch_topology has no option #{inspect(key)}; it has :settled, :timeout and :cluster"
+          )
 
     settled = Keyword.get(options, :settled, false)
     timeout = Keyword.get(options, :timeout, @settle_ms)
@@ -115,9 +123,9 @@ defmodule Foundation.Distributed.Topology do
   end
 
   @doc "The topology in force, or nil when no overlay runs. O(members)."
-  @spec current_topology() :: topology | nil
-  def current_topology do
-    case Overlay.with_handle(&Native.topology_info/1) do
+  @spec current_topology(keyword) :: topology | nil
+  def current_topology(options \\ []) do
+    case with_handle(options, &Native.topology_info/1) do
       %{topology: topology} -> topology
       {:error, :not_running} -> nil
     end
@@ -134,19 +142,19 @@ defmodule Foundation.Distributed.Topology do
 
   Errors: `{:error, :not_running}`; ArgumentError for another workload. O(members).
   """
-  @spec optimize_for_workload(workload) :: {:ok, advice} | {:error, :not_running}
-  def optimize_for_workload(workload) do
-    with {:ok, advice} <- recommend(workload) do
-      if advice.saving >= 0.1, do: switch_topology(advice.best)
+  @spec optimize_for_workload(workload, keyword) :: {:ok, advice} | {:error, :not_running}
+  def optimize_for_workload(workload, options \\ []) do
+    with {:ok, advice} <- recommend(workload, options) do
+      if advice.saving >= 0.1, do: switch_topology(advice.best, Keyword.take(options, [:cluster]))
       {:ok, advice}
     end
   end
 
   @doc "As `optimize_for_workload/1`, but changes nothing. O(members)."
-  @spec recommend(workload) :: {:ok, advice} | {:error, :not_running}
-  def recommend(workload) do
+  @spec recommend(workload, keyword) :: {:ok, advice} | {:error, :not_running}
+  def recommend(workload, options \\ []) do
     workload!(workload)
-    Overlay.with_handle(fn handle -> {:ok, Native.topology_recommend(handle, workload)} end)
+    with_handle(options, fn handle -> {:ok, Native.topology_recommend(handle, workload)} end)
   end
 
   @doc """
@@ -157,10 +165,10 @@ defmodule Foundation.Distributed.Topology do
 
   Errors: `{:error, :not_running}`; ArgumentError for another workload. O(1).
   """
-  @spec automatic(workload | nil) :: :ok | {:error, :not_running}
-  def automatic(workload \\ :measured) do
+  @spec automatic(workload | nil, keyword) :: :ok | {:error, :not_running}
+  def automatic(workload \\ :measured, options \\ []) do
     if workload != nil, do: workload!(workload)
-    Overlay.with_handle(&Native.topology_automatic(&1, workload))
+    with_handle(options, &Native.topology_automatic(&1, workload))
   end
 
   @doc """
@@ -174,9 +182,9 @@ defmodule Foundation.Distributed.Topology do
 
   Errors: `{:error, :not_running}`. O(members).
   """
-  @spec analyze_performance() :: {:ok, map} | {:error, :not_running}
-  def analyze_performance do
-    Overlay.with_handle(fn handle ->
+  @spec analyze_performance(keyword) :: {:ok, map} | {:error, :not_running}
+  def analyze_performance(options \\ []) do
+    with_handle(options, fn handle ->
       analysis = Native.topology_analyze(handle)
       {:ok, %{analysis | peers: Map.new(analysis.peers, fn {name, peer} -> {String.to_atom(name), peer} end)}}
     end)
@@ -186,9 +194,9 @@ defmodule Foundation.Distributed.Topology do
   The members of the cluster besides this node: maps of `:node`, `:boot` (µs since the epoch), `:address`, `:role`,
   `:meta`. Empty when no overlay runs. O(members).
   """
-  @spec members() :: [map]
-  def members do
-    case Overlay.with_handle(&Native.topology_members/1) do
+  @spec members(keyword) :: [map]
+  def members(options \\ []) do
+    case with_handle(options, &Native.topology_members/1) do
       {:error, :not_running} -> []
       members -> Enum.map(members, &member/1)
     end
@@ -198,9 +206,9 @@ defmodule Foundation.Distributed.Topology do
     do: %{node: String.to_atom(name), boot: boot, address: address, role: role, meta: meta}
 
   @doc "The links this node's topology wants: `{node, open?}`. Empty when no overlay runs. O(links)."
-  @spec links() :: [{node, boolean}]
-  def links do
-    case Overlay.with_handle(&Native.topology_links/1) do
+  @spec links(keyword) :: [{node, boolean}]
+  def links(options \\ []) do
+    case with_handle(options, &Native.topology_links/1) do
       {:error, :not_running} -> []
       links -> Enum.map(links, fn {name, open} -> {String.to_atom(name), open} end)
     end
@@ -212,8 +220,8 @@ defmodule Foundation.Distributed.Topology do
 
   Errors: `{:error, :not_running}`. O(members).
   """
-  @spec info() :: {:ok, map} | {:error, :not_running}
-  def info, do: Overlay.with_handle(fn handle -> {:ok, Native.topology_info(handle)} end)
+  @spec info(keyword) :: {:ok, map} | {:error, :not_running}
+  def info(options \\ []), do: with_handle(options, fn handle -> {:ok, Native.topology_info(handle)} end)
 
   @doc """
   Sends news to a process until it ends: `{:foundation_member, event, node}`, where the event is `:up`, `:suspect`,
@@ -222,12 +230,16 @@ defmodule Foundation.Distributed.Topology do
 
   Errors: `{:error, :not_running}`. O(1).
   """
-  @spec subscribe(pid) :: :ok | {:error, :not_running}
-  def subscribe(pid \\ self()) when is_pid(pid), do: Overlay.watch(pid)
+  @spec subscribe(pid, keyword) :: :ok | {:error, :not_running}
+  def subscribe(pid \\ self(), options \\ []) when is_pid(pid),
+    do: Overlay.watch(Scope.of(options[:cluster]), pid)
 
   @doc "Ends that. O(1)."
-  @spec unsubscribe(pid) :: :ok | {:error, :not_running}
-  def unsubscribe(pid \\ self()) when is_pid(pid), do: Overlay.unwatch(pid)
+  @spec unsubscribe(pid, keyword) :: :ok | {:error, :not_running}
+  def unsubscribe(pid \\ self(), options \\ []) when is_pid(pid),
+    do: Overlay.unwatch(Scope.of(options[:cluster]), pid)
+
+  defp with_handle(options, fun), do: Overlay.with_handle(Scope.of(options[:cluster]), fun)
 
   defp topology!(topology) when topology in @topologies, do: topology
   defp topology!(other), do: bad(:topology, other, "one of #{inspect(@topologies)}")

@@ -162,6 +162,12 @@ defmodule Foundation.Telemetry.Metrics do
   end
 
   def scrape(opts) do
+    {format, at} = text_options!(opts)
+    with_handle(fn handle -> {:ok, Native.metrics_scrape(handle, format, at)} end)
+  end
+
+  # The text format, and the quantiles of a summary; none for buckets.
+  def text_options!(opts) do
     format = Keyword.get(opts, :format, :prometheus)
 
     unless format in [:prometheus, :openmetrics],
@@ -172,7 +178,7 @@ defmodule Foundation.Telemetry.Metrics do
         do: quantiles!(Keyword.get(opts, :percentiles, @percentiles)),
         else: []
 
-    with_handle(fn handle -> {:ok, Native.metrics_scrape(handle, format, at)} end)
+    {format, at}
   end
 
   def cardinality do
@@ -216,7 +222,7 @@ defmodule Foundation.Telemetry.Metrics do
     with_handle(&Native.metrics_read(&1, name, tags, window, quantiles))
   end
 
-  defp shape({count, sum, min, max, mean, stddev, clamped, resolution, digits, sum_units, at}) do
+  def shape({count, sum, min, max, mean, stddev, clamped, resolution, digits, sum_units, at}) do
     [p50, p90, p99, p999] = if at == [], do: [nil, nil, nil, nil], else: Enum.map(at, &whole(&1, resolution))
 
     %{

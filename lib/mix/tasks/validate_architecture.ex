@@ -27,6 +27,9 @@ defmodule Mix.Tasks.ValidateArchitecture do
       registry: ["Foundation.ProcessRegistry", "Foundation.ServiceRegistry"],
       validation: ["Foundation.Validation"],
       logic: ["Foundation.Logic", "Foundation.Config.Guard"],
+      # Whom to ask in the cluster; who carries the question stands above.
+      peers: ["Foundation.Peers"],
+      clocks: ["Foundation.VectorClock"],
       # Where everyone reads the configuration; what changes it stands above.
       snapshot: ["Foundation.Config.Snapshot"]
     ],
@@ -35,7 +38,8 @@ defmodule Mix.Tasks.ValidateArchitecture do
       telemetry: ["Foundation.Telemetry", "Foundation.Services.TelemetryService"],
       events: ["Foundation.Events", "Foundation.Services.EventStore"],
       config: ["Foundation.Config", "Foundation.Services.ConfigServer", "Inspect.Foundation.Types.Config"],
-      infrastructure: ["Foundation.Infrastructure"]
+      infrastructure: ["Foundation.Infrastructure"],
+      lifecycle: ["Foundation.ProcessLifecycle", "Foundation.HealthCheck"]
     ],
     beam: [
       beam: ["Foundation.BEAM"],
@@ -73,6 +77,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       events: [:error, :telemetry],
       config: [:error, :events, :telemetry],
       infrastructure: [:error, :telemetry, :events, :config],
+      lifecycle: [:telemetry],
       distributed: [:cluster],
       intelligence: [:mabeam]
     ]

@@ -19,6 +19,7 @@ pub use open::{Opened, Opener};
 pub use seal::Sealer;
 
 use crate::secret::Secret;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustls::time_provider::TimeProvider;
@@ -146,7 +147,7 @@ impl Port {
 /// A UDP port whose datagrams are sealed.
 pub struct Sealed {
     port: Port,
-    sealer: Sealer,
+    sealer: ArcSwap<Sealer>,
     opener: Mutex<Opener>,
     clock: Arc<dyn TimeProvider>,
     counters: [AtomicU64; DatagramError::ALL.len()],
@@ -171,7 +172,7 @@ impl Sealed {
     ) -> Self {
         Self {
             port,
-            sealer: Sealer::new(secret, cluster, session),
+            sealer: ArcSwap::from_pointee(Sealer::new(secret, cluster, session)),
             opener: Mutex::new(Opener::new(secret, cluster, MAX_SESSIONS)),
             clock,
             counters: Default::default(),
@@ -189,6 +190,15 @@ impl Sealed {
         Ok(Self::new(port, secret, cluster, random_session()?, clock))
     }
 
+    /// Seals with `secret` from now on, as a new life with a `session` of its own, and opens what was sealed with it or
+    /// with one of `accepted`. `session` must be random.
+    pub fn set_secrets(&self, secret: &Secret, accepted: &[Secret], session: [u8; SESSION]) {
+        let mut opener = self.opener.lock();
+        opener.set_secrets(std::iter::once(secret).chain(accepted));
+        let sealer = Sealer::new(secret, opener.cluster(), session);
+        self.sealer.store(Arc::new(sealer));
+    }
+
     /// Where datagrams arrive.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.port.local_addr()
@@ -197,7 +207,7 @@ impl Sealed {
     /// Sends without waiting. A full socket loses the datagram, as the network may: `WouldBlock`.
     pub fn send(&self, payload: &[u8], to: SocketAddr) -> io::Result<()> {
         let mut sealed = Vec::with_capacity(payload.len() + OVERHEAD);
-        if let Err(error) = self.sealer.seal(self.now(), payload, &mut sealed) {
+        if let Err(error) = self.sealer.load().seal(self.now(), payload, &mut sealed) {
             self.count(error);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }

@@ -32,7 +32,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Most bytes of a request or an answer unless told otherwise.
 pub const MAX_PAYLOAD: usize = 1 << 20;
@@ -63,6 +63,8 @@ pub enum Membership {
     Member {
         /// The cluster's secret.
         secret: Secret,
+        /// Secrets that other members may prove themselves by as well, while one is exchanged for another.
+        accepted: Vec<Secret>,
         /// Where to accept links from others, if this node is a gateway.
         gateway: Option<SocketAddr>,
     },
@@ -121,6 +123,10 @@ pub enum FederationError {
     Quota(#[from] foundation_limits::LimitError),
 }
 
+/// A call under way; cancelled when dropped.
+#[derive(Debug)]
+pub struct Calling(#[allow(dead_code, reason = "dropping it is what it is for")] oneshot::Sender<()>);
+
 /// Calls to and from other clusters. Stops when dropped.
 pub struct Federation {
     members: HashMap<String, Arc<Identity>>,
@@ -177,14 +183,15 @@ impl Federation {
     }
 
     /// Sends a request to a cluster, and hands its answer, status and payload, to `done`, within `within`. Must be
-    /// called in the runtime. An error here means that nothing was sent and `done` is not called.
+    /// called in the runtime. An error here means that nothing was sent and `done` is not called. When the answer
+    /// is dropped, the call is cancelled: the other side is told, and `done` hears of a timeout.
     pub fn call(
         &self,
         cluster: &str,
         payload: Bytes,
         within: Duration,
         done: impl FnOnce(Result<(u32, Bytes), CallError>) + Send + 'static,
-    ) -> Result<(), CallError> {
+    ) -> Result<Calling, CallError> {
         let remote = self
             .remotes
             .get(cluster)
@@ -198,12 +205,16 @@ impl Federation {
             .clone()
             .try_acquire_owned()
             .map_err(|_| CallError::Busy)?;
+        let (calling, dropped) = oneshot::channel();
         tokio::spawn(async move {
-            let answer = remote.call(payload, within).await;
+            let cancelled = async {
+                let _ = dropped.await;
+            };
+            let answer = remote.call(payload, within, cancelled).await;
             drop(permit);
             done(answer);
         });
-        Ok(())
+        Ok(Calling(calling))
     }
 
     /// Where the gateway of a cluster that this node is a member of accepts links.
@@ -288,9 +299,12 @@ fn members(settings: &Settings) -> Result<HashMap<String, Arc<Identity>>, Federa
         if !names.insert(&cluster.name) {
             return Err(FederationError::Twice(cluster.name.clone()));
         }
-        if let Membership::Member { secret, .. } = &cluster.membership {
+        if let Membership::Member { secret, accepted, .. } = &cluster.membership {
             let options = IdentityOptions::default();
             let identity = Identity::from_secret(&cluster.name, settings.node.clone(), secret, options)?;
+            if !accepted.is_empty() {
+                identity.set_secrets(secret, accepted)?;
+            }
             members.insert(cluster.name.clone(), Arc::new(identity));
         }
     }

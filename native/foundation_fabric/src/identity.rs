@@ -2,7 +2,8 @@
 //!
 //! From a [`Secret`] every node derives the same certificate authority and gives itself a certificate for a day,
 //! renewed after half of it. Links that are open stay open: TLS proves identity when a link opens. A certificate is
-//! valid from an hour before it was made, so a peer's clock may be an hour behind or eleven hours ahead. With
+//! valid from an hour before it was made, so a peer's clock may be an hour behind or eleven hours ahead. While a
+//! secret is exchanged for another, the authorities of both are trusted ([`Identity::set_secrets`]). With
 //! [`PemFiles`] the user's own authority issues the certificates; changed files are read again within ten seconds
 //! of a handshake, and while they do not fit together the old ones stay.
 
@@ -75,6 +76,9 @@ pub enum IdentityError {
     /// The clock shows a time that no certificate can hold.
     #[error("the clock is out of range")]
     Clock,
+    /// Secrets are set for an identity that is made from files.
+    #[error("the identity is made from files, not from a secret")]
+    NoSecrets,
 }
 
 impl IdentityError {
@@ -117,8 +121,30 @@ impl Default for IdentityOptions {
     }
 }
 
+/// The authority that vouches for us, and those of other secrets that may vouch for our peers.
+struct Authorities {
+    own: Authority,
+    accepted: Vec<Authority>,
+}
+
+impl Authorities {
+    fn new(secret: &Secret, accepted: &[Secret]) -> Result<Self, IdentityError> {
+        if secret.is_empty() || accepted.iter().any(Secret::is_empty) {
+            return Err(IdentityError::NoSecret);
+        }
+        Ok(Self {
+            own: Authority::new(secret)?,
+            accepted: accepted.iter().map(Authority::new).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Authority> {
+        std::iter::once(&self.own).chain(&self.accepted)
+    }
+}
+
 enum Source {
-    Derived(Authority),
+    Derived(Mutex<Authorities>),
     Pem {
         files: PemFiles,
         stamp: Mutex<pem::Stamp>,
@@ -161,10 +187,25 @@ impl Identity {
         secret: &Secret,
         options: IdentityOptions,
     ) -> Result<Self, IdentityError> {
-        if secret.is_empty() {
-            return Err(IdentityError::NoSecret);
-        }
-        Self::new(cluster, name, Source::Derived(Authority::new(secret)?), options)
+        let authorities = Authorities::new(secret, &[])?;
+        Self::new(cluster, name, Source::Derived(Mutex::new(authorities)), options)
+    }
+
+    /// Proves itself by `secret` from now on, and believes nodes that prove themselves by it or by one of `accepted`.
+    /// Links that are open stay open. After an error everything is as it was.
+    pub fn set_secrets(&self, secret: &Secret, accepted: &[Secret]) -> Result<(), IdentityError> {
+        let Source::Derived(authorities) = &self.source else {
+            return Err(IdentityError::NoSecrets);
+        };
+        let new = Authorities::new(secret, accepted)?;
+        let now = seconds(&self.options)?;
+        // Held while both are exchanged, so that a renewal at the same time is of the one or of the other.
+        let mut authorities = authorities.lock();
+        let (current, refresh_at) = derive(&new, &self.subject, &self.options, now)?;
+        *authorities = new;
+        self.current.store(Arc::new(current));
+        self.refresh_at.store(refresh_at, Ordering::Release);
+        Ok(())
     }
 
     /// An identity from PEM files that the user's own authority issued. Reads them.
@@ -301,10 +342,19 @@ impl Identity {
                 return;
             }
         }
-        match make(&self.source, &self.subject, &self.options, now) {
-            Ok((current, refresh_at)) => {
-                self.current.store(Arc::new(current));
-                self.refresh_at.store(refresh_at, Ordering::Release);
+        let stored = |(current, refresh_at)| {
+            self.current.store(Arc::new(current));
+            self.refresh_at.store(refresh_at, Ordering::Release);
+        };
+        let renewed = match &self.source {
+            Source::Derived(authorities) => {
+                let authorities = authorities.lock();
+                derive(&authorities, &self.subject, &self.options, now).map(stored)
+            }
+            Source::Pem { files, .. } => load(files, &self.subject, now).map(stored),
+        };
+        match renewed {
+            Ok(()) => {
                 self.renewals.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(subject = %self.subject.uri(), "certificate renewed");
             }
@@ -331,24 +381,39 @@ fn make(
     now: u64,
 ) -> Result<(Current, u64), IdentityError> {
     match source {
-        Source::Derived(authority) => {
-            let validity = options.validity.as_secs().max(60);
-            let key = authority.issue(subject, now.saturating_sub(SKEW.as_secs())..now + validity)?;
-            let current = Current {
-                key: Arc::new(key),
-                anchors: vec![authority.anchor()?],
-                roots: vec![authority.certificate().clone()],
-            };
-            Ok((current, now + validity / 2))
-        }
-        Source::Pem { files, .. } => {
-            let loaded = files.load(subject)?;
-            let current = Current {
-                key: Arc::new(loaded.key),
-                anchors: loaded.anchors,
-                roots: loaded.roots,
-            };
-            Ok((current, now + PEM_CHECK))
-        }
+        Source::Derived(authorities) => derive(&authorities.lock(), subject, options, now),
+        Source::Pem { files, .. } => load(files, subject, now),
     }
+}
+
+fn derive(
+    authorities: &Authorities,
+    subject: &Subject,
+    options: &IdentityOptions,
+    now: u64,
+) -> Result<(Current, u64), IdentityError> {
+    let validity = options.validity.as_secs().max(60);
+    let valid = now.saturating_sub(SKEW.as_secs())..now + validity;
+    let current = Current {
+        key: Arc::new(authorities.own.issue(subject, valid)?),
+        anchors: authorities
+            .all()
+            .map(Authority::anchor)
+            .collect::<Result<_, _>>()?,
+        roots: authorities
+            .all()
+            .map(|authority| authority.certificate().clone())
+            .collect(),
+    };
+    Ok((current, now + validity / 2))
+}
+
+fn load(files: &PemFiles, subject: &Subject, now: u64) -> Result<(Current, u64), IdentityError> {
+    let loaded = files.load(subject)?;
+    let current = Current {
+        key: Arc::new(loaded.key),
+        anchors: loaded.anchors,
+        roots: loaded.roots,
+    };
+    Ok((current, now + PEM_CHECK))
 }

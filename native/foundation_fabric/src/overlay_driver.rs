@@ -9,9 +9,10 @@ mod member;
 
 pub use member::{StartError, advertised, beside};
 
-use crate::datagram::Sealed;
+use crate::datagram::{Sealed, random_session};
 use crate::endpoint::Guide;
 use crate::hello::Hello;
+use crate::secret::Secret;
 use crate::tasks::Tasks;
 use crate::transport::{Stream, Transport};
 use bytes::Bytes;
@@ -223,6 +224,16 @@ impl Driver {
     /// Datagrams the socket did not take.
     pub fn lost_datagrams(&self) -> u64 {
         self.core.lost_datagrams.load(Ordering::Relaxed)
+    }
+
+    /// Seals datagrams with `secret` from now on, and takes those sealed with it or with one of `accepted`. Links are
+    /// the transport's. Errors when the system has no randomness; nothing is changed then.
+    pub fn set_secrets(&self, secret: &Secret, accepted: &[Secret]) -> std::io::Result<()> {
+        let session = random_session()?;
+        if let Some(socket) = self.core.socket.read().as_ref() {
+            socket.set_secrets(secret, accepted, session);
+        }
+        Ok(())
     }
 
     /// Says good-bye, waits until that is out, and stops.

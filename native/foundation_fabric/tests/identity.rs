@@ -136,6 +136,55 @@ async fn changed_files_are_read_again_and_broken_ones_are_not_taken() {
     assert_eq!(one.renewals(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_is_exchanged_without_a_node_being_refused() {
+    let (old, new) = (Secret::new("the old secret"), Secret::new("the new secret"));
+    let node = |name: &str| identity_in("shop", "the old secret", name);
+    let (one, two) = (node("a@host"), node("b@host"));
+    let (a, b) = (tls(one.clone()).await, tls(two.clone()).await);
+    let first = pair(&a, &b).await;
+
+    // Each round reaches one node before the other, and both ways work at each moment.
+    let old_then_new: [(&Secret, &[Secret]); 3] = [
+        (&old, std::slice::from_ref(&new)),
+        (&new, std::slice::from_ref(&old)),
+        (&new, &[]),
+    ];
+    for (secret, accepted) in old_then_new {
+        for identity in [&one, &two] {
+            identity.set_secrets(secret, accepted).unwrap();
+            let (_there, _back) = (pair(&a, &b).await, pair(&b, &a).await);
+        }
+    }
+    assert_eq!(a.refused().total() + b.refused().total(), 0);
+    assert_eq!(
+        one.authorities(),
+        identity_in("shop", "the new secret", "c@host").authorities()
+    );
+    // The link from before is open still, and who has the old secret alone is a stranger.
+    let (mut opened, mut accepted) = first;
+    opened.write.write_all(b"!").await.unwrap();
+    opened.write.flush().await.unwrap();
+    assert_eq!(accepted.read.read_u8().await.unwrap(), b'!');
+    let late = tls(node("c@host")).await;
+    assert!(late.connect(b.local_addr(), None, &hello(&*late)).await.is_err());
+    refused(&b, Reason::Stranger, 1).await;
+
+    assert!(matches!(
+        one.set_secrets(&Secret::new(""), &[]),
+        Err(IdentityError::NoSecret)
+    ));
+    let dir = tempfile::tempdir().unwrap();
+    let company = Authority::new("company");
+    let chain = company.issue(&["foundation://shop/a@host"], VALID);
+    let files = write_pem(dir.path(), &chain, &[company.certificate.clone()]);
+    let pem = from_pem(files).unwrap();
+    assert!(matches!(
+        pem.set_secrets(&new, &[]),
+        Err(IdentityError::NoSecrets)
+    ));
+}
+
 /// Everything that is logged, as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<String>>);

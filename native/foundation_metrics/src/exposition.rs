@@ -25,6 +25,7 @@ pub enum Shape {
 }
 
 /// The value of one sample.
+#[derive(Clone, Debug)]
 pub enum Sample {
     /// Of a counter, gauge or sum.
     Number(Number),

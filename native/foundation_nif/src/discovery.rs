@@ -182,7 +182,7 @@ fn tell(pid: &LocalPid, event: &Event) {
         let news = match event {
             Event::Found(peer) => {
                 let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();
-                (atoms::found(), facts(&peer.facts), addresses).encode(env)
+                (atoms::found(), facts(&peer.facts), addresses, peer.facts.port).encode(env)
             }
             Event::Lost(lost) => (atoms::lost(), facts(lost)).encode(env),
         };

@@ -4,6 +4,7 @@ mod decode;
 mod deliver;
 mod encode;
 mod message;
+mod names;
 mod pending;
 mod report;
 mod send;
@@ -13,7 +14,7 @@ use crate::handle::{self, get, held};
 use crate::runtime::runtime;
 use crate::{atoms as common, key};
 use deliver::{Shared, ToProcesses};
-use foundation_fabric::{Endpoint, Error as Refused, Outlet};
+use foundation_fabric::{Endpoint, Error as Refused, Identity, Outlet};
 use foundation_overlay::{NodeId, PeerName};
 use parking_lot::RwLock;
 use rustler::{Atom, Encoder, Env, Error, LocalPid, NifResult, Term};
@@ -30,7 +31,7 @@ pub(crate) mod atoms {
 }
 
 pub(crate) use deliver::{ToProcesses as Processes, send as send_message, with_env};
-pub(crate) use settings::io_reason;
+pub(crate) use settings::{io_reason, secret, secrets};
 
 /// An endpoint, and what its users need to find their queues.
 pub(crate) struct Fabric {
@@ -38,6 +39,7 @@ pub(crate) struct Fabric {
     shared: Arc<Shared>,
     /// By the atoms of channel and node.
     outlets: RwLock<HashMap<(u64, u64), Arc<Outlet>, ahash::RandomState>>,
+    identity: Arc<Identity>,
 }
 
 held!(Fabric, FABRIC, c"foundation_fabric");
@@ -85,7 +87,7 @@ impl Fabric {
 
 /// Registers the resource; only while the library is being loaded.
 pub(crate) fn load(env: Env<'_>) -> bool {
-    handle::open::<Fabric>(env) && handle::open::<deliver::Ticket>(env)
+    handle::open::<Fabric>(env) && handle::open::<deliver::Ticket>(env) && handle::open::<send::Calling>(env)
 }
 
 /// The reason of a refusal.
@@ -113,7 +115,7 @@ fn fabric_start<'a>(
     owner: LocalPid,
     callees: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let options = settings::Options::decode(options)?;
+    let mut options = settings::Options::decode(options)?;
     let callees = crate::term::list(callees, 1024)?;
     let callees = callees.iter().map(|pid| pid.decode()).collect::<NifResult<_>>()?;
     let runtime = match runtime() {
@@ -127,8 +129,9 @@ fn fabric_start<'a>(
         subscribers: Default::default(),
         callees,
         owner,
+        names: options.names(),
     });
-    let transport = match runtime.block_on(options.transport()) {
+    let (identity, transport) = match runtime.block_on(options.transport()) {
         Ok(transport) => transport,
         Err(error) => return Ok((common::error(), reason(env, &error.into())).encode(env)),
     };
@@ -143,6 +146,7 @@ fn fabric_start<'a>(
         endpoint: Arc::new(endpoint),
         shared,
         outlets: RwLock::default(),
+        identity,
     };
     Ok((common::ok(), handle::make(env, fabric)).encode(env))
 }
@@ -152,6 +156,23 @@ fn fabric_start<'a>(
 fn fabric_stop(handle: Term<'_>) -> NifResult<Atom> {
     get::<Fabric>(handle)?.stop();
     Ok(common::ok())
+}
+
+/// Proves this node to others by `secret` from now on, and believes those that prove themselves by it or by one of
+/// `accepted`.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn fabric_secrets<'a>(
+    env: Env<'a>,
+    handle: Term<'a>,
+    secret: Term<'a>,
+    accepted: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let fabric = get::<Fabric>(handle)?;
+    let (secret, accepted) = (settings::secret(secret)?, settings::secrets(accepted)?);
+    Ok(match fabric.identity.set_secrets(&secret, &accepted) {
+        Ok(()) => common::ok().encode(env),
+        Err(error) => (common::error(), settings::identity_reason(&error)).encode(env),
+    })
 }
 
 /// Opens a channel.

@@ -4,10 +4,9 @@ use crate::handle::{self, Held, Slot};
 use crate::runtime::runtime;
 use crate::{atoms as common, term};
 use bytes::Bytes;
-use foundation_fabric::Secret;
 use foundation_fabric::federation::{
-    CallError, ClusterSettings, Federation, FederationError, Handler, Membership, Quota, Request, Responder,
-    Settings,
+    CallError, Calling, ClusterSettings, Federation, FederationError, Handler, Membership, Quota, Request,
+    Responder, Settings,
 };
 use foundation_overlay::PeerName;
 use parking_lot::Mutex;
@@ -22,7 +21,7 @@ use std::time::Duration;
 
 mod atoms {
     rustler::atoms! {
-        foundation_federation, unknown_cluster, unreachable, broken, timeout, too_large, system_limit,
+        foundation_federation, foundation_federation_cancel, unknown_cluster, unreachable, broken, timeout, too_large, system_limit,
         identity, gateway, not_member, twice, quota, member, foreign,
     }
 }
@@ -70,15 +69,42 @@ impl<'a> Decoder<'a> for &'a Waiting {
 impl std::panic::RefUnwindSafe for Running {}
 impl std::panic::RefUnwindSafe for Waiting {}
 
+/// A call of ours under way. It is cancelled when Erlang holds no reference to it: when the caller that holds the only
+/// one is gone.
+pub(crate) struct Under(Mutex<Option<Calling>>);
+
+impl Held for Under {
+    const NAME: &'static CStr = c"foundation_federation_call";
+
+    fn slot() -> &'static Slot {
+        static SLOT: Slot = Slot::new(ptr::null_mut());
+        &SLOT
+    }
+}
+
+impl<'a> Decoder<'a> for &'a Under {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        handle::get(term)
+    }
+}
+
+impl std::panic::RefUnwindSafe for Under {}
+
 /// Registers the resources; called while the library is being loaded.
 pub(crate) fn load(env: Env<'_>) -> bool {
-    handle::open::<Running>(env) && handle::open::<Waiting>(env)
+    handle::open::<Running>(env) && handle::open::<Waiting>(env) && handle::open::<Under>(env)
 }
 
 /// Sends requests to a process.
 struct ToProcess(LocalPid);
 
 impl Handler for ToProcess {
+    fn cancel(&self, number: u64) {
+        let _ = OwnedEnv::new().send_and_clear(&self.0, |env| {
+            (atoms::foundation_federation_cancel(), number).encode(env)
+        });
+    }
+
     fn request(&self, request: Request, responder: Responder) {
         let within = u64::try_from(request.within.as_millis()).unwrap_or(u64::MAX);
         // A process that is gone: the responder is dropped with the message and says so to the caller.
@@ -92,6 +118,7 @@ impl Handler for ToProcess {
                 node,
                 within,
                 binary(env, &request.payload),
+                request.number,
             )
                 .encode(env)
         });
@@ -142,13 +169,19 @@ fn cluster(term: Term<'_>) -> NifResult<ClusterSettings> {
 fn membership(term: Term<'_>) -> NifResult<Membership> {
     let (kind, first, second): (Atom, Term<'_>, Term<'_>) = term.decode()?;
     if kind == atoms::member() {
-        let secret = Secret::new(first.decode::<Binary<'_>>()?.as_slice());
+        let mut secrets = crate::fabric::secrets(first)?.into_iter();
+        let secret = secrets.next().ok_or(Error::BadArg)?;
+        let accepted = secrets.collect();
         let gateway = if common::nil() == second {
             None
         } else {
             Some(address(second)?)
         };
-        return Ok(Membership::Member { secret, gateway });
+        return Ok(Membership::Member {
+            secret,
+            accepted,
+            gateway,
+        });
     }
     if kind != atoms::foreign() {
         return Err(Error::BadArg);
@@ -202,7 +235,8 @@ fn call_error(error: CallError) -> Atom {
     }
 }
 
-/// Sends a request; `{reference, {:ok, status, payload}}` or `{reference, {:error, reason}}` comes to the caller.
+/// Sends a request: `{:ok, call}`. `{reference, {:ok, status, payload}}` or `{reference, {:error, reason}}` comes to the
+/// caller, who keeps `call` until then.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn federation_call<'a>(
     env: Env<'a>,
@@ -237,9 +271,18 @@ fn federation_call<'a>(
         .0
         .call(cluster, payload, Duration::from_millis(within_ms.into()), done)
     {
-        Ok(()) => Ok(common::ok().encode(env)),
+        Ok(calling) => {
+            let under = handle::make(env, Under(Mutex::new(Some(calling))));
+            Ok((common::ok(), under).encode(env))
+        }
         Err(error) => Ok(env.error_tuple(call_error(error))),
     }
+}
+
+/// Cancels a call; false when that was done before. One that was answered is over, and nothing happens.
+#[rustler::nif]
+fn federation_cancel(under: &Under) -> bool {
+    under.0.lock().take().is_some()
 }
 
 /// Answers a request; false when it was answered before.

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod clock;
+mod cluster;
 mod read;
 mod record;
 mod scrape;
@@ -15,7 +16,7 @@ use foundation_metrics::aggregate::Aggregates;
 use foundation_metrics::layout::Number;
 use foundation_metrics::registry::{Bounds, Kind, Registry, Series};
 use foundation_metrics::window::Window;
-use rustler::{Atom, Decoder, Encoder, Env, Error, NifResult, Term, TermType};
+use rustler::{Atom, Decoder, Encoder, Env, Error, NewBinary, NifResult, Term, TermType};
 use std::ffi::CStr;
 use std::ptr;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ mod atoms {
         counter, gauge, sum, histogram, duration,
         all, minute, five_minutes, hour, since_baseline,
         digits, resolution, range, encoding, kind, declared, full, unknown, negative, empty,
-        overflow, prometheus, openmetrics, not_running,
+        overflow, prometheus, openmetrics, not_running, node,
     }
 }
 
@@ -174,6 +175,13 @@ fn encode_number<'a>(env: Env<'a>, number: Number) -> Term<'a> {
         Number::Int(n) => n.encode(env),
         Number::Float(x) => x.encode(env),
     }
+}
+
+/// These bytes, for Erlang.
+fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut binary = NewBinary::new(env, bytes.len());
+    binary.as_mut_slice().copy_from_slice(bytes);
+    binary.into()
 }
 
 /// `{:error, reason}` of a refusal.

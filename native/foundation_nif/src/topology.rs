@@ -204,6 +204,10 @@ fn topology_start<'a>(
     );
     match runtime.block_on(starting) {
         Ok(driver) => {
+            if let Err(error) = options.accept(&driver) {
+                let why = crate::fabric::io_reason(&error);
+                return Ok(failed((atoms::io(), why).encode(env)));
+            }
             let overlay = Overlay {
                 driver: Arc::new(driver),
                 _endpoint: endpoint,
@@ -216,6 +220,22 @@ fn topology_start<'a>(
         }
         Err(StartError::Overlay(refused)) => Ok(refusal(env, &refused)),
     }
+}
+
+/// Seals datagrams with `secret` from now on, and takes those sealed with it or with one of `accepted`.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn topology_secrets<'a>(
+    env: Env<'a>,
+    overlay: Term<'a>,
+    secret: Term<'a>,
+    accepted: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let overlay = get::<Overlay>(overlay)?;
+    let (secret, accepted) = (crate::fabric::secret(secret)?, crate::fabric::secrets(accepted)?);
+    Ok(match overlay.driver.set_secrets(&secret, &accepted) {
+        Ok(()) => common::ok().encode(env),
+        Err(error) => (common::error(), (atoms::io(), crate::fabric::io_reason(&error))).encode(env),
+    })
 }
 
 /// Ends this node's part: after a good-bye, or without one, as if it had died.

@@ -46,8 +46,12 @@ pub struct SwimConfig {
     pub probe_rtt: Duration,
     /// How many others are asked.
     pub indirect_probes: usize,
-    /// How long a suspect may answer before it is declared gone.
+    /// How long a suspect may answer before it is declared gone, when others suspect it as well.
     pub suspicion: Duration,
+    /// How many times as long it may when nobody does. Each confirmation shortens this, the first most.
+    pub unconfirmed: f64,
+    /// How many others must suspect it for the shortest time.
+    pub confirmations: usize,
     /// How often a suspect is asked directly meanwhile.
     pub challenge: Duration,
     /// How often news are gossiped.
@@ -60,6 +64,8 @@ pub struct SwimConfig {
     pub retry_down: Duration,
     /// How long a member that is gone is remembered.
     pub forget_down: Duration,
+    /// How often one neighbour is shown who is held for alive, so that what gossip missed is found out.
+    pub compare: Duration,
     /// The first pause between attempts to join through a seed; it doubles up to `join_retry_max`.
     pub join_retry: Duration,
     /// The longest pause between attempts to join.
@@ -73,13 +79,16 @@ impl SwimConfig {
             probe_period: ms(200),
             probe_rtt: ms(70),
             indirect_probes: 3,
-            suspicion: ms(700),
+            suspicion: ms(600),
+            unconfirmed: 2.0,
+            confirmations: 2,
             challenge: ms(60),
             gossip_period: ms(100),
             gossip_fanout: 4,
             transmissions: 8,
             retry_down: ms(500),
             forget_down: Duration::from_secs(3600),
+            compare: ms(1_000),
             join_retry: ms(100),
             join_retry_max: ms(5_000),
         }
@@ -91,13 +100,16 @@ impl SwimConfig {
             probe_period: ms(1_500),
             probe_rtt: ms(500),
             indirect_probes: 3,
-            suspicion: ms(5_000),
+            suspicion: ms(4_000),
+            unconfirmed: 2.0,
+            confirmations: 2,
             challenge: ms(600),
             gossip_period: ms(500),
             gossip_fanout: 4,
             transmissions: 10,
             retry_down: ms(2_000),
             forget_down: Duration::from_secs(3600),
+            compare: ms(5_000),
             join_retry: ms(500),
             join_retry_max: ms(10_000),
         }
@@ -279,11 +291,15 @@ impl Config {
             if swim.indirect_probes == 0 || swim.gossip_fanout == 0 || swim.transmissions == 0 {
                 return err("indirect_probes, gossip_fanout and transmissions must be above zero");
             }
+            if !(1.0..=100.0).contains(&swim.unconfirmed) {
+                return err("unconfirmed must be within 1.0..=100.0");
+            }
             let periods = [
                 swim.suspicion,
                 swim.challenge,
                 swim.gossip_period,
                 swim.retry_down,
+                swim.compare,
                 swim.join_retry,
             ];
             if periods.iter().any(Duration::is_zero) {

@@ -19,8 +19,16 @@ use crate::{Config, Effect, MemberEvent, NodeId, Peer, PeerName, Topology};
 pub(crate) enum Wake {
     /// One of foca's own timers.
     Swim(foca::Timer<SwimId>),
+    /// Ping the probed member again; so many times are left.
+    Ping(u8),
     /// Ask a suspect again.
     Challenge(SwimId, u16),
+    /// A member whose link closed was asked at this time whether it lives.
+    Doubt(SwimId, Duration),
+    /// The time of a suspect may be up.
+    Verdict(SwimId, u16),
+    /// Compare with a neighbour who is alive.
+    Compare,
     /// Knock at seeds that did not answer yet.
     Join,
     /// Send what was learnt of members on to neighbours.

@@ -26,6 +26,7 @@ pub mod seen;
 mod shape;
 mod swim;
 mod swim_id;
+mod swim_rumours;
 mod swim_tap;
 mod switch;
 mod timers;

@@ -9,17 +9,10 @@ use crate::context::{Context, Counters, News, Wake};
 use crate::join::Seeds;
 use crate::measure::{self, Analysis};
 use crate::routing::Router;
-use crate::swim::Swim;
+use crate::swim::{self, Swim};
 use crate::switch::Shapes;
 use crate::wire::{self, Control, Probe, kind};
 use crate::{Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Timer, Topology};
-
-/// At most this many members are described in one frame.
-const MEMBERS_PER_FRAME: usize = 100;
-/// With more links than this, a new one brings no more knowledge of members.
-const LINKS_THAT_TEACH: usize = 8;
-/// How long changes heard over links are collected before they are told on.
-const NEWS_DELAY: Duration = Duration::from_millis(20);
 
 /// Membership, topology and broadcast of one node, without clock, socket, thread or randomness of its own.
 ///
@@ -164,14 +157,18 @@ impl Overlay {
             let ctx = &mut self.ctx;
             match (why, &mut self.swim) {
                 (Wake::Swim(timer), Some(swim)) => swim.timer(ctx, late, timer),
+                (Wake::Ping(left), Some(swim)) => swim.repeat_ping(ctx, left),
                 (Wake::Challenge(id, incarnation), Some(swim)) => swim.challenge(ctx, id, incarnation),
+                (Wake::Doubt(id, since), Some(swim)) => swim.doubted(ctx, &id, since),
+                (Wake::Verdict(id, incarnation), Some(swim)) => swim.verdict(ctx, late, &id, incarnation),
+                (Wake::News, Some(swim)) => swim.send_news(ctx),
+                (Wake::Compare, Some(swim)) => swim.compare(ctx),
                 (Wake::Join, swim) => {
                     self.seeds.tick(ctx);
                     if let Some(swim) = swim {
                         swim.look_around(ctx);
                     }
                 }
-                (Wake::News, _) => self.tell_on(),
                 (Wake::Link(id), _) => ctx.open_link(&id),
                 (Wake::Idle(id), _) => ctx.link_idle(&id),
                 (Wake::Topology(what), _) => self.shapes.each().for_each(|shape| shape.wake(ctx, what)),
@@ -186,7 +183,17 @@ impl Overlay {
                 }
                 (Wake::Search, _) => self.router.search(ctx),
                 (Wake::Tree, _) => self.broadcasts.timer(ctx),
-                (Wake::Swim(_) | Wake::Challenge(..), None) => {}
+                // Planned by SWIM alone.
+                (
+                    Wake::Swim(_)
+                    | Wake::Ping(_)
+                    | Wake::Challenge(..)
+                    | Wake::Doubt(..)
+                    | Wake::Verdict(..)
+                    | Wake::News
+                    | Wake::Compare,
+                    None,
+                ) => {}
             }
             self.drain();
         }
@@ -246,7 +253,7 @@ impl Overlay {
                 self.shapes.hear(ctx, decision, None);
                 Ok(None)
             }
-            other => Ok(self.swim.as_mut().and_then(|swim| swim.probe(ctx, other))),
+            other => Ok(self.swim.as_mut().and_then(|swim| swim.probe(ctx, from, other))),
         }
     }
 
@@ -290,15 +297,12 @@ impl Overlay {
                 self.shapes.hear(ctx, decision, Some(from));
             }
             (Control::Switch(decision), _) => self.shapes.hear(ctx, decision, Some(from)),
-            (Control::Members(standings), Some(swim)) => {
-                swim.learn(ctx, standings);
-                if !swim.fresh.is_empty() {
-                    ctx.wake(NEWS_DELAY, Wake::News);
-                }
-            }
+            (Control::Members(standings), Some(swim)) => swim.learn(ctx, standings),
+            (Control::Digest(parts), Some(swim)) => return swim.compared(ctx, from, &parts),
+            (Control::Differ(parts), Some(swim)) => swim.explain(ctx, from, parts),
             (Control::Leave, Some(swim)) => {
                 if let Some(id) = swim.get(from).map(|member| member.id.clone()) {
-                    swim.probe(ctx, Probe::Leave { me: id });
+                    swim.probe(ctx, None, Probe::Leave { me: id });
                 }
             }
             (Control::Leave, None) => {
@@ -306,7 +310,7 @@ impl Overlay {
                     ctx.tell(MemberEvent::Left, peer);
                 }
             }
-            (Control::Members(_), None) => {}
+            (Control::Members(_) | Control::Digest(_) | Control::Differ(_), None) => {}
         }
         Ok(())
     }
@@ -326,12 +330,11 @@ impl Overlay {
         };
         ctx.frame(id, wire::encode(kind::CONTROL, &greeting));
         if let Some(swim) = &self.swim
-            && ctx.links.count_up() <= LINKS_THAT_TEACH
+            // With more links, a new one brings no more knowledge of members.
+            && ctx.links.count_up() <= swim::LINKS_THAT_TEACH
         {
             let standings: Vec<_> = swim.standings().collect();
-            for part in standings.chunks(MEMBERS_PER_FRAME) {
-                ctx.frame(id, wire::encode(kind::CONTROL, &Control::Members(part.to_vec())));
-            }
+            swim::send(ctx, id, &standings);
         }
         self.router.link_up(id);
         self.shapes.each().for_each(|shape| shape.link_up(ctx, id));
@@ -342,23 +345,13 @@ impl Overlay {
         let was_up = ctx.link_down(id);
         if was_up == Some(true) {
             self.router.link_down(id);
+            if let Some(swim) = &mut self.swim {
+                swim.doubt(ctx, id);
+            }
         } else {
             self.router.dial_failed(ctx, id);
         }
         self.shapes.each().for_each(|shape| shape.link_down(ctx, id));
-    }
-
-    /// Tells neighbours what was news in what other neighbours said.
-    fn tell_on(&mut self) {
-        let Some(swim) = &mut self.swim else { return };
-        let fresh = std::mem::take(&mut swim.fresh);
-        let links = self.ctx.links.sorted_up();
-        for part in fresh.chunks(MEMBERS_PER_FRAME) {
-            let frame = wire::encode(kind::CONTROL, &Control::Members(part.to_vec()));
-            for id in links.iter().take(LINKS_THAT_TEACH) {
-                self.ctx.frame(id, frame.clone());
-            }
-        }
     }
 
     fn leave(&mut self) {

@@ -2,12 +2,16 @@
 //!
 //! Foca's: probes direct and indirect, suspicion and incarnations, dissemination, renewal of an identity
 //! that was wrongly declared gone, announcing to members that are gone so that partitions heal.
-//! Ours: joining through several seeds until one answers, timeouts stretched by local health, asking a
-//! suspect directly until it answers (Lifeguard's buddy system, taken further), patience with a member
-//! that is heard of while suspected, telling leaving from dying, round trips.
+//! Ours: joining through several seeds until one answers, pings repeated while there is time, timeouts
+//! stretched by local health and suspicions shortened by confirmation (both Lifeguard's), asking a suspect
+//! directly until it answers (Lifeguard's buddy system, taken further), patience with a member that is
+//! heard of while suspected, news of the gone over links, comparing what neighbours know, telling leaving
+//! from dying, round trips.
+use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
+use bytes::Bytes;
 use foca::{Foca, Member as Claim, PeriodicParams, State as FocaState};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -15,14 +19,20 @@ use std::collections::BTreeMap;
 use crate::context::{Context, Wake};
 use crate::health::Health;
 use crate::swim_id::SwimId;
-use crate::swim_tap::{Collect, Ear, Goodbyes, Note, TapCodec};
-use crate::wire::{self, Control, HEADER, Probe, Standing, State, kind};
+use crate::swim_rumours::{Rumour, Rumours};
+use crate::swim_tap::{Collect, Ear, Note, TapCodec};
+use crate::wire::{self, Control, HEADER, Probe, Standing, kind};
 use crate::{Config, Error, MemberEvent, NodeId, Peer, PeerName, SwimConfig};
 
-/// How often the end of a suspicion is put off because the suspect is heard of.
-const MAX_PATIENCE: u8 = 4;
-/// Suspicions are stretched by local health at most this much.
-const MAX_STRETCH: u32 = 3;
+mod compare;
+mod members;
+mod suspicion;
+
+pub(crate) use compare::{LINKS_THAT_TEACH, send};
+use suspicion::Trial;
+
+/// How often a ping that is not answered is repeated before the probe fails.
+const REPEATS: u8 = 3;
 
 /// A member that is part of the cluster.
 #[derive(Debug)]
@@ -31,14 +41,20 @@ pub(crate) struct Member {
     pub(crate) peer: Peer,
     incarnation: u16,
     pub(crate) suspect: bool,
-    /// When this node itself began to suspect it, and how often it has been patient since.
-    accused: Option<(Duration, u8)>,
     /// When anything was last heard from it directly.
     heard: Duration,
     pinged: Option<Duration>,
 }
 
-type Engine = Foca<SwimId, TapCodec, ChaCha8Rng, Goodbyes>;
+/// The probe under way.
+#[derive(Debug)]
+struct Probing {
+    id: SwimId,
+    ping: Bytes,
+    repeated: bool,
+}
+
+type Engine = Foca<SwimId, TapCodec, ChaCha8Rng, Rumours>;
 
 pub(crate) struct Swim {
     foca: Engine,
@@ -49,17 +65,21 @@ pub(crate) struct Swim {
     me: SwimId,
     incarnation: u16,
     members: BTreeMap<PeerName, Member>,
+    /// Whom this node itself suspects.
+    trials: BTreeMap<PeerName, Trial>,
+    probing: Option<Probing>,
     /// Lives that said good-bye, until the name comes back.
     left: BTreeMap<PeerName, SwimId>,
     pub(crate) health: Health,
     last_heard: Duration,
     asked_at: Option<Duration>,
+    /// Until when late timers are put off.
     put_off: Duration,
     /// Members that told us we are gone.
     accusers: Vec<SwimId>,
     pub(crate) gone: bool,
-    /// Changes heard over links, to be told on.
-    pub(crate) fresh: Vec<Standing>,
+    /// Changes to be told on over links.
+    fresh: Vec<Standing>,
 }
 
 fn foca_config(config: &SwimConfig, max_packet: usize) -> foca::Config {
@@ -89,10 +109,11 @@ impl Swim {
         let (ear, me) = (Ear::default(), ctx.swim_id());
         let foca_config = foca_config(config, whole.max_datagram - HEADER);
         let codec = TapCodec { ear: ear.clone() };
-        let goodbyes = Goodbyes::new(ear.clone());
+        let rumours = Rumours::new(ear.clone());
         let rng = ctx.fork();
+        Self::compare_later(ctx, config.compare);
         Self {
-            foca: Foca::with_custom_broadcast(me.clone(), foca_config.clone(), rng, codec, goodbyes),
+            foca: Foca::with_custom_broadcast(me.clone(), foca_config.clone(), rng, codec, rumours),
             foca_config,
             config: config.clone(),
             ear,
@@ -100,6 +121,8 @@ impl Swim {
             me,
             incarnation: 0,
             members: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            probing: None,
             left: BTreeMap::new(),
             health: Health::default(),
             last_heard: Duration::ZERO,
@@ -147,48 +170,46 @@ impl Swim {
 
     /// One of foca's timers is due, this late.
     pub(crate) fn timer(&mut self, ctx: &mut Context, late: Duration, timer: foca::Timer<SwimId>) {
-        let period = self.config.probe_period;
-        if late > period {
-            // We were away: whatever is due now would accuse others of our own absence.
-            self.health.worse(
-                u32::try_from(late.as_micros() / period.as_micros())
-                    .unwrap_or(8)
-                    .clamp(1, 8),
-            );
-            if ctx.now >= self.put_off {
-                self.put_off = ctx.now + self.config.suspicion;
-            }
-        }
-        if ctx.now < self.put_off && late > period {
+        if self.is_away(ctx, late) {
             return ctx.wake(self.config.probe_rtt * 2, Wake::Swim(timer));
         }
-        if let foca::Timer::ChangeSuspectToDown {
-            member_id,
-            incarnation,
-            ..
-        } = &timer
-            && let Some(pause) = self.patience(ctx, member_id, *incarnation)
-        {
-            return ctx.wake(pause, Wake::Swim(timer));
-        }
+        let asking = matches!(timer, foca::Timer::SendIndirectProbe { .. });
         // Errors here say that a probe was cut short by a change of identity; foca recovers by itself.
         let _ = self.foca.handle_timer(timer, &mut self.collect);
         self.settle(ctx);
+        if asking {
+            self.repeat_ping(ctx, REPEATS);
+        }
     }
 
-    /// A suspect that is heard of, if only through the other direction of a bad link, gets more time.
-    fn patience(&mut self, ctx: &Context, id: &SwimId, incarnation: u16) -> Option<Duration> {
-        let member = self.members.get_mut(id.name())?;
-        if member.id != *id || member.incarnation != incarnation {
-            return None;
+    /// Whether a timer is so late that we were away, and whatever is due now would accuse others of that.
+    fn is_away(&mut self, ctx: &Context, late: Duration) -> bool {
+        let period = self.config.probe_period;
+        if late <= period {
+            return false;
         }
-        let (since, patience) = member.accused.as_mut()?;
-        if member.heard <= *since || *patience >= MAX_PATIENCE {
-            return None;
+        let missed = u32::try_from(late.as_micros() / period.as_micros()).unwrap_or(8);
+        self.health.worse(missed.clamp(1, 8));
+        if ctx.now >= self.put_off + self.config.suspicion {
+            self.put_off = ctx.now + self.config.suspicion;
         }
-        *patience += 1;
-        *since = ctx.now;
-        Some(self.config.suspicion / 2)
+        // One that is always late must go on in the end.
+        ctx.now < self.put_off
+    }
+
+    /// The probed member has not answered: the same ping again, for datagrams get lost. Some more follow until the
+    /// probe is over.
+    pub(crate) fn repeat_ping(&mut self, ctx: &mut Context, left: u8) {
+        let Some(probing) = self.probing.as_mut().filter(|_| left > 0) else {
+            return;
+        };
+        probing.repeated = true;
+        ctx.datagram(probing.id.body().addr, probing.ping.clone());
+        if left > 1 {
+            let rest = self.config.probe_period - self.config.probe_rtt;
+            let pause = self.health.stretch(rest / u32::from(REPEATS));
+            ctx.wake(pause, Wake::Ping(left - 1));
+        }
     }
 
     /// Something arrived from this node over a link or by datagram.
@@ -201,25 +222,14 @@ impl Swim {
     }
 
     /// A question or answer beside foca's own protocol.
-    pub(crate) fn probe(&mut self, ctx: &mut Context, probe: Probe) -> Option<Probe> {
+    pub(crate) fn probe(
+        &mut self,
+        ctx: &mut Context,
+        from: Option<SocketAddr>,
+        probe: Probe,
+    ) -> Option<Probe> {
         match probe {
-            Probe::Challenge { suspect, incarnation } if suspect == self.me => {
-                if incarnation >= self.incarnation {
-                    self.claim(ctx, Claim::new(suspect, incarnation, FocaState::Suspect), true);
-                    self.incarnation = self.incarnation.max(incarnation.saturating_add(1));
-                    self.health.worse(1);
-                    ctx.counters.refutations += 1;
-                }
-                Some(Probe::Refute {
-                    me: self.me.clone(),
-                    incarnation: self.incarnation,
-                })
-            }
-            // An earlier self of ours is suspected: say who we are now.
-            Probe::Challenge { suspect, .. } if suspect.name() == self.me.name() => Some(Probe::Refute {
-                me: self.me.clone(),
-                incarnation: self.incarnation,
-            }),
+            Probe::Challenge { suspect, incarnation } => self.challenged(ctx, suspect, incarnation),
             Probe::Refute { me, incarnation } if me.name() != self.me.name() => {
                 self.heard(ctx, me.id());
                 self.claim(ctx, Claim::new(me.clone(), incarnation, FocaState::Alive), true);
@@ -229,9 +239,15 @@ impl Swim {
             Probe::Leave { me } if me.name() != self.me.name() => {
                 self.left.insert(me.name().clone(), me.clone());
                 // The good-bye travels with the news that it is gone, or others would take it for a death.
-                let goodbye = postcard::to_stdvec(&me).unwrap_or_default();
-                let _ = self.foca.add_broadcast(&goodbye);
+                let _ = self.foca.add_broadcast(&Rumour::Goodbye(me.clone()).encode());
                 self.claim(ctx, Claim::down(me), true);
+                None
+            }
+            Probe::Witness { suspect, incarnation } => self.witness(ctx, from, &suspect, incarnation),
+            Probe::Accused(accusation) => {
+                if self.ear.with(|heard| heard.cases.add(accusation)) {
+                    self.confirm(ctx);
+                }
                 None
             }
             _ => None,
@@ -268,8 +284,8 @@ impl Swim {
     /// Says good-bye: to a few members, who tell the others, and to every neighbour.
     pub(crate) fn leave(&mut self, ctx: &mut Context) {
         self.gone = true;
-        let goodbye = postcard::to_stdvec(&self.me).unwrap_or_default();
-        let _ = self.foca.add_broadcast(&goodbye);
+        let goodbye = Rumour::Goodbye(self.me.clone());
+        let _ = self.foca.add_broadcast(&goodbye.encode());
         let some = ctx.sample(self.members.values().map(|member| member.peer.addr), 8);
         let leave = wire::encode(kind::PROBE, &Probe::Leave { me: self.me.clone() });
         some.into_iter()
@@ -300,80 +316,18 @@ impl Swim {
             .for_each(|addr| ctx.datagram(addr, knock.clone()));
     }
 
-    /// What this node thinks of everyone, itself included.
-    pub(crate) fn standings(&self) -> impl Iterator<Item = Standing> {
-        let me = Standing {
-            id: self.me.clone(),
-            incarnation: self.incarnation,
-            state: State::Alive,
-        };
-        std::iter::once(me).chain(self.foca.iter_membership_state().map(|claim| {
-            let state = match claim.state() {
-                FocaState::Alive | FocaState::Suspect => State::Alive,
-                FocaState::Down if self.left.get(claim.id().name()) == Some(claim.id()) => State::Left,
-                FocaState::Down => State::Down,
-            };
-            Standing {
-                id: claim.id().clone(),
-                incarnation: claim.incarnation(),
-                state,
-            }
-        }))
-    }
-
-    /// Takes in what a neighbour thinks; what is news to us is kept to be told on.
-    pub(crate) fn learn(&mut self, ctx: &mut Context, standings: Vec<Standing>) {
-        for standing in standings {
-            let before = ctx.news.len();
-            let state = match standing.state {
-                State::Alive => FocaState::Alive,
-                State::Suspect => FocaState::Suspect,
-                State::Down => FocaState::Down,
-                State::Left => {
-                    self.left.insert(standing.id.name().clone(), standing.id.clone());
-                    FocaState::Down
-                }
-            };
-            let claim = Claim::new(standing.id.clone(), standing.incarnation, state);
-            self.claim(ctx, claim, false);
-            self.update(ctx, &standing.id, standing.incarnation, state);
-            if ctx.news.len() > before && self.fresh.len() < 4096 {
-                self.fresh.push(standing);
-            }
-        }
-    }
-
-    /// A suspect has not answered yet: ask again, if it is still suspected.
-    pub(crate) fn challenge(&mut self, ctx: &mut Context, id: SwimId, incarnation: u16) {
-        let Some(member) = self.members.get(id.name()) else {
-            return;
-        };
-        if member.id != id || member.incarnation != incarnation || member.accused.is_none() {
-            return;
-        }
-        let (addr, to) = (member.peer.addr, member.peer.id.clone());
-        let question = wire::encode(
-            kind::PROBE,
-            &Probe::Challenge {
-                suspect: id.clone(),
-                incarnation,
-            },
-        );
-        ctx.datagram(addr, question.clone());
-        // The link, if there is one, does not lose what is sent over it.
-        ctx.frame(&to, question);
-        ctx.wake(self.config.challenge, Wake::Challenge(id, incarnation));
-    }
-
     /// Learns a member's metadata from what it says of itself.
     pub(crate) fn describe(&mut self, ctx: &mut Context, id: &SwimId, peer: &Peer) {
-        if let Some(member) = self.members.get_mut(id.name())
-            && member.peer.id == peer.id
-            && member.peer.meta != peer.meta
-        {
-            member.peer.meta = peer.meta.clone();
-            let peer = member.peer.clone();
-            ctx.tell(MemberEvent::Meta, peer);
+        let Some(member) = self.members.get_mut(id.name()) else {
+            return;
+        };
+        if member.peer.id == peer.id {
+            member.heard = ctx.now;
+            if member.peer.meta != peer.meta {
+                member.peer.meta = peer.meta.clone();
+                let peer = member.peer.clone();
+                ctx.tell(MemberEvent::Meta, peer);
+            }
         }
     }
 
@@ -399,11 +353,18 @@ impl Swim {
                 }
                 Note::Rejoin(id) => {
                     (self.me, self.incarnation, rejoined) = (id, 0, true);
+                    // Who was taken for dead may have been the one that was away.
+                    self.trials.clear();
                     ctx.counters.renewals += 1;
                 }
                 Note::ProbeFailed(id) => self.probe_failed(ctx, &id),
-                Note::Pinged(id) => {
+                Note::Pinged(id, ping) => {
                     self.asked_at = None;
+                    self.probing = Some(Probing {
+                        id: id.clone(),
+                        ping,
+                        repeated: false,
+                    });
                     ctx.tally().probes += 1;
                     if let Some(member) = self.members.get_mut(id.name()) {
                         member.pinged = Some(ctx.now);
@@ -431,20 +392,23 @@ impl Swim {
         for (after, timer) in std::mem::take(&mut self.collect.timers) {
             self.schedule(ctx, after, timer);
         }
+        if self.ear.with(|heard| std::mem::take(&mut heard.accused)) {
+            self.confirm(ctx);
+        }
         if rejoined {
             self.announce_to_accusers(ctx);
         }
     }
 
     fn schedule(&mut self, ctx: &mut Context, after: Duration, timer: foca::Timer<SwimId>) {
-        let after = match &timer {
+        let after = match timer {
             foca::Timer::ChangeSuspectToDown {
-                member_id,
+                ref member_id,
                 incarnation,
                 ..
             } => {
-                self.accuse(ctx, member_id, *incarnation);
-                after * (1 + self.health.score()).min(MAX_STRETCH)
+                let id = member_id.clone();
+                return self.accuse(ctx, &id, incarnation, Some(timer));
             }
             foca::Timer::ProbeRandomMember(_) | foca::Timer::SendIndirectProbe { .. } => {
                 self.health.stretch(after)
@@ -454,6 +418,3 @@ impl Swim {
         ctx.wake(after, Wake::Swim(timer));
     }
 }
-
-#[path = "swim_members.rs"]
-mod members;

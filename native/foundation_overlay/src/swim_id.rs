@@ -45,6 +45,19 @@ impl SwimId {
         &self.body
     }
 
+    /// Name, life and renewal in one number, the same on all nodes.
+    pub(crate) fn digest(&self) -> u64 {
+        let name = (self.key ^ (self.key >> 64)) as u64;
+        [self.body.id.boot, u64::from(self.body.renewal)]
+            .into_iter()
+            .fold(mix(name), |hash, word| mix(hash ^ word))
+    }
+
+    /// Which of so many parts the name falls into.
+    pub(crate) fn part(&self, parts: usize) -> usize {
+        (mix((self.key ^ (self.key >> 64)) as u64) % parts as u64) as usize
+    }
+
     /// The same life of the same node, believed again.
     pub(crate) fn renewed(&self) -> Self {
         let mut body = (*self.body).clone();
@@ -66,6 +79,14 @@ impl SwimId {
         } = &*self.body;
         (id.boot, *renewal, *addr, *role, *has_meta)
     }
+}
+
+/// Spreads a number over all bits (the finaliser of SplitMix64).
+fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// A fixed hash (FNV-1a, 128 bits), equal on all nodes and in all runs, so that simulations repeat.

@@ -1,5 +1,4 @@
 //! Where foca, which keeps to itself, is listened to: its codec, its runtime, its broadcasts.
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,6 +6,7 @@ use bytes::{Buf, BufMut, Bytes};
 use foca::{Codec, Header, Member, Message, Notification, PostcardCodec, Runtime};
 
 use crate::swim_id::SwimId;
+use crate::swim_rumours::Cases;
 
 /// What went by inside foca since it was last looked at.
 #[derive(Debug, Default)]
@@ -15,6 +15,10 @@ pub(crate) struct Overheard {
     pub(crate) updates: Vec<Member<SwimId>>,
     /// Members that said good-bye, as they were told to us.
     pub(crate) goodbyes: Vec<SwimId>,
+    /// Who accuses whom.
+    pub(crate) cases: Cases,
+    /// Whether there are accusations not looked at yet.
+    pub(crate) accused: bool,
 }
 
 /// Shared between foca's codec, its broadcast handler and us. Never contended: one thread at a time is
@@ -56,58 +60,6 @@ impl Codec<SwimId> for TapCodec {
     }
 }
 
-/// Good-byes spread as foca's custom broadcasts, so that leaving is told from dying.
-#[derive(Debug)]
-pub(crate) struct Goodbyes {
-    pub(crate) ear: Ear,
-    known: Vec<SwimId>,
-}
-
-/// At most this many good-byes are remembered for telling news from old.
-const MAX_GOODBYES: usize = 1024;
-
-impl Goodbyes {
-    pub(crate) fn new(ear: Ear) -> Self {
-        Self {
-            ear,
-            known: Vec::new(),
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct GoodbyeKey(SwimId);
-
-impl foca::Invalidates for GoodbyeKey {
-    fn invalidates(&self, other: &Self) -> bool {
-        self.0.name() == other.0.name()
-    }
-}
-
-impl foca::BroadcastHandler<SwimId> for Goodbyes {
-    type Key = GoodbyeKey;
-    type Error = Infallible;
-
-    fn receive_item(
-        &mut self,
-        data: &[u8],
-        _from: Option<&SwimId>,
-    ) -> Result<Option<GoodbyeKey>, Infallible> {
-        let Ok((id, [])) = postcard::take_from_bytes::<SwimId>(data) else {
-            return Ok(None);
-        };
-        if self.known.contains(&id) {
-            return Ok(None);
-        }
-        if self.known.len() >= MAX_GOODBYES {
-            self.known.remove(0);
-        }
-        self.known.push(id.clone());
-        self.ear.with(|heard| heard.goodbyes.push(id.clone()));
-        Ok(Some(GoodbyeKey(id)))
-    }
-}
-
 /// What foca told its runtime.
 #[derive(Debug)]
 pub(crate) enum Note {
@@ -116,8 +68,8 @@ pub(crate) enum Note {
     Rename(SwimId, SwimId),
     Rejoin(SwimId),
     ProbeFailed(SwimId),
-    /// A probe of this member began.
-    Pinged(SwimId),
+    /// A probe of this member began, with this datagram.
+    Pinged(SwimId, Bytes),
     /// Others were asked to probe.
     Asked,
     Received {
@@ -154,7 +106,12 @@ impl Runtime<SwimId> for Collect {
             },
             Notification::DataSent(header) => {
                 match header.message {
-                    Message::Ping(_) => self.notes.push(Note::Pinged(header.dst.clone())),
+                    Message::Ping(_) => {
+                        // Foca sends before it says what it sent.
+                        let sent = self.sends.last().map(|(_, bytes)| bytes.clone());
+                        self.notes
+                            .push(Note::Pinged(header.dst.clone(), sent.unwrap_or_default()));
+                    }
                     Message::PingReq { .. } => self.notes.push(Note::Asked),
                     _ => {}
                 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::swim_id::SwimId;
+use crate::swim_rumours::Accusation;
 use crate::{Error, NodeId, Peer, Role, Topology};
 
 /// Both sides must say this.
@@ -101,6 +102,10 @@ pub(crate) enum Probe {
     Leave { me: SwimId },
     /// The topology shall be this.
     Decided(Decision),
+    /// I suspect this member: see for yourself, and tell me.
+    Witness { suspect: SwimId, incarnation: u16 },
+    /// I saw for myself, and it does not answer.
+    Accused(Accusation),
 }
 
 /// A member and what is thought of it.
@@ -131,6 +136,10 @@ pub(crate) enum Control {
     Members(Vec<Standing>),
     /// I leave.
     Leave,
+    /// Whom I hold for alive, a number for each part of the members.
+    Digest(Vec<u64>),
+    /// In these parts, a bit each, I hold others for alive than you.
+    Differ(u16),
 }
 
 pub(crate) fn encode<T: Serialize>(kind: u8, message: &T) -> Bytes {

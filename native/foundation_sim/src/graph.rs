@@ -38,6 +38,20 @@ impl Shape {
         links as f64 / self.nodes.max(1) as f64
     }
 
+    /// The clustering coefficient and the mean way to be expected of a graph that is random but for its degrees, by
+    /// Newman, Strogatz and Watts, "Random graphs with arbitrary degree distributions" (2001): from the mean numbers of
+    /// nodes one and two steps away.
+    #[must_use]
+    pub fn expected(&self) -> (f64, f64) {
+        let nodes = self.nodes.max(1) as f64;
+        let one = self.mean_degree();
+        let degrees = self.degrees.iter().enumerate();
+        let squares: usize = degrees.map(|(degree, nodes)| degree * degree * nodes).sum();
+        let two = squares as f64 / nodes - one;
+        let clustering = two * two / (nodes * one.powi(3));
+        (clustering, (nodes / one).ln() / (two / one).ln() + 1.0)
+    }
+
     /// The greatest number of links.
     #[must_use]
     pub fn max_degree(&self) -> usize {

@@ -1,6 +1,7 @@
 //! `foundation-sim`: runs scenarios and writes their table.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use foundation_sim::report::{self, Report};
 use foundation_sim::scenarios::{ALL, Scenario, Setup};
@@ -8,7 +9,7 @@ use foundation_sim::scenarios::{ALL, Scenario, Setup};
 const USAGE: &str = "usage:
   foundation-sim list
   foundation-sim run SCENARIO [--nodes N] [--seed S] [--seeds COUNT]
-  foundation-sim all [--seed S] [--small] [--table PATH]";
+  foundation-sim all [--seed S] [--small] [--only SCENARIO,SCENARIO] [--table PATH]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -53,9 +54,14 @@ fn one(scenario: &Scenario, args: &[String]) -> Result<bool, String> {
 fn all(args: &[String]) -> Result<bool, String> {
     let seed = number(args, "--seed")?.unwrap_or(1);
     let small = args.iter().any(|arg| arg == "--small");
+    let started = Instant::now();
+    let only = value(args, "--only")?.map(|names| names.split(',').collect::<Vec<_>>());
     let mut reports = Vec::new();
     let mut passed = true;
     for scenario in ALL {
+        if only.as_ref().is_some_and(|names| !names.contains(&scenario.name)) {
+            continue;
+        }
         let sizes = if small { &[scenario.small] } else { scenario.sizes };
         for &nodes in sizes {
             let report = scenario.run(Setup { nodes, seed });
@@ -63,6 +69,11 @@ fn all(args: &[String]) -> Result<bool, String> {
             reports.push(report);
         }
     }
+    println!(
+        "{} runs in {:.0} s",
+        reports.len(),
+        started.elapsed().as_secs_f64()
+    );
     if let Some(path) = value(args, "--table")? {
         std::fs::write(path, report::table(&reports)).map_err(|error| format!("{path}: {error}"))?;
     }

@@ -14,6 +14,14 @@ defmodule Foundation.NifCatalog.Fabric do
         [options(:c), self(), [self()]]
       end),
       entry({:fabric_stop, 1}, :normal, "O(1), the rest by the runtime", fn -> [new(:c)] end),
+      entry(
+        {:fabric_secrets, 3},
+        :dirty_cpu,
+        "a key and a certificate, and an authority for each of at most 9 secrets",
+        fn ->
+          [new(:d), "catalog", ["former"]]
+        end
+      ),
       entry({:fabric_info, 1}, :dirty_cpu, "O(peers)", fn -> [pair()] end),
       entry({:fabric_metrics, 1}, :dirty_cpu, "O(channels × peers)", fn -> [pair()] end),
       entry({:fabric_open, 3}, :normal, "O(1)", fn -> [pair(), :data, settings()] end),

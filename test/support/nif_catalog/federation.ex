@@ -18,6 +18,13 @@ defmodule Foundation.NifCatalog.Federation do
         args: fn -> [running(), "catalog", "request", 0, make_ref()] end
       },
       %{
+        nif: {:federation_cancel, 1},
+        scheduler: :normal,
+        bound: "O(1)",
+        args: fn -> [call()] end,
+        consumes: true
+      },
+      %{
         nif: {:federation_answer, 3},
         scheduler: :dirty_cpu,
         bound: "O(bytes)",
@@ -42,7 +49,7 @@ defmodule Foundation.NifCatalog.Federation do
 
   defp options(gateway \\ nil) do
     cluster =
-      {"catalog", {:member, "a secret for the catalog", gateway}, [], {1_000_000, 1_000_000_000, 1_000_000}}
+      {"catalog", {:member, ["a secret for the catalog"], gateway}, [], {1_000_000, 1_000_000_000, 1_000_000}}
 
     %{node: "catalog@host", boot: 1, max_payload: 10_000, clusters: [cluster]}
   end
@@ -65,13 +72,20 @@ defmodule Foundation.NifCatalog.Federation do
   defp request do
     {caller, _gateway} = kept(:pair, &pair/0)
     payload = "request #{System.unique_integer()}"
-    :ok = Native.federation_call(caller, "catalog", payload, 5_000, make_ref())
+    {:ok, call} = Native.federation_call(caller, "catalog", payload, 5_000, make_ref())
+    # As long as this process holds it, the call goes on.
+    Process.put({__MODULE__, :call}, call)
 
     receive do
-      {:foundation_federation, request, "catalog", "catalog@host", _within, ^payload} -> request
+      {:foundation_federation, request, "catalog", "catalog@host", _within, ^payload, _number} -> request
     after
       5_000 -> raise "no request came"
     end
+  end
+
+  defp call do
+    {:ok, call} = Native.federation_call(running(), "catalog", "request", 5_000, make_ref())
+    call
   end
 
   defp pair do

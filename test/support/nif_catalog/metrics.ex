@@ -87,7 +87,10 @@ defmodule Foundation.NifCatalog.Metrics do
       dirty({:metrics_series, 1}, "O(series)", fn -> [filled()] end),
       dirty({:metrics_cardinality, 1}, "O(series)", fn -> [filled()] end),
       dirty({:metrics_forget, 2}, "O(series)", fn -> [filled(), [:catalog, :size]] end),
-      dirty({:metrics_scrape, 3}, "O(series)", fn -> [filled(), :openmetrics, []] end)
+      dirty({:metrics_scrape, 3}, "O(series)", fn -> [filled(), :openmetrics, []] end),
+      dirty({:metrics_export, 2}, "O(series)", fn -> [filled(), :all] end),
+      dirty({:metrics_gather, 2}, "O(series of all nodes)", fn -> [exports(), [0.5]] end),
+      dirty({:metrics_gather_scrape, 3}, "O(series of all nodes)", fn -> [exports(), :prometheus, []] end)
     ]
   end
 
@@ -112,6 +115,8 @@ defmodule Foundation.NifCatalog.Metrics do
     Native.metrics_record(metrics, :counter, [:catalog, :count], %{a: 1}, 1)
     metrics
   end
+
+  defp exports, do: for(node <- [:a@host, :b@host], do: {node, Native.metrics_export(filled(), :all)})
 
   defp prepared do
     {:ok, series} = Native.metrics_prepare(filled(), :histogram, [:catalog, :size], %{a: 1})

@@ -19,6 +19,7 @@ defmodule Foundation.NifCatalog.Topology do
         consumes: true
       },
       entry({:topology_join, 2}, "O(addresses), at most 1,024", [["127.0.0.1:9"]]),
+      entry({:topology_secrets, 3}, "a key, O(senders × secrets)", ["secret", ["former"]]),
       entry({:topology_switch, 2}, "O(links)", [:full_mesh]),
       entry({:topology_automatic, 2}, "O(1)", [nil]),
       entry({:topology_broadcast, 4}, "O(bytes × links)", [0, "payload", :normal]),

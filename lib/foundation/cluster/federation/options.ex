@@ -6,10 +6,13 @@ defmodule Foundation.Cluster.Federation.Options do
   alias Foundation.Cluster.Federation.{Pem, Wire}
   alias Foundation.Native
 
-  @keys [:secret, :gateway, :authority, :as, :gateways, :allow, :quota]
+  @keys [:secret, :gateway, :authority, :as, :gateways, :allow, :quota, :accept]
+  # Of a cluster that this node joins with a fabric of its own; read by what does that.
+  @joining [:strategy, :topology, :channels, :fabric, :seeds, :partitions]
   @least_secret 16
 
-  @type allow :: %{(cluster :: String.t()) => %{Wire.function_name() => {module, atom}}}
+  @type functions :: %{Wire.function_name() => {module, atom}}
+  @type allow :: %{(cluster :: String.t()) => functions}
   @type t :: %{clusters: [atom], native: [Native.federation_cluster()], allow: allow}
 
   @spec read(term) :: {:ok, t} | {:error, Config.problem()}
@@ -50,9 +53,11 @@ defmodule Foundation.Cluster.Federation.Options do
   end
 
   defp known(key, options) do
-    case Keyword.keys(options) -- @keys do
+    joining = if Keyword.has_key?(options, :secret), do: @joining, else: []
+
+    case Enum.uniq(Keyword.keys(options)) -- (@keys ++ joining) do
       [] -> :ok
-      [unknown | _] -> problem(key.(unknown), :concealed, "one of #{inspect(@keys)}")
+      [unknown | _] -> problem(key.(unknown), :concealed, "one of #{inspect(@keys ++ joining)}")
     end
   end
 
@@ -60,8 +65,9 @@ defmodule Foundation.Cluster.Federation.Options do
     case {Keyword.fetch(options, :secret), Keyword.fetch(options, :authority)} do
       {{:ok, secret}, :error} ->
         with {:ok, secret} <- secret(key, secret),
+             {:ok, accepted} <- accepted(key, Keyword.get(options, :accept, [])),
              {:ok, gateway} <- gateway(key, Keyword.get(options, :gateway)),
-             do: {:ok, {:member, secret, gateway}}
+             do: {:ok, {:member, [secret | accepted], gateway}}
 
       {:error, {:ok, authority}} ->
         with :ok <- no_gateway(key, options),
@@ -77,6 +83,33 @@ defmodule Foundation.Cluster.Federation.Options do
         )
     end
   end
+
+  @doc "The secret of an entry, and those that are accepted besides."
+  @spec secrets(String.t(), keyword) :: {:ok, binary, [binary]} | {:error, Config.problem()}
+  def secrets(name, options) do
+    key = &"clusters: #{name}: #{&1}"
+
+    with {:ok, secret} <- secret(key, options[:secret]),
+         {:ok, accepted} <- accepted(key, Keyword.get(options, :accept, [])),
+         do: {:ok, secret, accepted}
+  end
+
+  @doc "The functions that an entry allows, by what they are called on the wire."
+  @spec functions(String.t(), keyword) :: {:ok, functions} | {:error, Config.problem()}
+  def functions(name, options), do: allow(&"clusters: #{name}: #{&1}", Keyword.get(options, :allow, []))
+
+  @doc "Addresses as text, names looked up."
+  @spec addresses(String.t(), atom, [String.t()]) :: {:ok, [String.t()]} | {:error, Config.problem()}
+  def addresses(name, option, addresses), do: addresses(fn _ -> "clusters: #{name}: #{option}" end, addresses)
+
+  @doc "Whether an entry has the node join the cluster with a fabric of its own."
+  @spec joins?(keyword) :: boolean
+  def joins?(options), do: Enum.any?(@joining, &Keyword.has_key?(options, &1))
+
+  defp accepted(key, secrets) when is_list(secrets) and length(secrets) <= 8,
+    do: each(secrets, &secret(fn _ -> key.("accept") end, &1))
+
+  defp accepted(key, _), do: problem(key.("accept"), :concealed, "a list of at most eight secrets")
 
   defp secret(key, :cookie) do
     if Node.alive?(),

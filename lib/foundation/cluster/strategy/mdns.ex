@@ -107,8 +107,8 @@ defmodule Foundation.Cluster.Strategy.Mdns do
   def handle_call(:stats, _from, mdns), do: {:reply, {:ok, Native.discovery_stats(mdns.session)}, mdns}
 
   @impl GenServer
-  def handle_info({:foundation_discovery, {:found, {name, _app, _boot}, addresses}}, mdns),
-    do: {:noreply, name |> Names.node_name() |> Enum.reduce(mdns, &found(&2, &1, addresses))}
+  def handle_info({:foundation_discovery, {:found, {name, _app, _boot}, addresses, port}}, mdns),
+    do: {:noreply, name |> Names.node_name() |> Enum.reduce(mdns, &found(&2, &1, addresses, port))}
 
   def handle_info({:foundation_discovery, {:lost, {name, _app, _boot}}}, mdns),
     do: {:noreply, name |> Names.node_name() |> Enum.reduce(mdns, &lost(&2, &1))}
@@ -138,12 +138,17 @@ defmodule Foundation.Cluster.Strategy.Mdns do
     end
   end
 
-  defp opened(config, announce),
-    do: if(Node.alive?(), do: open(config, node(), announce), else: {:error, :not_alive})
+  # For a cluster whose nodes the fabric alone connects, the node has the name and the port that it has there.
+  defp opened(config, announce) do
+    case config[:announced] do
+      {own, _port} -> open(config, own, announce)
+      nil -> if Node.alive?(), do: open(config, node(), announce), else: {:error, :not_alive}
+    end
+  end
 
   defp open(config, own, announce) do
     names = {Atom.to_string(own), app(config), to_string(Keyword.get(config, :cluster, "default"))}
-    port = if Node.alive?(), do: distribution_port(), else: 0
+    port = port(config[:announced])
     numbers = {System.os_time(:microsecond), port, Keyword.get(config, :port, @udp_port)}
     interfaces = config |> Keyword.get(:interfaces, []) |> Enum.map(&to_string/1)
     Native.discovery_start(self(), names, numbers, secret(config), {announce, interfaces})
@@ -167,6 +172,9 @@ defmodule Foundation.Cluster.Strategy.Mdns do
     end
   end
 
+  defp port({_own, port}), do: port.()
+  defp port(nil), do: if(Node.alive?(), do: distribution_port(), else: 0)
+
   # The port that this node listens on, where it can be known.
   defp distribution_port do
     name = node() |> Atom.to_string() |> String.split("@") |> hd() |> String.to_charlist()
@@ -179,14 +187,18 @@ defmodule Foundation.Cluster.Strategy.Mdns do
 
   # -- what was found ----------------------------------------------------------------------------------------------
 
-  defp found(%{state: state} = mdns, node, addresses) do
+  defp found(%{state: state} = mdns, node, addresses, port) do
     mdns = %{mdns | known: MapSet.put(mdns.known, node)}
     Strategy.report(state, {:ok, MapSet.to_list(mdns.known)})
-    spawn(fn -> connect(state, node, addresses) end)
+    spawn(fn -> connect(state, node, addresses, port) end)
     mdns
   end
 
   # Both may wait: for DNS, and for the other host.
+  defp connect(%{config: config} = state, node, addresses, port) do
+    if config[:found], do: config[:found].(node, addresses, port), else: connect(state, node, addresses)
+  end
+
   defp connect(%{config: config} = state, node, addresses) do
     if Keyword.get(config, :add_hosts, true), do: Hosts.introduce(node, addresses)
     Strategy.connect_nodes(state.topology, state.connect, state.list_nodes, [node])

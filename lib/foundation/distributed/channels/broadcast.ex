@@ -39,23 +39,23 @@ defmodule Foundation.Distributed.Channels.Broadcast do
 
   defp by(:direct, channel, message, _urgency, options), do: direct(channel, message, options)
   defp by(:staged, channel, message, _urgency, options), do: staged(channel, message, options)
-  defp by(:tree, channel, message, urgency, _options), do: overlay(channel, message, urgency)
-  defp by(:gossip, channel, message, _urgency, _options), do: overlay(channel, message, :background)
+  defp by(:tree, channel, message, urgency, options), do: overlay(channel, message, urgency, options)
+  defp by(:gossip, channel, message, _urgency, options), do: overlay(channel, message, :background, options)
 
   # Who waits for deliveries is answered by each node alone.
   defp way(_message, _urgency, %{ack: true}), do: :direct
 
-  defp way(message, urgency, _options) do
-    count = length(Fabric.nodes())
+  defp way(message, urgency, %{cluster: cluster}) do
+    count = length(Fabric.nodes(cluster))
 
     if count < @many,
       do: :direct,
-      else: choose(count, :erlang.external_size(message), urgency, topology(count))
+      else: choose(count, :erlang.external_size(message), urgency, topology(cluster, count))
   end
 
   # The topology, where every node that the fabric knows is a member of the overlay.
-  defp topology(count) do
-    case Overlay.with_handle(&Native.topology_info/1) do
+  defp topology(cluster, count) do
+    case Overlay.with_handle(cluster, &Native.topology_info/1) do
       %{members: members, topology: topology} when members >= count -> topology
       _ -> nil
     end
@@ -83,7 +83,7 @@ defmodule Foundation.Distributed.Channels.Broadcast do
   def direct(channel, message, options) do
     deadline = Wire.deadline(options.timeout)
 
-    each([node() | Fabric.nodes()], fn node ->
+    each([node() | Fabric.nodes(options.cluster)], fn node ->
       Wire.send(channel, {node, []}, message, %{options | timeout: Wire.left(deadline)})
     end)
   end
@@ -91,11 +91,11 @@ defmodule Foundation.Distributed.Channels.Broadcast do
   # Each of √n nodes gets the message with the names of those that it passes it on to.
   defp staged(channel, message, options) do
     message = InContext.wrap(message)
-    groups = Fabric.nodes() |> Enum.shuffle() |> groups()
+    groups = options.cluster |> Fabric.nodes() |> Enum.shuffle() |> groups()
     deadline = Wire.deadline(options.timeout)
 
-    with {:ok, _} <- opened(channel),
-         {:ok, id} <- Relay.begin(channel, message, groups) do
+    with {:ok, _} <- opened(channel, options),
+         {:ok, id} <- Relay.begin(options.cluster, channel, message, groups) do
       results =
         for [first | rest] <- groups do
           stage = {:foundation_stage, channel, id, rest, message}
@@ -104,22 +104,22 @@ defmodule Foundation.Distributed.Channels.Broadcast do
 
       # Where even the first could not be sent to, who is told so takes care of the rest.
       failed = for {node, _} <- results, do: node
-      Relay.failed(id, failed)
+      Relay.failed(options.cluster, id, failed)
       outcome([result(node(), Wire.send(channel, {node(), []}, message, options)) | results])
     end
   end
 
   # The origin gets no copy from the overlay.
-  defp overlay(channel, message, urgency) do
+  defp overlay(channel, message, urgency, %{cluster: cluster} = options) do
     message = InContext.wrap(message)
 
-    with {:ok, _} <- opened(channel),
-         :ok <- Overlay.publish(channel, message, urgency),
-         do: Wire.send(channel, {node(), []}, message, Wire.options([]))
+    with {:ok, _} <- opened(channel, options),
+         :ok <- Overlay.publish(cluster, channel, message, urgency),
+         do: Wire.send(channel, {node(), []}, message, options)
   end
 
-  defp opened(channel) do
-    case Fabric.handle() do
+  defp opened(channel, %{cluster: cluster}) do
+    case Fabric.handle(cluster) do
       nil -> {:error, :not_running}
       handle -> with :ok <- Native.fabric_channel(handle, channel), do: {:ok, handle}
     end

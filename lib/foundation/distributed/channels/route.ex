@@ -7,18 +7,20 @@ defmodule Foundation.Distributed.Channels.Route do
   @key :foundation_channel_rules
 
   @doc "`{:ok, {node, target}}`: where messages for the destination go."
-  def resolve(channel, destination)
-  def resolve(_channel, pid) when is_pid(pid), do: {:ok, {node(pid), pid}}
-  def resolve(_channel, {:service, service}), do: provider(Discovery.discover_services(service: service))
-  def resolve(_channel, {:capability, name}), do: provider(Discovery.discover_services(capability: name))
+  def resolve(channel, destination, scope \\ nil)
+  def resolve(_channel, pid, _scope) when is_pid(pid), do: {:ok, {node(pid), pid}}
 
-  def resolve(_channel, {name, node}) when is_atom(name) and is_atom(node) and name != nil and node != nil,
-    do: {:ok, {node, name}}
+  def resolve(_channel, {kind, name}, scope) when kind in [:service, :capability],
+    do: provider(Discovery.discover_services([{kind, name}, cluster: scope]))
 
-  def resolve(_channel, node) when is_atom(node) and node not in [nil, true, false, :all],
+  def resolve(_channel, {name, node}, _scope)
+      when is_atom(name) and is_atom(node) and name != nil and node != nil,
+      do: {:ok, {node, name}}
+
+  def resolve(_channel, node, _scope) when is_atom(node) and node not in [nil, true, false, :all],
     do: {:ok, {node, []}}
 
-  def resolve(_channel, other) do
+  def resolve(_channel, other, _scope) do
     raise ArgumentError,
           "a destination is a node, {name, node}, a pid, {:service, s}, {:capability, c} or :all, got: #{inspect(other)}"
   end

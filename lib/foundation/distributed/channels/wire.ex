@@ -4,15 +4,16 @@ defmodule Foundation.Distributed.Channels.Wire do
 
   alias Foundation.Distributed.Channels.InContext
   alias Foundation.Distributed.Fabric
+  alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Native
 
-  @known [:timeout, :ack, :from]
+  @known [:timeout, :ack, :from, :cluster]
 
   @doc "The options of a message, checked; raises ArgumentError."
-  def options([]), do: %{ack: false, timeout: 0, from: self(), key: nil}
+  def options([]), do: %{ack: false, timeout: 0, from: self(), key: nil, cluster: nil}
 
   def options(timeout: ms) when is_integer(ms) and ms in 0..0xFFFFFFFF,
-    do: %{ack: false, timeout: ms, from: self(), key: nil}
+    do: %{ack: false, timeout: ms, from: self(), key: nil, cluster: nil}
 
   def options(options) do
     unless Keyword.keyword?(options),
@@ -25,7 +26,14 @@ defmodule Foundation.Distributed.Channels.Wire do
 
     ack = boolean(Keyword.get(options, :ack, false))
     timeout = Keyword.get(options, :timeout, if(ack, do: 5_000, else: 0))
-    %{ack: ack, timeout: timeout!(timeout), from: from(Keyword.get(options, :from, self())), key: nil}
+
+    %{
+      ack: ack,
+      timeout: timeout!(timeout),
+      from: from(Keyword.get(options, :from, self())),
+      key: nil,
+      cluster: Scope.of(options[:cluster])
+    }
   end
 
   @doc "A timeout in ms; raises ArgumentError."
@@ -45,10 +53,10 @@ defmodule Foundation.Distributed.Channels.Wire do
   defp from(other), do: raise(ArgumentError, "from is a process of this node, got: #{inspect(other)}")
 
   @doc "Sends to `{node, target}`, where the target is a name, a pid, or `[]` for the subscribers."
-  def send(channel, {node, target}, message, _options) when node == node() do
+  def send(channel, {node, target}, message, options) when node == node() do
     case target do
       [] ->
-        publish(channel, message)
+        publish(options.cluster, channel, message)
 
       pid when is_pid(pid) ->
         Kernel.send(pid, message)
@@ -67,7 +75,7 @@ defmodule Foundation.Distributed.Channels.Wire do
   def send(channel, {node, target}, message, options), do: queue(channel, node, target, message, options)
 
   defp queue(channel, node, target, message, options) do
-    case Fabric.handle() do
+    case Fabric.handle(options.cluster) do
       nil ->
         {:error, :not_running}
 
@@ -85,8 +93,8 @@ defmodule Foundation.Distributed.Channels.Wire do
 
   defp try_plain(_handle, _channel, _node, _target, _message, _options), do: :dirty
 
-  defp publish(channel, message) do
-    case Fabric.handle() do
+  defp publish(scope, channel, message) do
+    case Fabric.handle(scope) do
       nil ->
         {:error, :not_running}
 

@@ -10,26 +10,28 @@ defmodule Foundation.Distributed.Fabric.Callee do
   require Logger
 
   alias Foundation.Distributed.Channels.InContext
+  alias Foundation.Distributed.Clusters.Member
   alias Foundation.Distributed.{Context, Fabric}
+  alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Native
 
   @room_ms 30_000
 
-  def name(n), do: :"#{__MODULE__}.#{n}"
+  def name(scope, n), do: Scope.process(scope, :"#{__MODULE__}.#{n}")
 
-  def child_spec(n), do: %{id: {__MODULE__, n}, start: {__MODULE__, :start_link, [n]}}
+  def child_spec({scope, n}), do: %{id: {__MODULE__, n}, start: {__MODULE__, :start_link, [scope, n]}}
 
-  def start_link(n), do: GenServer.start_link(__MODULE__, nil, name: name(n))
+  def start_link(scope, n), do: GenServer.start_link(__MODULE__, scope, name: name(scope, n))
 
   # Calls by {node, number}, and numbers of the calls that a monitor watches.
   @impl true
-  def init(nil), do: {:ok, %{calls: %{}, monitors: %{}}}
+  def init(scope), do: {:ok, %{scope: scope, calls: %{}, monitors: %{}}}
 
   @impl true
   def handle_info({:foundation_call, node, channel, number, _timeout, target, request}, state) do
-    case process(target) do
+    case process(state.scope, target) do
       nil ->
-        answer(channel, node, number, true, :noproc)
+        answer(state.scope, channel, node, number, true, :noproc)
         {:noreply, state}
 
       pid ->
@@ -39,7 +41,7 @@ defmodule Foundation.Distributed.Fabric.Callee do
         # The context stands in the tag, where `Context.attach_caller/1` finds it.
         tag = {__MODULE__, key, Context.arrive(carrier, {:call, channel})}
         send(pid, {:"$gen_call", {self(), tag}, request})
-        {:noreply, put(state, key, channel, monitor)}
+        {:noreply, put(state, key, {channel, monitor, {pid, tag}})}
     end
   end
 
@@ -58,17 +60,25 @@ defmodule Foundation.Distributed.Fabric.Callee do
     end
   end
 
-  def handle_info({:foundation_cancel, node, number}, state) do
-    {_, state} = pop(state, {node, number})
-    {:noreply, state}
-  end
+  def handle_info({:foundation_cancel, node, number}, state), do: {:noreply, cancel({node, number}, state)}
 
   def handle_info({:foundation_peer_down, node}, state) do
     keys = for {{^node, _} = key, _} <- state.calls, do: key
-    {:noreply, Enum.reduce(keys, state, fn key, state -> state |> pop(key) |> elem(1) end)}
+    {:noreply, Enum.reduce(keys, state, &cancel/2)}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
+
+  # Any GenServer can be called so, and few could make something of the news.
+  defp cancel(key, state) do
+    member = Process.whereis(Scope.process(state.scope, Member))
+
+    with %{^key => {_, _, {^member, tag}}} <- state.calls,
+         do: send(member, {:foundation_cancelled, {self(), tag}})
+
+    {_, state} = pop(state, key)
+    state
+  end
 
   # The decoded term goes where the atom stands. Peers of the cluster are trusted: atoms are made.
   defp decode(pid, message, bytes) do
@@ -92,8 +102,8 @@ defmodule Foundation.Distributed.Fabric.Callee do
 
   defp fill({reference, {tag, :foundation_term}}, term), do: {reference, {tag, term}}
 
-  defp process(pid) when is_pid(pid), do: if(node(pid) == node(), do: pid)
-  defp process(name), do: Process.whereis(name)
+  defp process(_scope, pid) when is_pid(pid), do: if(node(pid) == node(), do: pid)
+  defp process(scope, name), do: Scope.whereis(scope, name)
 
   defp settle(state, {node, number} = key, failed, term) do
     case pop(state, key) do
@@ -101,15 +111,15 @@ defmodule Foundation.Distributed.Fabric.Callee do
         {:noreply, state}
 
       {channel, state} ->
-        answer(channel, node, number, failed, term)
+        answer(state.scope, channel, node, number, failed, term)
         {:noreply, state}
     end
   end
 
-  defp put(state, key, channel, monitor) do
+  defp put(state, key, {_channel, monitor, _from} = call) do
     %{
       state
-      | calls: Map.put(state.calls, key, {channel, monitor}),
+      | calls: Map.put(state.calls, key, call),
         monitors: Map.put(state.monitors, monitor, key)
     }
   end
@@ -119,19 +129,19 @@ defmodule Foundation.Distributed.Fabric.Callee do
       {nil, _} ->
         {nil, state}
 
-      {{channel, monitor}, calls} ->
+      {{channel, monitor, _from}, calls} ->
         Process.demonitor(monitor, [:flush])
         {channel, %{state | calls: calls, monitors: Map.delete(state.monitors, monitor)}}
     end
   end
 
-  defp answer(channel, node, number, failed, term) do
-    with handle when handle != nil <- Fabric.handle(),
+  defp answer(scope, channel, node, number, failed, term) do
+    with handle when handle != nil <- Fabric.handle(scope),
          :dirty <- Native.fabric_reply(handle, channel, node, number, failed, term),
          {:error, :busy} <- Native.fabric_reply_large(handle, channel, node, number, failed, term) do
       wait(handle, channel, node, number, failed, term)
     else
-      {:error, :busy} -> wait(Fabric.handle(), channel, node, number, failed, term)
+      {:error, :busy} -> wait(Fabric.handle(scope), channel, node, number, failed, term)
       _ -> :ok
     end
   end

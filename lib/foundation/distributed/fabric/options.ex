@@ -8,6 +8,7 @@ defmodule Foundation.Distributed.Fabric.Options do
     :cluster,
     :name,
     :secret,
+    :accept,
     :bind,
     :port,
     :advertise,
@@ -47,6 +48,7 @@ defmodule Foundation.Distributed.Fabric.Options do
       cluster: cluster(Keyword.get(options, :cluster, "foundation")),
       name: name(Keyword.get(options, :name, node())),
       secret: secret(Keyword.get_lazy(options, :secret, &Node.get_cookie/0)),
+      accept: secrets(Keyword.get(options, :accept, [])),
       transport: transport(Keyword.get(options, :transport, :tls)),
       pem: pem(Keyword.get(options, :pem)),
       bind: address(Keyword.get(options, :bind, {0, 0, 0, 0}), port(Keyword.get(options, :port, 0))),
@@ -88,15 +90,22 @@ defmodule Foundation.Distributed.Fabric.Options do
   defp name(name) when is_atom(name) and name not in [nil, true, false], do: Atom.to_string(name)
   defp name(name), do: bad(:name, name, "an atom")
 
-  defp secret(:nocookie),
+  @doc "A secret as a binary; raises ArgumentError."
+  @spec secret(atom | binary) :: binary
+  def secret(:nocookie),
     do:
       raise(ArgumentError, "fabric: a node without a cookie needs the option :secret, which it was not given")
 
-  defp secret(cookie) when is_atom(cookie) and cookie != nil, do: Atom.to_string(cookie)
-  defp secret(secret) when is_binary(secret) and secret != "", do: secret
+  def secret(cookie) when is_atom(cookie) and cookie != nil, do: Atom.to_string(cookie)
+  def secret(secret) when is_binary(secret) and secret != "", do: secret
 
   # The value is not shown.
-  defp secret(_other), do: raise(ArgumentError, "fabric: :secret is a binary that is not empty")
+  def secret(_other), do: raise(ArgumentError, "fabric: :secret is a binary that is not empty")
+
+  @doc "The secrets that are accepted besides; raises ArgumentError."
+  @spec secrets(term) :: [binary]
+  def secrets(secrets) when is_list(secrets) and length(secrets) <= 8, do: Enum.map(secrets, &secret/1)
+  def secrets(_other), do: raise(ArgumentError, "fabric: :accept is a list of at most eight secrets")
 
   defp transport(transport) when transport in [:tls, :quic], do: transport
   defp transport(other), do: bad(:transport, other, ":tls or :quic")

@@ -9,6 +9,7 @@ defmodule Foundation.Distributed.Fabric.Relay do
 
   alias Foundation.Distributed.Channels.{InContext, Wire}
   alias Foundation.Distributed.Fabric
+  alias Foundation.Distributed.Fabric.Scope
 
   @room_ms 30_000
   # How long those who have not confirmed are waited for before they are sent to from here, beside the time that the bytes
@@ -20,25 +21,27 @@ defmodule Foundation.Distributed.Fabric.Relay do
   # Stages are known again for this long, longer than any can come late.
   @seen_ms 120_000
 
-  def start_link(_), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
+  def start_link(scope), do: GenServer.start_link(__MODULE__, scope, name: Scope.process(scope, __MODULE__))
 
   @doc "A broadcast begins: its number. `{:error, :busy}` while too many are under way."
-  def begin(channel, message, groups) do
-    GenServer.call(__MODULE__, {:begin, channel, message, groups})
+  def begin(scope, channel, message, groups) do
+    GenServer.call(Scope.process(scope, __MODULE__), {:begin, channel, message, groups})
   catch
     :exit, _ -> {:error, :not_running}
   end
 
   @doc "The firsts of some groups could not be sent to: the others of those groups are sent to from here."
-  def failed(_id, []), do: :ok
-  def failed(id, nodes), do: GenServer.cast(__MODULE__, {:failed, id, nodes})
+  def failed(_scope, _id, []), do: :ok
 
-  # Broadcasts of this node by number: `%{channel, message, groups: %{first => nodes that have not confirmed}, tries, wait}`; and
-  # numbers that were published here, the two latest spans of them.
+  def failed(scope, id, nodes),
+    do: GenServer.cast(Scope.process(scope, __MODULE__), {:failed, id, nodes})
+
+  # Broadcasts of this node by number: `%{channel, message, groups: %{first => nodes that have not confirmed},
+  # tries, wait}`; and numbers that were published here, the two latest spans of them.
   @impl true
-  def init(nil) do
+  def init(scope) do
     Process.send_after(self(), :forget, @seen_ms)
-    {:ok, %{pending: %{}, seen: MapSet.new(), seen_before: MapSet.new()}}
+    {:ok, %{scope: scope, pending: %{}, seen: MapSet.new(), seen_before: MapSet.new()}}
   end
 
   @impl true
@@ -64,7 +67,7 @@ defmodule Foundation.Distributed.Fabric.Relay do
 
   @impl true
   def handle_info({:foundation_stage, channel, id, nodes, message}, state) do
-    spawn(fn -> pass_on(channel, id, nodes, message) end)
+    spawn(fn -> pass_on(state.scope, channel, id, nodes, message) end)
     {:noreply, publish(state, channel, id, message)}
   end
 
@@ -105,7 +108,7 @@ defmodule Foundation.Distributed.Fabric.Relay do
     case state.pending do
       %{^id => %{channel: channel, message: message, groups: groups}} ->
         nodes = for first <- firsts, node <- Map.get(groups, first, []), node not in without, do: node
-        if nodes != [], do: spawn(fn -> pass_on(channel, id, nodes, message) end)
+        if nodes != [], do: spawn(fn -> pass_on(state.scope, channel, id, nodes, message) end)
         Enum.reduce(without, state, &confirmed(&2, id, &1))
 
       _ ->
@@ -113,8 +116,8 @@ defmodule Foundation.Distributed.Fabric.Relay do
     end
   end
 
-  defp pass_on(channel, id, nodes, message) do
-    options = Wire.options(timeout: @room_ms)
+  defp pass_on(scope, channel, id, nodes, message) do
+    options = %{Wire.options(timeout: @room_ms) | cluster: scope}
 
     for node <- nodes,
         do: Wire.send(channel, {node, __MODULE__}, {:foundation_staged, channel, id, message}, options)
@@ -141,8 +144,9 @@ defmodule Foundation.Distributed.Fabric.Relay do
 
   defp publish(state, channel, {origin, _, _} = id, message) do
     known? = MapSet.member?(state.seen, id) or MapSet.member?(state.seen_before, id)
-    if handle = not known? && Fabric.handle(), do: InContext.publish(handle, channel, origin, message)
-    Wire.send(:coordination, {origin, __MODULE__}, {:foundation_confirmed, id, node()}, Wire.options([]))
+    if handle = not known? && Fabric.handle(state.scope), do: InContext.publish(handle, channel, origin, message)
+    options = %{Wire.options([]) | cluster: state.scope}
+    Wire.send(:coordination, {origin, __MODULE__}, {:foundation_confirmed, id, node()}, options)
     %{state | seen: MapSet.put(state.seen, id)}
   end
 end

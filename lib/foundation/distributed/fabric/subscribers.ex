@@ -6,43 +6,49 @@ defmodule Foundation.Distributed.Fabric.Subscribers do
   use GenServer
 
   alias Foundation.Distributed.Fabric
+  alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Native
 
   @look_ms 10
 
-  def start_link(_), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
+  def start_link(scope), do: GenServer.start_link(__MODULE__, scope, name: Scope.process(scope, __MODULE__))
 
-  def add(channel, pid, max, context?) when is_pid(pid) and node(pid) == node() do
+  def add(scope, channel, pid, max, context?) when is_pid(pid) and node(pid) == node() do
     unless is_boolean(context?),
       do: raise(ArgumentError, "context is true or false, got: #{inspect(context?)}")
 
     unless max == nil or (is_integer(max) and max > 0),
       do: raise(ArgumentError, "max_mailbox is a positive integer or nil, got: #{inspect(max)}")
 
-    call({:add, channel, pid, max, if(context?, do: :context, else: true)})
+    call(scope, {:add, channel, pid, max, if(context?, do: :context, else: true)})
   end
 
-  def add(_channel, pid, _max, _context?),
+  def add(_scope, _channel, pid, _max, _context?),
     do: raise(ArgumentError, "a subscriber is a process of this node, got: #{inspect(pid)}")
 
-  def remove(channel, pid), do: call({:remove, channel, pid})
+  def remove(scope, channel, pid), do: call(scope, {:remove, channel, pid})
 
-  defp call(request) do
-    if Fabric.handle(), do: GenServer.call(__MODULE__, request), else: {:error, :not_running}
+  defp call(scope, request) do
+    if Fabric.handle(scope),
+      do: GenServer.call(Scope.process(scope, __MODULE__), request),
+      else: {:error, :not_running}
   end
 
   @doc "A new endpoint is told who subscribes."
-  def restore(handle), do: GenServer.call(__MODULE__, {:restore, handle})
+  def restore(scope, handle), do: GenServer.call(Scope.process(scope, __MODULE__), {:restore, handle})
 
   # Subscriptions by {channel, pid}: the monitor, the bound, and how the library is told; channels that are paused.
   @impl true
-  def init(nil), do: {:ok, %{subscriptions: %{}, paused: MapSet.new(), looks: false}}
+  def init(scope), do: {:ok, %{scope: scope, subscriptions: %{}, paused: MapSet.new(), looks: false}}
 
   @impl true
   def handle_call({:add, channel, pid, max, how}, _from, state) do
     state = forget(state, {channel, pid})
     subscriptions = Map.put(state.subscriptions, {channel, pid}, {Process.monitor(pid), max, how})
-    with handle when handle != nil <- Fabric.handle(), do: Native.fabric_subscribe(handle, channel, pid, how)
+
+    with handle when handle != nil <- Fabric.handle(state.scope),
+         do: Native.fabric_subscribe(handle, channel, pid, how)
+
     {:reply, :ok, look_later(%{state | subscriptions: subscriptions})}
   end
 
@@ -66,7 +72,7 @@ defmodule Foundation.Distributed.Fabric.Subscribers do
   def handle_info(_other, state), do: {:noreply, state}
 
   defp drop(state, {channel, pid} = key) do
-    with handle when handle != nil <- Fabric.handle(),
+    with handle when handle != nil <- Fabric.handle(state.scope),
          do: Native.fabric_subscribe(handle, channel, pid, false)
 
     look(forget(state, key))
@@ -103,7 +109,7 @@ defmodule Foundation.Distributed.Fabric.Subscribers do
           into: MapSet.new(),
           do: channel
 
-    if handle = Fabric.handle() do
+    if handle = Fabric.handle(state.scope) do
       for channel <- MapSet.difference(slow, state.paused), do: Native.fabric_pause(handle, channel, true)
       for channel <- MapSet.difference(state.paused, slow), do: Native.fabric_pause(handle, channel, false)
     end

@@ -41,6 +41,7 @@ defmodule Foundation.Distributed.Overlay.Options do
     %{
       cluster: fabric.cluster,
       secret: fabric.secret,
+      accept: fabric.accept,
       address: fabric.advertise || address(fabric),
       seed: :crypto.strong_rand_bytes(32),
       topology: one_of(:start, Keyword.get(options, :start, :full_mesh), @topologies),

@@ -70,6 +70,33 @@ fn another_secret_or_cluster_is_forged() {
 }
 
 #[test]
+fn while_secrets_are_exchanged_both_are_taken_and_replays_are_not() {
+    let (old, new) = (sealer(1), Sealer::new(&Secret::new("new"), "shop", [2; 16]));
+    let mut opener = opener();
+    let [first, second, third] = [b"1", b"2", b"3"].map(|payload| sealed(&old, NOW, payload));
+    let [early, late] = [b"4", b"5"].map(|payload| sealed(&new, NOW, payload));
+    assert!(opener.open(NOW, &mut first.clone()).is_ok());
+    assert_eq!(opener.open(NOW, &mut early.clone()), Err(DatagramError::Forged));
+
+    opener.set_secrets([&secret(), &Secret::new("new")]);
+    assert_eq!(opener.open(NOW, &mut first.clone()), Err(DatagramError::Replay));
+    assert!(opener.open(NOW, &mut second.clone()).is_ok());
+    assert_eq!(opener.open(NOW, &mut early.clone()).unwrap().payload, b"4");
+    assert_eq!(opener.open(NOW, &mut early.clone()), Err(DatagramError::Replay));
+    let guess = Sealer::new(&Secret::new("guess"), "shop", [3; 16]);
+    assert_eq!(
+        opener.open(NOW, &mut sealed(&guess, NOW, b"x")),
+        Err(DatagramError::Forged)
+    );
+
+    opener.set_secrets([&Secret::new("new")]);
+    assert_eq!(opener.open(NOW, &mut third.clone()), Err(DatagramError::Forged));
+    assert_eq!(opener.open(NOW, &mut early.clone()), Err(DatagramError::Replay));
+    assert!(opener.open(NOW, &mut late.clone()).is_ok());
+    assert_eq!(opener.senders_known(), 1);
+}
+
+#[test]
 fn a_forged_datagram_leaves_no_trace() {
     let (sealer, mut opener) = (sealer(1), opener());
     let good = sealed(&sealer, NOW, b"x");

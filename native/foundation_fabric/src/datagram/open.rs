@@ -7,6 +7,7 @@ use crate::secret::Secret;
 use ring::aead::{Aad, LessSafeKey};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A datagram that passed.
@@ -20,15 +21,17 @@ pub struct Opened<'a> {
 
 struct Sender {
     key: LessSafeKey,
+    secret: Arc<Secret>,
     window: Window,
     /// Nothing older than this is taken once the sender is forgotten.
     heard: Duration,
 }
 
-/// Opens datagrams and remembers what was taken. Costs a key derivation (3 µs) for a datagram from an unknown
-/// sender, forged ones included, and a look into a table for others, besides opening the seal.
+/// Opens datagrams and remembers what was taken. Costs a key derivation for each secret (3 µs) for a datagram from an
+/// unknown sender, forged ones included, and a look into a table for others, besides opening the seal.
 pub struct Opener {
-    secret: Secret,
+    /// Any of them may have sealed a datagram.
+    secrets: Vec<Arc<Secret>>,
     cluster: String,
     senders: HashMap<[u8; SESSION], Sender>,
     most: usize,
@@ -46,11 +49,29 @@ impl Opener {
     /// Remembers at most `most` senders: 1 kB at most for each five.
     pub fn new(secret: &Secret, cluster: &str, most: usize) -> Self {
         Self {
-            secret: secret.clone(),
+            secrets: vec![Arc::new(secret.clone())],
             cluster: cluster.to_owned(),
             senders: HashMap::new(),
             most,
         }
+    }
+
+    /// Opens what was sealed with one of `secrets` from now on. Forgets senders of other secrets.
+    pub fn set_secrets<'s>(&mut self, secrets: impl IntoIterator<Item = &'s Secret>) {
+        let known = std::mem::take(&mut self.secrets);
+        let kept = |secret: &Secret| known.iter().find(|known| known.same(secret)).cloned();
+        self.secrets = secrets
+            .into_iter()
+            .map(|secret| kept(secret).unwrap_or_else(|| Arc::new(secret.clone())))
+            .collect();
+        let secrets = &self.secrets;
+        self.senders
+            .retain(|_, sender| secrets.iter().any(|secret| Arc::ptr_eq(secret, &sender.secret)));
+    }
+
+    /// The cluster whose datagrams are opened.
+    pub(super) fn cluster(&self) -> &str {
+        &self.cluster
     }
 
     /// Opens `bytes` in place. `now` is the time since the epoch. After an error nothing is remembered of the
@@ -76,7 +97,7 @@ impl Opener {
             sender.heard = now;
             return Ok(Opened { session, payload });
         }
-        let key = key(&self.secret, &self.cluster, &session);
+        let (key, secret) = self.key_of(&session, counter, header, sealed)?;
         let payload = unseal(&key, counter, header, sealed)?;
         self.make_room(now)?;
         let mut window = Window::default();
@@ -85,11 +106,33 @@ impl Opener {
             session,
             Sender {
                 key,
+                secret,
                 window,
                 heard: now,
             },
         );
         Ok(Opened { session, payload })
+    }
+
+    /// The key of an unknown sender: that of the only secret, or of the one that opens a copy.
+    fn key_of(
+        &self,
+        session: &[u8; SESSION],
+        counter: u64,
+        header: &[u8; HEADER],
+        sealed: &[u8],
+    ) -> Result<(LessSafeKey, Arc<Secret>), DatagramError> {
+        let keys = self
+            .secrets
+            .iter()
+            .map(|secret| (key(secret, &self.cluster, session), Arc::clone(secret)));
+        if let [_] = self.secrets[..] {
+            return keys.last().ok_or(DatagramError::Forged);
+        }
+        let opens = |key: &LessSafeKey| unseal(key, counter, header, &mut sealed.to_vec()).is_ok();
+        keys.into_iter()
+            .find(|(key, _)| opens(key))
+            .ok_or(DatagramError::Forged)
     }
 
     #[cfg(test)]

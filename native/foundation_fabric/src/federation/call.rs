@@ -106,7 +106,10 @@ impl Remote {
     }
 
     pub(super) fn close(&self) {
-        *self.link.lock() = None;
+        if let Some(link) = self.link.lock().take() {
+            // Who waits is told, and lets go of the link, which ends it.
+            *link.waiting.lock() = None;
+        }
     }
 
     fn live(&self) -> Option<Arc<Link>> {
@@ -115,11 +118,19 @@ impl Remote {
         live.then_some(link)
     }
 
-    pub(super) async fn call(&self, payload: Bytes, within: Duration) -> Result<(u32, Bytes), CallError> {
+    /// Makes a call. When `cancelled` is done first, the other side is told, as it is when the time is over.
+    pub(super) async fn call(
+        &self,
+        payload: Bytes,
+        within: Duration,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<(u32, Bytes), CallError> {
         let deadline = Instant::now() + within;
-        let link = timeout_at(deadline, self.link())
-            .await
-            .map_err(|_| CallError::Unreachable)??;
+        tokio::pin!(cancelled);
+        let link = tokio::select! {
+            link = timeout_at(deadline, self.link()) => link.map_err(|_| CallError::Unreachable)??,
+            () = &mut cancelled => return Err(CallError::Timeout),
+        };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         link.waiting
@@ -141,13 +152,15 @@ impl Remote {
             forget(&link.waiting, id);
             return Err(CallError::Busy);
         }
-        match timeout_at(deadline, answer).await {
-            Ok(answer) => answer.map_err(|_| CallError::Broken),
-            Err(_) => {
-                forget(&link.waiting, id);
-                Err(CallError::Timeout)
-            }
+        tokio::select! {
+            answer = answer => return answer.map_err(|_| CallError::Broken),
+            () = tokio::time::sleep_until(deadline) => {}
+            () = &mut cancelled => {}
         }
+        forget(&link.waiting, id);
+        // When the queue is full the other side notices by the deadline that it was told.
+        let _ = link.requests.try_send(Frame::Cancel { id });
+        Err(CallError::Timeout)
     }
 
     /// The link, opened if there is none and an attempt is due.
@@ -236,7 +249,7 @@ fn start(stream: Stream, max_payload: usize) -> Arc<Link> {
                 Ok(Read::Frame(Frame::Answer { id, status, payload })) => (id, (status, payload)),
                 Ok(Read::TooLarge { id }) => (id, (super::status::TOO_LARGE, Bytes::new())),
                 // A gateway asks for nothing.
-                Ok(Read::Frame(Frame::Request { .. })) | Err(_) => break,
+                Ok(Read::Frame(Frame::Request { .. } | Frame::Cancel { .. })) | Err(_) => break,
             };
             let waits = answers.lock().as_mut().and_then(|waiting| waiting.remove(&id));
             if let Some(waits) = waits {

@@ -10,6 +10,8 @@ impl Handler for Inbox {
     fn request(&self, request: Request, responder: Responder) {
         let _ = self.0.send((request, responder));
     }
+
+    fn cancel(&self, _: u64) {}
 }
 
 /// Answers what it is asked, backwards.
@@ -20,6 +22,8 @@ impl Handler for Reverser {
         self.0.fetch_add(1, Ordering::Relaxed);
         responder.answer(status::OK, request.payload.iter().rev().copied().collect());
     }
+
+    fn cancel(&self, _: u64) {}
 }
 
 fn member(name: &str, secret: &str, gateway: bool) -> ClusterSettings {
@@ -27,6 +31,7 @@ fn member(name: &str, secret: &str, gateway: bool) -> ClusterSettings {
         name: name.into(),
         membership: Membership::Member {
             secret: Secret::new(secret),
+            accepted: vec![],
             gateway: gateway.then(|| "127.0.0.1:0".parse().unwrap()),
         },
         gateways: vec![],
@@ -70,7 +75,7 @@ fn reverser() -> Arc<Reverser> {
 
 async fn call(from: &Federation, to: &str, payload: &[u8], within: u64) -> Result<(u32, Bytes), CallError> {
     let (sender, answer) = oneshot::channel();
-    from.call(
+    let _calling = from.call(
         to,
         Bytes::copy_from_slice(payload),
         Duration::from_millis(within),
@@ -310,4 +315,77 @@ async fn settings_are_checked() {
     ));
     let shown = format!("{:?}", member("app", "hunter2", false));
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+/// Keeps requests without an answer, and what is cancelled of them.
+struct Silent {
+    requests: mpsc::UnboundedSender<u64>,
+    cancelled: mpsc::UnboundedSender<u64>,
+    held: parking_lot::Mutex<Vec<Responder>>,
+}
+
+impl Handler for Silent {
+    fn request(&self, request: Request, responder: Responder) {
+        self.held.lock().push(responder);
+        let _ = self.requests.send(request.number);
+    }
+
+    fn cancel(&self, number: u64) {
+        let _ = self.cancelled.send(number);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_side_hears_that_nobody_waits() {
+    let (sender, mut requests) = mpsc::unbounded_channel();
+    let (cancels, mut cancelled) = mpsc::unbounded_channel();
+    let silent = Arc::new(Silent {
+        requests: sender,
+        cancelled: cancels,
+        held: Default::default(),
+    });
+    let (app, ai) = two(silent.clone()).await;
+    let soon = Duration::from_secs(5);
+
+    // The deadline of the caller.
+    assert_eq!(call(&ai, "app", b"one", 300).await, Err(CallError::Timeout));
+    let one = requests.recv().await.unwrap();
+    assert_eq!(
+        tokio::time::timeout(soon, cancelled.recv()).await.unwrap(),
+        Some(one)
+    );
+
+    // The caller lets go of the call.
+    let (sender, answer) = oneshot::channel();
+    let done = |answer| drop(sender.send(answer));
+    let calling = ai
+        .call("app", Bytes::from_static(b"two"), 10 * soon, done)
+        .unwrap();
+    let two = requests.recv().await.unwrap();
+    drop(calling);
+    assert_eq!(answer.await.unwrap(), Err(CallError::Timeout));
+    assert_eq!(
+        tokio::time::timeout(soon, cancelled.recv()).await.unwrap(),
+        Some(two)
+    );
+
+    // An answered one is not cancelled, and the end of the link cancels what is left.
+    let done = |_| {};
+    let answered = ai
+        .call("app", Bytes::from_static(b"three"), 10 * soon, done)
+        .unwrap();
+    let _ = requests.recv().await.unwrap();
+    let last = silent.held.lock().pop();
+    last.unwrap().answer(status::OK, Bytes::new());
+    let calling = ai
+        .call("app", Bytes::from_static(b"four"), 10 * soon, done)
+        .unwrap();
+    let four = requests.recv().await.unwrap();
+    drop(ai);
+    assert_eq!(
+        tokio::time::timeout(soon, cancelled.recv()).await.unwrap(),
+        Some(four)
+    );
+    drop((answered, calling, app));
+    assert!(cancelled.try_recv().is_err());
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! kind u8 │ id u64 │ word u32 │ length u32 │ payload
 //! kind 1: a request, word = ms until nobody waits for its answer;  kind 2: the answer, word = its status
+//! kind 3: nobody waits for the answer any more, word = 0, no payload
 //! ```
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ pub(super) const MAX_SKIPPED: usize = 64 << 20;
 pub(super) enum Frame {
     Request { id: u64, within_ms: u32, payload: Bytes },
     Answer { id: u64, status: u32, payload: Bytes },
+    Cancel { id: u64 },
 }
 
 /// What was read: a frame, or the head of one whose payload was too large and was thrown away.
@@ -28,6 +30,7 @@ pub(super) enum Read {
 
 impl Frame {
     pub(super) fn encode(&self) -> Vec<u8> {
+        let nothing = Bytes::new();
         let (kind, id, word, payload) = match self {
             Self::Request {
                 id,
@@ -35,6 +38,7 @@ impl Frame {
                 payload,
             } => (1, id, within_ms, payload),
             Self::Answer { id, status, payload } => (2, id, status, payload),
+            Self::Cancel { id } => (3, id, &0, &nothing),
         };
         let mut out = Vec::with_capacity(HEADER + payload.len());
         out.push(kind);
@@ -50,7 +54,7 @@ impl Frame {
     /// Waits for the next frame to begin; `None` at an orderly end. May be given up and called again.
     pub(super) async fn begin(link: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<u8>> {
         match link.read_u8().await {
-            Ok(kind @ (1 | 2)) => Ok(Some(kind)),
+            Ok(kind @ 1..=3) => Ok(Some(kind)),
             Ok(_) => Err(io::ErrorKind::InvalidData.into()),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error),
@@ -95,11 +99,12 @@ impl Frame {
                 within_ms: word,
                 payload,
             },
-            _ => Self::Answer {
+            2 => Self::Answer {
                 id,
                 status: word,
                 payload,
             },
+            _ => Self::Cancel { id },
         }))
     }
 }
@@ -116,10 +121,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_frame_comes_back_as_it_was(request: bool, id: u64, word: u32, payload in prop::collection::vec(0..=255_u8, 0..300)) {
+        fn a_frame_comes_back_as_it_was(kind in 1..=3, id: u64, word: u32, payload in prop::collection::vec(0..=255_u8, 0..300)) {
             let payload = Bytes::from(payload);
-            let frame = if request { Frame::Request { id, within_ms: word, payload } }
-                else { Frame::Answer { id, status: word, payload } };
+            let frame = match kind {
+                1 => Frame::Request { id, within_ms: word, payload },
+                2 => Frame::Answer { id, status: word, payload },
+                _ => Frame::Cancel { id },
+            };
             prop_assert_eq!(read(&frame.encode(), 300).unwrap(), Some(Read::Frame(frame)));
         }
 

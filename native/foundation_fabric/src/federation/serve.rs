@@ -6,8 +6,11 @@ use super::status;
 use crate::transport::{Stream, Transport};
 use bytes::Bytes;
 use foundation_overlay::NodeId;
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -15,15 +18,23 @@ use tokio::sync::mpsc;
 /// Answers that wait to be written. Beyond them answers are lost: the caller does not read.
 const ANSWERS: usize = 1_024;
 
+static NUMBER: AtomicU64 = AtomicU64::new(1);
+
 /// Makes the calls that others ask for. May not block.
 pub trait Handler: Send + Sync + 'static {
     /// Takes a request. Its answer goes through `responder`, now or later.
     fn request(&self, request: Request, responder: Responder);
+
+    /// Nobody waits for the answer of the request with that number any more: who asked gave up, or is gone. It may have
+    /// been answered this moment.
+    fn cancel(&self, number: u64);
 }
 
 /// What another cluster asks for.
 #[derive(Debug)]
 pub struct Request {
+    /// Its own among all requests that came to this process.
+    pub number: u64,
     /// The cluster, proven by its authority.
     pub cluster: String,
     /// The node, proven by its certificate.
@@ -37,6 +48,7 @@ pub struct Request {
 /// Carries the answer of one request. Dropped without one, it tells the caller that the call was lost.
 pub struct Responder {
     id: u64,
+    under_way: UnderWay,
     answers: mpsc::Sender<Frame>,
     max_payload: usize,
     held: Option<Held>,
@@ -60,6 +72,7 @@ impl Responder {
         if self.held.take().is_none() {
             return;
         }
+        self.under_way.lock().remove(&self.id);
         let (status, payload) = if payload.len() > self.max_payload {
             (status::TOO_LARGE, Bytes::new())
         } else {
@@ -76,6 +89,33 @@ impl Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         self.send(status::LOST, Bytes::new());
+    }
+}
+
+/// The numbers of a link's requests that have no answer yet, by what the caller calls them.
+type UnderWay = Arc<Mutex<HashMap<u64, u64>>>;
+
+/// Cancels what is under way when the link is gone, whatever ended it.
+struct Link {
+    under_way: UnderWay,
+    handler: Arc<dyn Handler>,
+}
+
+impl Link {
+    fn cancel(&self, id: u64) {
+        let number = self.under_way.lock().remove(&id);
+        if let Some(number) = number {
+            self.handler.cancel(number);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let numbers = std::mem::take(&mut *self.under_way.lock());
+        numbers
+            .into_values()
+            .for_each(|number| self.handler.cancel(number));
     }
 }
 
@@ -102,8 +142,12 @@ async fn link(stream: Stream, quotas: Arc<Quotas>, handler: Arc<dyn Handler>, ma
         ..
     } = stream;
     let (answers, queue) = mpsc::channel(ANSWERS);
+    let link = Link {
+        under_way: UnderWay::default(),
+        handler,
+    };
     tokio::select! {
-        () = listen((&peer, &hello.cluster), read, answers, &quotas, &*handler, max_payload) => {}
+        () = listen((&peer, &hello.cluster), read, answers, &quotas, &link, max_payload) => {}
         () = write_all(queue, write) => {}
     }
 }
@@ -113,7 +157,7 @@ async fn listen(
     mut read: impl AsyncRead + Unpin,
     answers: mpsc::Sender<Frame>,
     quotas: &Arc<Quotas>,
-    handler: &dyn Handler,
+    link: &Link,
     max_payload: usize,
 ) {
     let refuse = |id, status, payload| answers.try_send(Frame::Answer { id, status, payload }).is_ok();
@@ -132,6 +176,10 @@ async fn listen(
                 within_ms,
                 payload,
             }) => (id, within_ms, payload),
+            Read::Frame(Frame::Cancel { id }) => {
+                link.cancel(id);
+                continue;
+            }
             Read::TooLarge { id } if refuse(id, status::TOO_LARGE, Bytes::new()) => continue,
             // It asks without reading what it is told, or answers what nobody asked.
             _ => return,
@@ -142,14 +190,18 @@ async fn listen(
             Ok(held) => {
                 let (cluster, node) = (cluster.to_owned(), peer.clone());
                 let within = Duration::from_millis(within_ms.into());
+                let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+                link.under_way.lock().insert(id, number);
                 let responder = Responder {
                     id,
+                    under_way: Arc::clone(&link.under_way),
                     answers: answers.clone(),
                     max_payload,
                     held: Some(held),
                 };
-                handler.request(
+                link.handler.request(
                     Request {
+                        number,
                         cluster,
                         node,
                         within,

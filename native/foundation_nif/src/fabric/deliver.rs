@@ -2,6 +2,7 @@
 
 use super::decode;
 use super::message::{self, Head, Target};
+use super::names::{Meaning, Names};
 use super::pending::Pending;
 use crate::handle::{self, held};
 use crate::key;
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     /// The processes that make calls here for callers elsewhere.
     pub(crate) callees: Vec<LocalPid>,
     pub(crate) owner: LocalPid,
+    pub(crate) names: Names,
 }
 
 /// An environment that messages are made in, one after the other.
@@ -155,7 +157,11 @@ impl Inlet {
                 let atom = if last.0 == name {
                     self.word(env, last.1)?
                 } else {
-                    let atom = target.term(env)?;
+                    let atom = match self.shared.names.find(name) {
+                        Meaning::Itself => target.term(env)?,
+                        Meaning::Other(word) => self.word(env, word)?,
+                        Meaning::Nobody => return None,
+                    };
                     *last = (name.to_vec(), key::atom_word(atom).ok()?);
                     atom
                 };

@@ -1,14 +1,17 @@
 //! Messages from processes to the network.
 
+use super::deliver::Shared;
 use super::encode::{Encoder as Etf, Stop};
 use super::message::{self, CALL, CANCEL, REPLY};
 use super::{Fabric, atoms as names, reason};
-use crate::handle::{fast_nif, get};
+use crate::handle::{self, Held, Slot, fast_nif, get};
 use crate::{atoms, key};
 use foundation_fabric::channel::outbox::MAX_SMALL;
 use foundation_fabric::{Error as Refused, Outlet};
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Term};
 use std::cell::RefCell;
+use std::ffi::CStr;
+use std::ptr;
 use std::sync::Arc;
 
 /// Messages up to this size are gathered in batches.
@@ -190,8 +193,39 @@ fn key_of(target: Term<'_>, key: Term<'_>) -> NifResult<u128> {
     Ok(u128::from(half(1)) << 64 | u128::from(half(5)))
 }
 
-/// `fabric, channel, node, target, request, {flow, reference, timeout ms}`: calls a process of another node. `{:ok, number}`,
-/// and `{reference, {:ok, reply} | {:error, reason}}` when there is an answer.
+/// A call whose caller may still wait. When Erlang holds no reference to it and there was no answer, the caller is gone,
+/// and the other node is told that nobody waits.
+pub(crate) struct Calling {
+    shared: Arc<Shared>,
+    outlet: Arc<Outlet>,
+    flow: u64,
+    number: u64,
+}
+
+static CALLING: Slot = Slot::new(ptr::null_mut());
+
+impl Held for Calling {
+    const NAME: &'static CStr = c"foundation_fabric_call";
+
+    fn slot() -> &'static Slot {
+        &CALLING
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        if self.shared.pending.cancel(self.number) {
+            let mut cancel = vec![CANCEL];
+            cancel.extend_from_slice(&self.number.to_le_bytes());
+            // A full queue: the other side answers nobody then.
+            let _ = self.outlet.push(self.flow, &cancel, None);
+        }
+    }
+}
+
+/// `fabric, channel, node, target, request, {flow, reference, timeout ms}`: calls a process of another node.
+/// `{:ok, number, call}`, and `{reference, {:ok, reply} | {:error, reason}}` when there is an answer. The caller keeps
+/// `call` until then.
 fn call_process<'a>(env: Env<'a>, args: [Term<'a>; 6]) -> NifResult<Term<'a>> {
     calls(env, args, true)
 }
@@ -241,8 +275,23 @@ fn calls<'a>(
         out.extend_from_slice(&timeout.to_le_bytes());
         message::write_target(target, out)
     };
-    let put = put(&outlet, &way, normal, head, Some(request));
-    finish(env, fabric, Some(number), put)
+    match put(&outlet, &way, normal, head, Some(request)) {
+        Ok(Put::Queued) => {
+            let shared = Arc::clone(&fabric.shared);
+            let flow = way.flow;
+            let call = handle::make(
+                env,
+                Calling {
+                    shared,
+                    outlet,
+                    flow,
+                    number,
+                },
+            );
+            Ok((atoms::ok(), number, call).encode(env))
+        }
+        put => finish(env, fabric, Some(number), put),
+    }
 }
 
 /// `fabric, channel, node, number, failed, term`: answers a call that came from that node.

@@ -1,5 +1,6 @@
 //! What an endpoint and a channel are told, from maps.
 
+use super::names::Names;
 use crate::term::{choice, field, optional};
 use foundation_fabric::channel::{Reliability, Settings};
 use foundation_fabric::identity::{IdentityError, IdentityOptions, PemFiles};
@@ -19,7 +20,7 @@ mod atoms {
         cluster, name, boot, bind, advertise, secret, idle_ms, stall_ms, forget_ms, backoff_ms, max_links,
         max_dialled, max_relayed,
         reliability, priority, lanes, max_messages, max_bytes, max_message, window_bytes, window_messages,
-        compress_above, transport, quic, best_effort, at_least_once, ordered,
+        compress_above, transport, quic, accept, names, best_effort, at_least_once, ordered,
         eaddrinuse, eaddrnotavail, eacces, econnrefused, econnreset, etimedout, other,
         refused, refused_by_peer, timeout, closed, identity, hello, busy,
         no_secret, file, pem, certificate, key, clock,
@@ -46,17 +47,38 @@ pub(super) struct Options {
     max_relayed: Option<usize>,
     quic: bool,
     pem: Option<PemFiles>,
+    accepted: Vec<Secret>,
+    names: Names,
+}
+
+/// Most secrets, our own among them: each costs for every datagram of a stranger.
+const MAX_SECRETS: usize = 9;
+
+/// A secret.
+pub(crate) fn secret(term: Term<'_>) -> NifResult<Secret> {
+    Ok(Secret::new(term.decode::<Binary<'_>>()?.as_slice()))
+}
+
+/// The secrets that are accepted beside our own.
+pub(crate) fn secrets(term: Term<'_>) -> NifResult<Vec<Secret>> {
+    crate::term::list(term, MAX_SECRETS)?
+        .into_iter()
+        .map(secret)
+        .collect()
 }
 
 impl Options {
     pub(super) fn decode(map: Term<'_>) -> NifResult<Self> {
         let millis = |name| field::<u32>(map, name).map(|ms| Duration::from_millis(ms.into()));
         let name: &str = field(map, atoms::name())?;
-        let secret: Binary<'_> = field(map, atoms::secret())?;
+        let accepted = choice(map, atoms::accept())?.map_or_else(|| Ok(Vec::new()), secrets)?;
+        let names = choice(map, atoms::names())?.map_or_else(|| Ok(Names::default()), Names::decode)?;
         Ok(Self {
+            accepted,
+            names,
             me: NodeId::new(name, field(map, atoms::boot())?).map_err(|_| Error::BadArg)?,
             cluster: field(map, atoms::cluster())?,
-            secret: Secret::new(secret.as_slice()),
+            secret: secret(field(map, atoms::secret())?)?,
             bind: address(field(map, atoms::bind())?)?,
             advertise: optional::<&str>(map, atoms::advertise())?
                 .map(address)
@@ -77,24 +99,35 @@ impl Options {
         })
     }
 
+    /// What names mean; once.
+    pub(super) fn names(&mut self) -> Names {
+        std::mem::take(&mut self.names)
+    }
+
     /// Binds. On any thread that may block.
-    pub(super) async fn transport(&self) -> Result<Arc<dyn Transport>, TransportError> {
+    pub(super) async fn transport(&self) -> Result<(Arc<Identity>, Arc<dyn Transport>), TransportError> {
         let name: PeerName = self.me.name.clone();
         let options = IdentityOptions::default();
         let identity = Arc::new(match &self.pem {
             Some(files) => Identity::from_pem(&self.cluster, name, files.clone(), options)?,
             None => Identity::from_secret(&self.cluster, name, &self.secret, options)?,
         });
+        if !self.accepted.is_empty() {
+            identity.set_secrets(&self.secret, &self.accepted)?;
+        }
         let config = TransportConfig {
             advertise: self.advertise,
             ..TransportConfig::new(self.bind, self.me.boot)
         };
         let transport: Arc<dyn Transport> = if self.quic {
-            Arc::new(QuicTransport::bind(identity, config).await?)
+            Arc::new(QuicTransport::bind(identity.clone(), config).await?)
         } else {
-            Arc::new(TlsTransport::bind(identity, config).await?)
+            Arc::new(TlsTransport::bind(identity.clone(), config).await?)
         };
-        Ok(Arc::new(Bounded::new(transport, self.max_links, links::IDLE)))
+        Ok((
+            identity,
+            Arc::new(Bounded::new(transport, self.max_links, links::IDLE)),
+        ))
     }
 
     pub(super) fn config(&self, transport: &dyn Transport) -> Config {
@@ -169,10 +202,11 @@ pub(super) fn transport_reason<'a>(env: Env<'a>, error: &TransportError) -> Term
     }
 }
 
-fn identity_reason(error: &IdentityError) -> Atom {
+pub(super) fn identity_reason(error: &IdentityError) -> Atom {
     match error {
         IdentityError::NoSecret => atoms::no_secret(),
         IdentityError::Cluster => atoms::cluster(),
+        IdentityError::NoSecrets => atoms::pem(),
         _ => atoms::certificate(),
     }
 }

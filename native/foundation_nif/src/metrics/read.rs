@@ -8,7 +8,7 @@ use foundation_metrics::distribution::Distribution;
 use foundation_metrics::encoding;
 use foundation_metrics::registry::{Baseline, Data, Series};
 use foundation_metrics::window::Window;
-use rustler::{Atom, Binary, Encoder, Env, NewBinary, NifResult, Term};
+use rustler::{Atom, Binary, Encoder, Env, NifResult, Term};
 use std::sync::Arc;
 
 /// Most histograms that one call merges.
@@ -53,7 +53,7 @@ fn read(series: &Series, window: Window, now: u64) -> Result<Distribution, Refus
 }
 
 /// `{count, sum, min, max, mean, stddev, clamped, resolution, digits, sum_units, [quantile value]}`.
-fn describe<'a>(env: Env<'a>, d: &Distribution, quantiles: &[f64]) -> NifResult<Term<'a>> {
+pub(super) fn describe<'a>(env: Env<'a>, d: &Distribution, quantiles: &[f64]) -> NifResult<Term<'a>> {
     let layout = d.layout();
     let items = [
         d.count().encode(env),
@@ -110,9 +110,7 @@ fn encoded<'a>(env: Env<'a>, d: &Distribution, compressed: bool) -> Term<'a> {
     } else {
         encoding::encode(d)
     };
-    let mut binary = NewBinary::new(env, bytes.len());
-    binary.as_mut_slice().copy_from_slice(&bytes);
-    binary.into()
+    super::binary(env, &bytes)
 }
 
 /// Describes an encoded histogram.

@@ -5,58 +5,98 @@ use crate::key;
 use foundation_metrics::aggregate::{Snapshot, Value};
 use foundation_metrics::exposition::{Format, Metric, Row, Sample, Shape, write};
 use foundation_metrics::layout::Number;
-use foundation_metrics::registry::{Data, Family, Kind, Series};
+use foundation_metrics::registry::{Data, Exemplar, Kind, Series};
 use foundation_metrics::window::Window;
-use rustler::{Atom, Env, Error, MapIterator, NewBinary, NifResult, Term, TermType};
+use rustler::{Atom, Env, Error, MapIterator, NifResult, Term, TermType};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// All metrics as text, histograms as buckets or, when quantiles are given, as summaries.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn metrics_scrape<'a>(env: Env<'a>, metrics: &Metrics, format: Atom, at: Term<'a>) -> NifResult<Term<'a>> {
-    let format = if format == atoms::prometheus() {
-        Format::Prometheus
-    } else if format == atoms::openmetrics() {
-        Format::OpenMetrics
-    } else {
-        return Err(Error::BadArg);
-    };
-    let at = quantiles(at)?;
-    let shape = if at.is_empty() {
-        Shape::Buckets
-    } else {
-        Shape::Summary(at)
-    };
+    let (format, shape) = (text_format(format)?, shape(at)?);
     let mut all = families(env, metrics)?;
     all.extend(events(env, metrics)?);
     all.extend(own(env, metrics, &all)?);
-    let text = write(&all, format, &shape);
-    let mut binary = NewBinary::new(env, text.len());
-    binary.as_mut_slice().copy_from_slice(text.as_bytes());
-    Ok(binary.into())
+    Ok(super::binary(env, write(&all, format, &shape).as_bytes()))
+}
+
+pub(super) fn text_format(format: Atom) -> NifResult<Format> {
+    if format == atoms::prometheus() {
+        Ok(Format::Prometheus)
+    } else if format == atoms::openmetrics() {
+        Ok(Format::OpenMetrics)
+    } else {
+        Err(Error::BadArg)
+    }
+}
+
+/// Buckets, or when there are quantiles a summary.
+pub(super) fn shape(at: Term<'_>) -> NifResult<Shape> {
+    let at = quantiles(at)?;
+    Ok(if at.is_empty() {
+        Shape::Buckets
+    } else {
+        Shape::Summary(at)
+    })
+}
+
+/// One series to be written.
+pub(super) struct Reading<'k> {
+    pub(super) name: &'k [u8],
+    pub(super) tags: &'k [u8],
+    pub(super) kind: Kind,
+    pub(super) help: &'k str,
+    pub(super) unit: &'k str,
+    pub(super) bounds: &'k [f64],
+    pub(super) sample: Sample,
+    pub(super) exemplars: Vec<Exemplar>,
 }
 
 /// The names with their series, in the order of their text.
 fn families(env: Env<'_>, metrics: &Metrics) -> NifResult<Vec<Metric>> {
     let now = clock::now_ms();
-    let mut by_name: HashMap<Box<[u8]>, Metric> = HashMap::new();
     let mut series = metrics.registry.all();
     series.sort_by(|a, b| a.0.cmp(&b.0));
-    for (bytes, series) in &series {
-        let family = &series.family;
-        let Some(sample) = sample(series, now) else {
-            continue;
-        };
-        let tags = bytes.get(family.name.len()..).ok_or(Error::BadArg)?;
-        let row = Row {
-            labels: labels(key::to_term(env, tags)?)?,
-            sample,
+    let readings = series.iter().filter_map(|(bytes, series)| {
+        let (family, config) = (&series.family, &series.family.config);
+        Some(Reading {
+            name: &family.name,
+            tags: bytes.get(family.name.len()..)?,
+            kind: config.kind,
+            help: &config.help,
+            unit: &config.unit,
+            bounds: &config.bounds,
+            sample: sample(series, Window::All, now)?,
             exemplars: series.exemplars(),
+        })
+    });
+    grouped(env, readings)
+}
+
+/// The series under their names, in the order of the names' text.
+pub(super) fn grouped<'k>(
+    env: Env<'_>,
+    readings: impl Iterator<Item = Reading<'k>>,
+) -> NifResult<Vec<Metric>> {
+    let mut by_name: HashMap<&[u8], Metric> = HashMap::new();
+    for reading in readings {
+        let row = Row {
+            labels: labels(key::to_term(env, reading.tags)?)?,
+            sample: reading.sample,
+            exemplars: reading.exemplars,
         };
-        match by_name.get_mut(&family.name) {
+        match by_name.get_mut(reading.name) {
             Some(metric) => metric.rows.push(row),
             None => {
-                by_name.insert(family.name.clone(), metric(env, family, row)?);
+                let metric = Metric {
+                    name: name_text(key::to_term(env, reading.name)?, "_")?,
+                    kind: reading.kind,
+                    help: reading.help.to_owned(),
+                    unit: reading.unit.to_owned(),
+                    bounds: reading.bounds.to_vec(),
+                    rows: vec![row],
+                };
+                by_name.insert(reading.name, metric);
             }
         }
     }
@@ -65,23 +105,12 @@ fn families(env: Env<'_>, metrics: &Metrics) -> NifResult<Vec<Metric>> {
     Ok(all)
 }
 
-fn sample(series: &Arc<Series>, now: u64) -> Option<Sample> {
+/// Where a series stands; none for a gauge never set.
+pub(super) fn sample(series: &Series, over: Window, now: u64) -> Option<Sample> {
     Some(match &series.data {
         Data::Counter(counter) => Sample::Number(counter.value()),
         Data::Gauge(gauge) => Sample::Number(gauge.value()?),
-        Data::Histogram(recorder) => Sample::Distribution(Box::new(recorder.read(Window::All, now))),
-    })
-}
-
-fn metric(env: Env<'_>, family: &Family, row: Row) -> NifResult<Metric> {
-    let config = &family.config;
-    Ok(Metric {
-        name: name_text(key::to_term(env, &family.name)?, "_")?,
-        kind: config.kind,
-        help: config.help.clone(),
-        unit: config.unit.clone(),
-        bounds: config.bounds.clone(),
-        rows: vec![row],
+        Data::Histogram(recorder) => Sample::Distribution(Box::new(recorder.read(over, now))),
     })
 }
 
@@ -96,19 +125,8 @@ fn events(env: Env<'_>, metrics: &Metrics) -> NifResult<Vec<Metric>> {
     let mut all = Vec::new();
     let mut counts = Vec::new();
     for (name, dotted, snapshot) in snapshots {
-        for (bytes, value) in &snapshot.measurements {
-            let measured = key::to_term(env, bytes)?;
-            let kind = if atoms::counter() == measured {
-                Kind::Counter
-            } else if atoms::gauge() == measured {
-                Kind::Gauge
-            } else {
-                continue;
-            };
-            if let Some(number) = value_number(value) {
-                let kind = if number.to_f64() < 0.0 { Kind::Sum } else { kind };
-                all.push(plain(&name, kind, vec![row(Vec::new(), number)]));
-            }
+        for (kind, number) in levels(env, &snapshot)? {
+            all.push(plain(&name, kind, vec![row(Vec::new(), number)]));
         }
         let count = Number::Int(i64::try_from(snapshot.count).unwrap_or(i64::MAX));
         counts.push(row(vec![("event".to_owned(), dotted)], count));
@@ -119,6 +137,26 @@ fn events(env: Env<'_>, metrics: &Metrics) -> NifResult<Vec<Metric>> {
         all.push(metric);
     }
     Ok(all)
+}
+
+/// What a name of 1.x counts and where it stands.
+pub(super) fn levels(env: Env<'_>, snapshot: &Snapshot) -> NifResult<Vec<(Kind, Number)>> {
+    let mut levels = Vec::new();
+    for (bytes, value) in &snapshot.measurements {
+        let measured = key::to_term(env, bytes)?;
+        let kind = if atoms::counter() == measured {
+            Kind::Counter
+        } else if atoms::gauge() == measured {
+            Kind::Gauge
+        } else {
+            continue;
+        };
+        if let Some(number) = value_number(value) {
+            let kind = if number.to_f64() < 0.0 { Kind::Sum } else { kind };
+            levels.push((kind, number));
+        }
+    }
+    Ok(levels)
 }
 
 /// What the registry says about itself: values clamped, tags that went to an overflow series.

@@ -3,10 +3,11 @@
 use super::{Processes, atoms, topology_of};
 use crate::term::{field, optional};
 use bytes::Bytes;
-use foundation_fabric::overlay_driver::{DriverConfig, advertised};
+use foundation_fabric::overlay_driver::{Driver, DriverConfig, advertised};
 use foundation_fabric::{Endpoint, Secret};
 use foundation_overlay::{Config, Error as Refused, Peer, Role, SwimConfig};
 use rustler::{Atom, Binary, Error, NifResult, Term};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,13 +16,14 @@ const QUEUE: usize = 4_096;
 
 mod names {
     rustler::atoms! {
-        cluster, secret, address, topology, profile, role, meta, seed, active, passive, probe_ms, suspicion_ms,
+        cluster, secret, accept, address, topology, profile, role, meta, seed, active, passive, probe_ms, suspicion_ms,
     }
 }
 
 /// What `topology_start` is told.
 pub(super) struct Options {
     pub(super) secret: Secret,
+    accepted: Vec<Secret>,
     cluster: String,
     address: Option<SocketAddr>,
     role: Role,
@@ -66,12 +68,15 @@ fn profile(map: Term<'_>) -> NifResult<Config> {
 
 impl Options {
     pub(super) fn decode(map: Term<'_>) -> NifResult<Self> {
-        let secret: Binary<'_> = field(map, names::secret())?;
         let meta: Binary<'_> = field(map, names::meta())?;
         let seed: Binary<'_> = field(map, names::seed())?;
         let address = optional::<&str>(map, names::address())?;
         Ok(Self {
-            secret: Secret::new(secret.as_slice()),
+            secret: crate::fabric::secret(field(map, names::secret())?)?,
+            accepted: match map.map_get(names::accept()) {
+                Ok(accepted) => crate::fabric::secrets(accepted)?,
+                Err(_) => Vec::new(),
+            },
             cluster: field(map, names::cluster())?,
             address: address.map(str::parse).transpose().map_err(|_| Error::BadArg)?,
             role: role(field(map, names::role())?)?,
@@ -79,6 +84,14 @@ impl Options {
             seed: seed.as_slice().try_into().map_err(|_| Error::BadArg)?,
             overlay: profile(map)?,
         })
+    }
+
+    /// Takes datagrams of nodes with one of the accepted secrets, if there are any.
+    pub(super) fn accept(&self, driver: &Driver) -> io::Result<()> {
+        if self.accepted.is_empty() {
+            return Ok(());
+        }
+        driver.set_secrets(&self.secret, &self.accepted)
     }
 
     /// The settings of a node that accepts links where the endpoint does.

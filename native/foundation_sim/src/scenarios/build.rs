@@ -29,7 +29,7 @@ pub(crate) fn config(nodes: usize) -> Config {
     config
 }
 
-/// Partial views alone, with the sizes of the HyParView paper.
+/// Partial views alone, with the sizes that HyParView is usually run with: five links, thirty nodes in reserve.
 pub(crate) fn views() -> Config {
     let mut config = Config::lan();
     config.topology = Topology::HyParView;

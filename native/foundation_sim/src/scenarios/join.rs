@@ -46,16 +46,11 @@ pub(crate) fn run(setup: Setup, report: &mut Report) {
     report.close(&mut network);
 }
 
-/// The figures of the graph, beside those of the paper when its sizes are ours.
+/// The figures of the graph, beside those of a random one.
 fn describe(network: &Network, setup: Setup, report: &mut Report) {
     let shape = shape(network, 200);
-    let paper = |text: &str| {
-        if setup.nodes == 10_000 {
-            format!("HyParView paper, Table 1: {text}")
-        } else {
-            String::new()
-        }
-    };
+    let (clustering, path) = shape.expected();
+    let random = |figure: String| format!("a random graph with these degrees: {figure}");
     report.expect(shape.connected == setup.nodes, || {
         format!("the links fall into {} parts", shape.parts)
     });
@@ -82,9 +77,13 @@ fn describe(network: &Network, setup: Setup, report: &mut Report) {
     report.beside(
         "clustering coefficient",
         format!("{:.5}", shape.clustering),
-        paper("0.00092"),
+        random(format!("{clustering:.5}")),
     );
-    report.beside("shortest way, mean", format!("{:.2}", shape.path), paper("6.39"));
+    report.beside(
+        "shortest way, mean",
+        format!("{:.2}", shape.path),
+        random(format!("{path:.2}")),
+    );
     report.row("shortest way, longest", shape.longest.to_string());
 }
 

@@ -13,6 +13,9 @@ use crate::network::Network;
 use crate::report::Report;
 use crate::stats::time;
 
+/// From the calm until everyone knows everyone, at most.
+const MOST: Duration = secs(10);
+
 pub(crate) fn run(setup: Setup, report: &mut Report) {
     let mut config = config(setup.nodes);
     config.topology = Topology::ALL[(setup.seed % 4) as usize];
@@ -43,6 +46,9 @@ pub(crate) fn run(setup: Setup, report: &mut Report) {
         let alive = network.alive().count();
         let known: Vec<usize> = network.alive().map(|at| network.observed.known(at) + 1).collect();
         format!("the cluster of {alive} did not come together: the nodes know {known:?}")
+    });
+    report.expect(whole.is_none_or(|took| took < MOST), || {
+        format!("the cluster took more than {} to come together", time(MOST))
     });
     network.run(secs(5));
     let all: Vec<usize> = network.alive().collect();

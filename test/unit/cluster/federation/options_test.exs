@@ -30,9 +30,27 @@ defmodule Foundation.Cluster.Federation.OptionsTest do
              options.native
 
     assert {one, two} == {"10.0.0.5:4500", "[::1]:4501"}
-    assert {"app", {:member, @secret, "127.0.0.1:4500"}, [], {1_000, 16_777_216, 64}} = app
+    assert {"app", {:member, [@secret], "127.0.0.1:4500"}, [], {1_000, 16_777_216, 64}} = app
     assert options.allow["ai"] == %{{"Elixir.Enum", "sum", 1} => {Enum, :sum}}
     assert options.allow["app"] == %{}
+  end
+
+  test "secrets that are accepted besides, and what is for joining" do
+    other = "another secret of 16 bytes"
+    options = [secret: @secret, accept: [other], topology: :hyparview, partitions: []]
+    assert {:ok, %{native: [{"app", {:member, [@secret, ^other], nil}, _, _}]}} = Options.read(app: options)
+
+    assert {:error, {:invalid_config, %{key: "clusters: app: accept"}}} =
+             Options.read(app: [secret: @secret, accept: other])
+
+    assert {:error, {:invalid_config, %{key: "clusters: app: accept"}}} =
+             Options.read(app: [secret: @secret, accept: ["no"]])
+
+    assert {:error, {:invalid_config, %{key: "clusters: ai: topology"}}} =
+             Options.read(ai: [topology: :hyparview])
+
+    assert Options.joins?(options)
+    refute Options.joins?(secret: @secret, gateway: true)
   end
 
   test "the secret may come from the environment, the authority from a file" do
@@ -46,7 +64,7 @@ defmodule Foundation.Cluster.Federation.OptionsTest do
       System.delete_env(variable)
     end)
 
-    assert {:ok, %{native: [{"ai", {:foreign, "app", _}, _, _}, {"app", {:member, @secret, nil}, _, _}]}} =
+    assert {:ok, %{native: [{"ai", {:foreign, "app", _}, _, _}, {"app", {:member, [@secret], nil}, _, _}]}} =
              Options.read(app: [secret: {:system, variable}], ai: [authority: path])
   end
 

@@ -1,5 +1,6 @@
 //! What SWIM's notifications mean for the table of members.
 use super::{Context, Duration, FocaState, Member, Swim, SwimId};
+use crate::wire::{Standing, State};
 use crate::{DownReason, MemberEvent, Peer};
 
 impl Member {
@@ -16,7 +17,6 @@ impl Member {
             id,
             incarnation: 0,
             suspect: false,
-            accused: None,
             heard: now,
             pinged: None,
         }
@@ -47,14 +47,22 @@ impl Swim {
         let Some(member) = self.members.remove(id.name()) else {
             return;
         };
+        self.trials.remove(id.name());
         let left = self.left.get(id.name()) == Some(id);
-        let event = if left {
-            MemberEvent::Left
+        let (event, state) = if left {
+            (MemberEvent::Left, State::Left)
         } else {
-            MemberEvent::Down {
-                reason: DownReason::Silent,
-            }
+            let reason = DownReason::Silent;
+            (MemberEvent::Down { reason }, State::Down)
         };
+        self.tell_on(
+            ctx,
+            Standing {
+                id: id.clone(),
+                incarnation: member.incarnation,
+                state,
+            },
+        );
         ctx.counters.members_down += 1;
         ctx.tell(event, member.peer);
         self.adapt();
@@ -65,6 +73,7 @@ impl Swim {
         let Some(member) = self.members.get_mut(old.name()) else {
             return;
         };
+        self.trials.remove(old.name());
         let same_life = member.peer.id == *new.id();
         if same_life {
             // Believed gone for a while, or with another address: the same node all the same.
@@ -94,17 +103,18 @@ impl Swim {
 
     /// Foca's order of claims, followed for what foca does not tell: who is suspected.
     pub(super) fn update(&mut self, ctx: &mut Context, id: &SwimId, incarnation: u16, state: FocaState) {
-        let Some(member) = self.members.get_mut(id.name()) else {
+        let Some(member) = self.members.get_mut(id.name()).filter(|member| member.id == *id) else {
             return;
         };
-        if member.id != *id {
-            return;
-        }
         match state {
             FocaState::Suspect
                 if incarnation > member.incarnation
                     || (incarnation == member.incarnation && !member.suspect) =>
             {
+                if incarnation > member.incarnation {
+                    // Since then it has answered what it was suspected of before.
+                    self.trials.remove(id.name());
+                }
                 member.incarnation = incarnation;
                 if !std::mem::replace(&mut member.suspect, true) {
                     let peer = member.peer.clone();
@@ -113,7 +123,7 @@ impl Swim {
             }
             FocaState::Alive if incarnation > member.incarnation => {
                 member.incarnation = incarnation;
-                member.accused = None;
+                self.trials.remove(id.name());
                 if std::mem::replace(&mut member.suspect, false) {
                     let peer = member.peer.clone();
                     ctx.tell(MemberEvent::Alive, peer);
@@ -121,20 +131,6 @@ impl Swim {
             }
             _ => {}
         }
-    }
-
-    /// This node itself suspects a member: from now on it asks until it is answered or time is up.
-    pub(super) fn accuse(&mut self, ctx: &mut Context, id: &SwimId, incarnation: u16) {
-        self.update(ctx, id, incarnation, FocaState::Suspect);
-        let Some(member) = self.members.get_mut(id.name()) else {
-            return;
-        };
-        if member.id != *id || member.incarnation != incarnation || member.accused.is_some() {
-            return;
-        }
-        member.accused = Some((ctx.now, 0));
-        ctx.counters.suspicions += 1;
-        self.challenge(ctx, id.clone(), incarnation);
     }
 
     pub(super) fn received(&mut self, ctx: &mut Context, from: &SwimId, incarnation: u16, ack: bool) {
@@ -145,8 +141,11 @@ impl Swim {
             member.heard = now;
             if ack && let Some(at) = member.pinged.take() {
                 self.health.better();
-                ctx.tally().answers += 1;
-                ctx.round_trip(from.id(), (now - at).as_micros() as f64);
+                // An answer to a repeated ping may be one to any of them, and says that the first was lost.
+                if self.probing.take().is_none_or(|probing| !probing.repeated) {
+                    ctx.tally().answers += 1;
+                    ctx.round_trip(from.id(), (now - at).as_micros() as f64);
+                }
             }
         }
         self.update(ctx, from, incarnation, FocaState::Alive);

@@ -1,0 +1,129 @@
+//! All that a distribution holds, in bytes, so that another node merges it without loss.
+//!
+//! The HdrHistogram encoding keeps the buckets only; here sum, least and largest value and the number of clamped values
+//! go along. Fixed-width numbers are big-endian: digits (1 byte), resolution, highest, clamped, count, least, largest
+//! (8 each), sum (16). Then, for each bucket in use, the step from the one before and its count, as ZigZag LEB128.
+
+use crate::Error;
+use crate::distribution::{Distribution, Tally};
+use crate::encoding::{read_zigzag, write_zigzag};
+use crate::layout::{HIGHEST, Layout};
+
+/// The bytes. O(buckets in use).
+#[must_use]
+pub fn pack(distribution: &Distribution) -> Vec<u8> {
+    let (layout, tally) = (&distribution.layout, &distribution.tally);
+    let mut bytes = vec![layout.digits()];
+    for word in [
+        layout.resolution().to_bits(),
+        layout.highest(),
+        distribution.clamped,
+        tally.count,
+        tally.min,
+        tally.max,
+    ] {
+        bytes.extend_from_slice(&word.to_be_bytes());
+    }
+    bytes.extend_from_slice(&tally.sum.to_be_bytes());
+    let mut last = 0;
+    tally.counts.for_each(|index, n| {
+        write_zigzag(&mut bytes, (index - last) as i64);
+        write_zigzag(&mut bytes, i64::try_from(n).unwrap_or(i64::MAX));
+        last = index;
+    });
+    bytes
+}
+
+/// What `pack` wrote.
+///
+/// # Errors
+/// [`Error::Encoding`] for anything else.
+pub fn unpack(bytes: &[u8]) -> Result<Distribution, Error> {
+    let (&digits, mut rest) = bytes.split_first().ok_or(Error::Encoding)?;
+    let resolution = f64::from_bits(u64::from_be_bytes(take(&mut rest)?));
+    let [highest, clamped, count, min, max] = [(); 5].map(|()| take(&mut rest).map(u64::from_be_bytes));
+    let sum = u128::from_be_bytes(take(&mut rest)?);
+    let layout = Layout::of_units(digits, resolution, highest?).map_err(|_| Error::Encoding)?;
+    let mut tally = Tally {
+        count: count?,
+        sum,
+        min: min?,
+        max: max?,
+        ..Tally::default()
+    };
+    let counted = read_buckets(&layout, rest, &mut tally)?;
+    let ordered = tally.count == 0 || (tally.min <= tally.max && tally.max <= HIGHEST);
+    if counted != tally.count || !ordered {
+        return Err(Error::Encoding);
+    }
+    Ok(Distribution {
+        layout,
+        tally,
+        clamped: clamped?,
+    })
+}
+
+fn read_buckets(layout: &Layout, mut rest: &[u8], tally: &mut Tally) -> Result<u64, Error> {
+    let mut index = 0_usize;
+    let mut counted = 0_u64;
+    while !rest.is_empty() {
+        let step = usize::try_from(read_zigzag(&mut rest)?).map_err(|_| Error::Encoding)?;
+        let n = u64::try_from(read_zigzag(&mut rest)?).map_err(|_| Error::Encoding)?;
+        index = index.checked_add(step).ok_or(Error::Encoding)?;
+        if index >= layout.buckets() {
+            return Err(Error::Encoding);
+        }
+        counted = counted.saturating_add(n);
+        tally.counts.add(index, n);
+    }
+    Ok(counted)
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Error> {
+    let (head, tail) = rest.split_first_chunk().ok_or(Error::Encoding)?;
+    *rest = tail;
+    Ok(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Number;
+    use proptest::prelude::*;
+
+    fn of(values: &[i64], resolution: f64) -> Distribution {
+        let mut all = Distribution::new(Layout::new(3, resolution, Some(1e12)).unwrap());
+        values.iter().for_each(|v| all.record(Number::Int(*v)));
+        all
+    }
+
+    fn same(a: &Distribution, b: &Distribution) -> bool {
+        a.buckets() == b.buckets()
+            && (a.count(), a.sum_units(), a.clamped()) == (b.count(), b.sum_units(), b.clamped())
+            && (a.min(), a.max()) == (b.min(), b.max())
+    }
+
+    proptest! {
+        #[test]
+        fn merging_what_was_packed_is_recording_all_into_one(
+            a in prop::collection::vec(-5_i64..1_000_000_000, 0..200),
+            b in prop::collection::vec(-5_i64..1_000_000_000, 0..200),
+        ) {
+            let mut merged = unpack(&pack(&of(&a, 1.0))).unwrap();
+            merged.merge(&unpack(&pack(&of(&b, 1.0))).unwrap());
+            prop_assert!(same(&merged, &of(&[a, b].concat(), 1.0)));
+        }
+
+        #[test]
+        fn other_bytes_are_refused_or_read_as_some_distribution(mut bytes in prop::collection::vec(any::<u8>(), 0..120), at in 0_usize..200, to: u8) {
+            let _ = unpack(&bytes);
+            bytes = pack(&of(&[1, 5, 7_000], 0.5));
+            let length = bytes.len();
+            bytes[at % length] = to;
+            if let Ok(read) = unpack(&bytes) {
+                let _ = (read.quantiles(&[0.5, 1.0]), read.stddev());
+            }
+            prop_assert!(unpack(&bytes[..length - 1]).is_err());
+        }
+    }
+}
