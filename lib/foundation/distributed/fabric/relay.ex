@@ -144,7 +144,10 @@ defmodule Foundation.Distributed.Fabric.Relay do
 
   defp publish(state, channel, {origin, _, _} = id, message) do
     known? = MapSet.member?(state.seen, id) or MapSet.member?(state.seen_before, id)
-    if handle = not known? && Fabric.handle(state.scope), do: InContext.publish(handle, channel, origin, message)
+
+    if handle = not known? && Fabric.handle(state.scope),
+      do: InContext.publish(handle, channel, origin, message)
+
     options = %{Wire.options([]) | cluster: state.scope}
     Wire.send(:coordination, {origin, __MODULE__}, {:foundation_confirmed, id, node()}, options)
     %{state | seen: MapSet.put(state.seen, id)}
