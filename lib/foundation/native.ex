@@ -476,6 +476,9 @@ defmodule Foundation.Native do
   @spec fabric_open(fabric, atom, map) :: :ok | fabric_refusal
   def fabric_open(_fabric, _channel, _settings), do: missing()
 
+  @spec fabric_channel(fabric, atom) :: :ok | {:error, :unknown_channel}
+  def fabric_channel(_fabric, _channel), do: missing()
+
   @spec fabric_peer(fabric, node, non_neg_integer, String.t() | nil) :: :ok
   def fabric_peer(_fabric, _node, _boot, _address), do: missing()
 

@@ -20,14 +20,16 @@ pub mod monotonic;
 pub mod overlay_driver;
 pub mod quic;
 mod ready;
+mod relay;
 pub mod secret;
+mod tasks;
 pub mod tls;
 pub mod transport;
 
 pub use config::Config;
-pub use endpoint::{Endpoint, Outcome, Outlet, Sink};
+pub use endpoint::{Endpoint, Guide, Outcome, Outlet, RelayCounts, Sink};
 pub use error::Error;
 pub use hello::Hello;
 pub use identity::Identity;
 pub use secret::Secret;
-pub use transport::{BoxFuture, Reason, Refused, Stream, Transport, TransportError};
+pub use transport::{BoxFuture, Carrier, Reason, Refused, Stream, Transport, TransportError};

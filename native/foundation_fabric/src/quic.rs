@@ -12,9 +12,10 @@ use crate::datagram::Port;
 use crate::hello::Hello;
 use crate::identity::{Identity, IdentityError, subject_of};
 use crate::ready::Ready;
+use crate::tls::carried::Carried;
 use crate::tls::verify::reason_of_alert;
 use crate::tls::{Local, TransportConfig, by_peer, settings};
-use crate::transport::{BoxFuture, Reason, Refused, Stream, Transport, TransportError};
+use crate::transport::{BoxFuture, Carrier, Reason, Refused, Stream, Transport, TransportError};
 use bytes::Bytes;
 use foundation_overlay::PeerName;
 use peers::{Peer, Peers};
@@ -45,12 +46,13 @@ pub struct QuicTransport {
     shared: Arc<Shared>,
     bound: SocketAddr,
     client: quinn::ClientConfig,
+    carried: Carried,
     port: parking_lot::Mutex<Option<Port>>,
     ready: Ready,
 }
 
 struct Shared {
-    local: Local,
+    local: Arc<Local>,
     endpoint: Endpoint,
     admission: Admission,
     handshake: Duration,
@@ -75,8 +77,10 @@ impl QuicTransport {
             Endpoint::new_with_abstract_socket(settings, Some(server), socket, Arc::new(TokioRuntime))?;
         let bound = endpoint.local_addr()?;
         let (ready, sender) = Ready::new();
+        let local = Arc::new(Local::new(identity.clone(), &config, bound));
+        let carried = Carried::new(&identity, &config, local.clone())?;
         let shared = Arc::new(Shared {
-            local: Local::new(identity, &config, bound),
+            local,
             endpoint,
             admission: Admission::new(config.admission, Instant::now()),
             handshake: config.handshake,
@@ -93,6 +97,7 @@ impl QuicTransport {
             shared,
             bound,
             client,
+            carried,
             port: parking_lot::Mutex::new(Some(port)),
             ready,
         })
@@ -367,6 +372,19 @@ impl Transport for QuicTransport {
                 .unwrap_or(Err(TransportError::Timeout))
                 .map_err(|error| self.shared.local.counted(to, error))
         })
+    }
+
+    fn connect_over<'a>(
+        &'a self,
+        carrier: Carrier,
+        expect: &'a PeerName,
+        hello: &'a Hello,
+    ) -> BoxFuture<'a, Result<Stream, TransportError>> {
+        Box::pin(self.carried.connect(carrier, expect, hello))
+    }
+
+    fn accept_over(&self, carrier: Carrier) -> BoxFuture<'_, Result<Stream, TransportError>> {
+        Box::pin(self.carried.accept(carrier))
     }
 
     fn accept(&self) -> BoxFuture<'_, Option<Stream>> {

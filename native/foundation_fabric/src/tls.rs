@@ -1,6 +1,7 @@
 //! Links by TLS 1.3 over TCP: a connection of its own for each link, so that links never wait for each other.
 
 mod accept;
+pub(crate) mod carried;
 mod connect;
 pub(crate) mod handshake;
 mod peer;
@@ -19,8 +20,9 @@ use crate::admission::{Admission, AdmissionLimits, Recent};
 use crate::hello::Hello;
 use crate::identity::Identity;
 use crate::ready::Ready;
-use crate::transport::{BoxFuture, Refused, Stream, Transport, TransportError};
+use crate::transport::{BoxFuture, Carrier, Refused, Stream, Transport, TransportError};
 use accept::Acceptor;
+use carried::Carried;
 pub(crate) use connect::Connector;
 use foundation_overlay::PeerName;
 use handshake::Established;
@@ -79,6 +81,7 @@ impl TransportConfig {
 /// TLS 1.3 over TCP.
 pub struct TlsTransport {
     connector: Connector,
+    carried: Carried,
     bound: SocketAddr,
     ready: Ready,
 }
@@ -97,12 +100,14 @@ impl TlsTransport {
             recent: Recent::default(),
             handshake: config.handshake,
             dead_after: config.dead_after,
-            bulk: config.bulk,
+            bulk: config.bulk.clone(),
             ready: sender,
         };
+        let carried = Carried::new(&identity, &config, connector.local.clone())?;
         tokio::spawn(Arc::new(acceptor).run(listener, ready.closing()));
         Ok(Self {
             connector,
+            carried,
             bound,
             ready,
         })
@@ -147,6 +152,19 @@ impl Transport for TlsTransport {
             }
             self.connector.connect(to, expect, hello).await
         })
+    }
+
+    fn connect_over<'a>(
+        &'a self,
+        carrier: Carrier,
+        expect: &'a PeerName,
+        hello: &'a Hello,
+    ) -> BoxFuture<'a, Result<Stream, TransportError>> {
+        Box::pin(self.carried.connect(carrier, expect, hello))
+    }
+
+    fn accept_over(&self, carrier: Carrier) -> BoxFuture<'_, Result<Stream, TransportError>> {
+        Box::pin(self.carried.accept(carrier))
     }
 
     fn accept(&self) -> BoxFuture<'_, Option<Stream>> {

@@ -22,6 +22,23 @@ pub(crate) trait Held: Send + Sync + Sized + 'static {
     fn slot() -> &'static Slot;
 }
 
+/// Makes a type something that Erlang can hold a reference to, under a name.
+macro_rules! held {
+    ($type:ty, $slot:ident, $name:expr) => {
+        static $slot: $crate::handle::Slot = $crate::handle::Slot::new(::std::ptr::null_mut());
+
+        impl $crate::handle::Held for $type {
+            const NAME: &'static ::std::ffi::CStr = $name;
+
+            fn slot() -> &'static $crate::handle::Slot {
+                &$slot
+            }
+        }
+    };
+}
+
+pub(crate) use held;
+
 /// The alignment that memory of the VM has for certain.
 const ALIGNED: usize = 8;
 

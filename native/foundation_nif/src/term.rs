@@ -7,7 +7,8 @@ use rustler::sys::{
     ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_get_map_size, enif_get_tuple,
     enif_map_iterator_create, enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
 };
-use rustler::{Error, NifResult, Term, TermType};
+use rustler::types::atom::nil;
+use rustler::{Atom, Decoder, Error, NifResult, Term, TermType};
 use std::mem::MaybeUninit;
 
 /// The elements of a proper list of at most `max` elements; `badarg` for anything else.
@@ -24,6 +25,29 @@ pub(crate) fn list<'a>(term: Term<'a>, max: usize) -> NifResult<Vec<Term<'a>>> {
         }
         items.push(head);
         rest = tail;
+    }
+}
+
+/// The value of a key that an option map must have.
+pub(crate) fn field<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<T> {
+    map.map_get(name)?.decode()
+}
+
+/// The value of a key that an option map must have; none for an atom.
+pub(crate) fn optional<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
+    let value = map.map_get(name)?;
+    if value.is_atom() {
+        Ok(None)
+    } else {
+        value.decode().map(Some)
+    }
+}
+
+/// The value of a key of an option map; none when it is nil or missing.
+pub(crate) fn choice<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
+    match map.map_get(name) {
+        Ok(value) if nil() != value => value.decode().map(Some),
+        _ => Ok(None),
     }
 }
 

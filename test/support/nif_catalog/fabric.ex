@@ -25,6 +25,7 @@ defmodule Foundation.NifCatalog.Fabric do
       entry({:fabric_info, 1}, :dirty_cpu, "O(peers)", fn -> [pair()] end),
       entry({:fabric_metrics, 1}, :dirty_cpu, "O(channels × peers)", fn -> [pair()] end),
       entry({:fabric_open, 3}, :normal, "O(1)", fn -> [pair(), :data, settings()] end),
+      entry({:fabric_channel, 2}, :normal, "O(1)", fn -> [pair(), :data] end),
       entry({:fabric_peer, 4}, :normal, "O(1), the rest by the runtime", fn ->
         [pair(), :catalog_nowhere, 1, "127.0.0.1:1"]
       end),

@@ -2,6 +2,7 @@
 
 use super::pipe::{Pipe, Write};
 use super::remote::{Lane, Remote};
+use super::ways::{self, Place, Way};
 use super::wire::Incoming;
 use super::{Hub, Sink};
 use crate::channel::Channel;
@@ -28,11 +29,14 @@ const ATTEMPTS: usize = 4;
 const TICK: Duration = Duration::from_millis(250);
 
 /// A link that the receiver has said its first word on.
-struct Link {
+pub(super) struct Link<S> {
     incoming: Incoming<Box<dyn AsyncRead + Send + Unpin>>,
     write: Write,
     grant: Grant,
     max_message: u64,
+    relayed: bool,
+    /// Held as long as the link.
+    _place: Option<Place<S>>,
 }
 
 pub(super) async fn run<S: Sink>(
@@ -41,34 +45,59 @@ pub(super) async fn run<S: Sink>(
     channel: Arc<Channel>,
     lane: Arc<Lane>,
 ) {
-    let mut failures = 0;
+    let (mut failures, mut turn) = (0, 0);
     loop {
         lane.await_work().await;
         if !await_up(&hub, &remote, &lane).await {
             continue;
         }
-        match open(&hub, &remote, &channel, lane.number).await {
-            Ok(link) => {
+        match open(&hub, &remote, &channel, lane.number, turn).await {
+            Ok((link, way)) => {
                 failures = 0;
-                lane.linked.store(true, Ordering::Relaxed);
-                lane.links.fetch_add(1, Ordering::Relaxed);
-                let end = drive(&hub, &channel, &lane, link).await;
-                lane.linked.store(false, Ordering::Relaxed);
-                let settled = lane.outbox.lock().link_down();
-                hub.settle(settled);
+                let end = follow(&hub, &remote, &channel, &lane, link).await;
+                turn = 0;
                 if let Err(error) = end {
                     tracing::debug!(peer = %remote.name, channel = %channel.name, %error, "link ended");
+                    // What carried it may be at fault.
+                    turn = way + 1;
                     sleep(jitter(FIRST_WAIT)).await;
                 }
             }
             Err(error) => {
                 tracing::debug!(peer = %remote.name, channel = %channel.name, %error, "no link");
                 failures += 1;
+                turn += 1;
                 let wait = jitter((FIRST_WAIT * (1 << failures.min(8))).min(hub.config.backoff));
                 let mut news = remote.whereabouts.subscribe();
                 // News of the node end the wait.
                 let _ = timeout(wait, news.changed()).await;
             }
+        }
+    }
+}
+
+/// Uses a link until it ends, and in its place a better one as soon as there is one.
+async fn follow<S: Sink>(
+    hub: &Arc<Hub<S>>,
+    remote: &Arc<Remote>,
+    channel: &Arc<Channel>,
+    lane: &Lane,
+    mut link: Link<S>,
+) -> Result<(), Error> {
+    loop {
+        lane.linked.store(true, Ordering::Relaxed);
+        lane.links.fetch_add(1, Ordering::Relaxed);
+        let relayed = link.relayed;
+        let end = tokio::select! {
+            end = drive(hub, channel, lane, link) => Err(end),
+            better = ways::better(hub, remote, channel, lane.number, relayed) => Ok(better),
+        };
+        lane.linked.store(false, Ordering::Relaxed);
+        let settled = lane.outbox.lock().link_down();
+        hub.settle(settled);
+        match end {
+            Ok(better) => link = better,
+            Err(end) => return end,
         }
     }
 }
@@ -87,18 +116,28 @@ async fn await_up<S: Sink>(hub: &Hub<S>, remote: &Remote, lane: &Lane) -> bool {
     false
 }
 
-/// Opens a link; when an attempt takes long, another is begun beside it.
+/// Opens a link by one of the ways there are, beginning with the `turn`th; when an attempt takes long, another is begun
+/// beside it, by the next way.
 async fn open<S: Sink>(
     hub: &Arc<Hub<S>>,
     remote: &Arc<Remote>,
     channel: &Arc<Channel>,
     lane: u16,
-) -> Result<Link, Error> {
+    turn: usize,
+) -> Result<(Link<S>, usize), Error> {
+    let ways = hub.ways_to(remote);
+    if ways.is_empty() {
+        return Err(Error::Unreachable);
+    }
     let mut attempts = JoinSet::new();
-    loop {
+    for number in turn.. {
         if attempts.len() < ATTEMPTS {
             let (hub, remote, channel) = (Arc::clone(hub), Arc::clone(remote), Arc::clone(channel));
-            attempts.spawn(async move { attempt(&hub, &remote, &channel, lane).await });
+            let way = ways[number % ways.len()].clone();
+            attempts.spawn(async move {
+                let link = attempt(&hub, &remote, &channel, lane, &way).await?;
+                Ok((link, number))
+            });
         }
         match timeout(ANOTHER, attempts.join_next()).await {
             Ok(Some(Ok(outcome))) => return outcome,
@@ -106,35 +145,50 @@ async fn open<S: Sink>(
             Err(_) => {}
         }
     }
+    Err(Error::Unreachable)
 }
 
-async fn attempt<S: Sink>(
-    hub: &Hub<S>,
+pub(super) async fn attempt<S: Sink>(
+    hub: &Arc<Hub<S>>,
     remote: &Remote,
     channel: &Channel,
     lane: u16,
-) -> Result<Link, Error> {
+    way: &Way,
+) -> Result<Link<S>, Error> {
     let at = remote.whereabouts.borrow().clone();
+    let priority = channel.settings.priority;
     let hello = Hello {
         cluster: hub.config.cluster.clone(),
         boot: hub.config.me.boot,
         channel: channel.name.to_string(),
         lane,
-        priority: channel.settings.priority,
+        priority,
         listen: hub.config.listen,
         features: 0,
     };
-    let stream = hub.transport.connect(at.addr, Some(&remote.name), &hello).await?;
+    let stream = match way {
+        Way::Dial { .. } => {
+            let dialled = hub.transport.connect(at.addr, Some(&remote.name), &hello).await;
+            dialled.inspect_err(|error| hub.not_dialled(remote, error))?
+        }
+        Way::Relay { next, to } => {
+            let carrier = hub.circuit(next, to, priority).await?;
+            hub.transport.connect_over(carrier, &remote.name, &hello).await?
+        }
+    };
     if stream.peer.boot > at.boot {
         hub.learn(&stream.peer, at.addr);
     }
-    timeout(Duration::from_secs(5), greet(stream))
+    let mut link = timeout(Duration::from_secs(5), greet(stream))
         .await
-        .map_err(|_| Error::Transport(TransportError::Timeout))?
+        .map_err(|_| Error::Transport(TransportError::Timeout))??;
+    link.relayed = way.relayed();
+    link._place = matches!(way, Way::Dial { spare: true }).then(|| Place::new(hub));
+    Ok(link)
 }
 
 /// Reads the receiver's first word.
-async fn greet(stream: Stream) -> Result<Link, Error> {
+async fn greet<S>(stream: Stream) -> Result<Link<S>, Error> {
     let mut incoming = Incoming::new(stream.read);
     loop {
         if let Some(header) = incoming.header()? {
@@ -149,6 +203,8 @@ async fn greet(stream: Stream) -> Result<Link, Error> {
                     write: stream.write,
                     grant,
                     max_message,
+                    relayed: false,
+                    _place: None,
                 });
             }
         }
@@ -157,7 +213,8 @@ async fn greet(stream: Stream) -> Result<Link, Error> {
 }
 
 /// Uses the link until it breaks or was idle for long.
-async fn drive<S: Sink>(hub: &Hub<S>, channel: &Channel, lane: &Lane, link: Link) -> Result<(), Error> {
+async fn drive<S: Sink>(hub: &Hub<S>, channel: &Channel, lane: &Lane, link: Link<S>) -> Result<(), Error> {
+    let _place = link._place;
     let pipe = Pipe::new(link.write, channel.settings.compress_above);
     *lane.pipe.lock() = Some(pipe);
     let settled = lane

@@ -17,6 +17,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
+/// What a handshake that failed is counted as.
+pub(super) fn refused(error: HandshakeError) -> Reason {
+    match error {
+        HandshakeError::Tls(error) => reason_of(&error),
+        HandshakeError::Io(error) => reason_of_io(&error),
+        HandshakeError::Oversized => Reason::Oversized,
+    }
+}
+
 /// Accepts sockets and takes each through its handshake.
 pub(super) struct Acceptor {
     pub(super) local: Arc<Local>,
@@ -80,13 +89,10 @@ impl Acceptor {
         socket::tune(&socket, self.dead_after).map_err(|_| Reason::Gone)?;
         let incoming = self.first_bytes(&mut socket).await?;
         let side = UnbufferedServerConnection::new(self.server.clone()).map_err(|_| Reason::Malformed)?;
-        let established = handshake::run(side, &mut socket, incoming)
+        let (mut read, mut write) = socket.split();
+        let established = handshake::run(side, &mut read, &mut write, incoming)
             .await
-            .map_err(|error| match error {
-                HandshakeError::Tls(error) => reason_of(&error),
-                HandshakeError::Io(error) => reason_of_io(&error),
-                HandshakeError::Oversized => Reason::Oversized,
-            })?;
+            .map_err(refused)?;
         let (certificate, mut read, mut write) = split(established, socket).map_err(|_| Reason::Malformed)?;
         let (peer, hello) = self.local.hear(&certificate, &mut read).await?;
         self.local.reply(&hello, &mut write).await?;

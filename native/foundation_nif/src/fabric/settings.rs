@@ -1,6 +1,7 @@
 //! What an endpoint and a channel are told, from maps.
 
 use super::names::Names;
+use crate::term::{choice, field, optional};
 use foundation_fabric::channel::{Reliability, Settings};
 use foundation_fabric::identity::{IdentityError, IdentityOptions, PemFiles};
 use foundation_fabric::links::{self, Bounded};
@@ -8,7 +9,7 @@ use foundation_fabric::quic::QuicTransport;
 use foundation_fabric::tls::{TlsTransport, TransportConfig};
 use foundation_fabric::{Config, Identity, Secret, Transport, TransportError};
 use foundation_overlay::{NodeId, PeerName};
-use rustler::{Atom, Binary, Decoder, Encoder, Env, Error, NifResult, Term};
+use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,33 +18,13 @@ use tokio::runtime::Handle;
 
 mod atoms {
     rustler::atoms! {
-        nil, cluster, name, boot, bind, advertise, secret, idle_ms, stall_ms, forget_ms, backoff_ms, max_links,
+        cluster, name, boot, bind, advertise, secret, idle_ms, stall_ms, forget_ms, backoff_ms, max_links,
+        max_dialled, max_relayed,
         reliability, priority, lanes, max_messages, max_bytes, max_message, window_bytes, window_messages,
         compress_above, transport, quic, accept, names, best_effort, at_least_once, ordered,
         eaddrinuse, eaddrnotavail, eacces, econnrefused, econnreset, etimedout, other,
         refused, refused_by_peer, timeout, closed, identity, hello, busy,
         no_secret, file, pem, certificate, key, clock,
-    }
-}
-
-fn field<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<T> {
-    map.map_get(name)?.decode()
-}
-
-fn optional<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
-    let value = map.map_get(name)?;
-    if value.is_atom() {
-        Ok(None)
-    } else {
-        value.decode().map(Some)
-    }
-}
-
-/// A value that may be nil or missing.
-fn choice<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
-    match map.map_get(name) {
-        Ok(value) if atoms::nil() != value => value.decode().map(Some),
-        _ => Ok(None),
     }
 }
 
@@ -63,6 +44,8 @@ pub(super) struct Options {
     forget: Duration,
     backoff: Duration,
     max_links: usize,
+    max_dialled: Option<usize>,
+    max_relayed: Option<usize>,
     quic: bool,
     pem: Option<PemFiles>,
     bulk: Handle,
@@ -108,6 +91,8 @@ impl Options {
             forget: millis(atoms::forget_ms())?,
             backoff: millis(atoms::backoff_ms())?,
             max_links: field(map, atoms::max_links())?,
+            max_dialled: choice(map, atoms::max_dialled())?,
+            max_relayed: choice(map, atoms::max_relayed())?,
             quic: choice(map, atoms::transport())?.is_some_and(|name: Atom| name == atoms::quic()),
             pem: choice(map, atoms::pem())?.map(|(chain, key, roots): (&str, &str, &str)| PemFiles {
                 chain: chain.into(),
@@ -156,6 +141,7 @@ impl Options {
         if listen.port() == 0 {
             listen.set_port(bound.port());
         }
+        let usual = Config::new(&self.cluster, self.me.clone(), listen);
         Config {
             idle: self.idle,
             stall: self.stall,
@@ -163,7 +149,9 @@ impl Options {
             backoff: self.backoff,
             max_inbound: self.max_links,
             bulk: Some(self.bulk.clone()),
-            ..Config::new(&self.cluster, self.me.clone(), listen)
+            max_dialled: self.max_dialled.unwrap_or(self.max_links / 2),
+            max_relayed: self.max_relayed.unwrap_or(usual.max_relayed),
+            ..usual
         }
     }
 }
