@@ -9,6 +9,9 @@ use support::{Seen, act, copy, read, settle, state};
 
 const REPLICAS: usize = 3;
 
+/// The values of each key of an inner map.
+type Inner = BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>;
+
 #[derive(Debug, Clone)]
 enum Step {
     /// Replica, key, element, what.
@@ -293,11 +296,11 @@ proptest! {
         };
         run(&kind, &steps, act_on, |history, r| {
             let hides = |by: &Event, e: &Event| by.key == e.key && (by.what == 0 || by.element == e.element);
-            let mut map: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>> = BTreeMap::new();
+            let mut map: BTreeMap<Vec<u8>, Inner> = BTreeMap::new();
             for (_, e) in history.left(r, |e| e.what > 1, hides) {
                 map.entry(vec![e.key]).or_default().entry(vec![e.element]).or_default().insert(vec![e.what]);
             }
-            let inner = |m: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>| Seen::Map(m.into_iter().map(|(k, v)| (k, Seen::Many(v.into_iter().collect()))).collect());
+            let inner = |m: Inner| Seen::Map(m.into_iter().map(|(k, v)| (k, Seen::Many(v.into_iter().collect()))).collect());
             Seen::Map(map.into_iter().map(|(k, m)| (k, inner(m))).collect())
         })?;
     }
