@@ -94,7 +94,7 @@ impl Flat {
     /// The line that `hash` belongs to; 0 when there is none.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        ((hash & u64::from(u32::MAX)) * self.lines.len() as u64 >> 32) as usize
+        (((hash & u64::from(u32::MAX)) * self.lines.len() as u64) >> 32) as usize
     }
 
     /// Where the key of that hash most likely is.
