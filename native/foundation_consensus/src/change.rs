@@ -141,8 +141,11 @@ impl Group {
             }
             let mut watch = self.inner.leader.clone();
             let moved = watch.wait_for(|leader| leader.node.as_deref() == Some(to.as_str()));
-            // Another try follows either way.
-            let _ = tokio::time::timeout(LOOK.max(self.inner.shared.config.heartbeat), moved).await;
+            let waited = tokio::time::timeout(LOOK.max(self.inner.shared.config.heartbeat), moved).await;
+            if matches!(waited, Ok(Err(_))) {
+                // The group has stopped here.
+                return Err(Refusal::Unknown);
+            }
         }
         Ok(())
     }

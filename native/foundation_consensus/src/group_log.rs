@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use openraft::LogIdOptionExt;
 use parking_lot::Mutex;
@@ -32,7 +33,8 @@ struct Kept {
 #[derive(Debug)]
 pub(crate) struct GroupLog {
     pub(crate) id: u32,
-    pub(crate) name: Name,
+    /// Not yet known while the journal is read: the record of the name may come after others of the group.
+    name: OnceLock<Name>,
     /// Held while a vote or a purge is set and handed to the journal, so that they follow each other there as here.
     pub(crate) order: Mutex<()>,
     kept: Mutex<Kept>,
@@ -53,13 +55,22 @@ pub(crate) struct Facts {
 }
 
 impl GroupLog {
-    pub(crate) fn new(id: u32, name: Name) -> Self {
+    pub(crate) fn new(id: u32) -> Self {
         GroupLog {
             id,
-            name,
+            name: OnceLock::new(),
             order: Mutex::default(),
             kept: Mutex::default(),
         }
+    }
+
+    pub(crate) fn name(&self) -> Option<&Name> {
+        self.name.get()
+    }
+
+    /// Names the group; a name that it has stays.
+    pub(crate) fn set_name(&self, name: Name) {
+        self.name.get_or_init(|| name);
     }
 
     /// Adds entries at their places; what was there and behind it goes.

@@ -136,7 +136,7 @@ impl Journal {
                 fault = Some(Error::Record { seq, what });
             }
         })?;
-        if let Some(fault) = fault.or_else(|| groups.hole(log.next_seq())) {
+        if let Some(fault) = fault.or_else(|| groups.fault(log.next_seq())) {
             return Err(fault);
         }
         let sink = match config.simulated {
@@ -184,7 +184,7 @@ impl Journal {
         }
         let id = groups.next;
         groups.next += 1;
-        let group = groups.add(id, name.clone());
+        let group = groups.named(id, name.clone());
         let mut records = Records::default();
         records.name(id, name);
         let placed = group.clone();
@@ -261,7 +261,9 @@ impl Journal {
         let _order = group.order.lock();
         let facts = group.facts();
         let mut records = Records::default();
-        records.name(group.id, &group.name);
+        if let Some(name) = group.name() {
+            records.name(group.id, name);
+        }
         if let Some(vote) = &facts.vote {
             records.vote(group.id, vote);
         }
@@ -318,18 +320,32 @@ fn open_log(config: &EngineConfig, dir: &Path, replay: &mut dyn FnMut(u64, &[u8]
 }
 
 impl Groups {
-    fn add(&mut self, id: u32, name: Name) -> Arc<GroupLog> {
-        let group = Arc::new(GroupLog::new(id, name.clone()));
-        self.by_id.insert(id, group.clone());
+    fn with_id(&mut self, id: u32) -> Arc<GroupLog> {
+        self.next = self.next.max(id.saturating_add(1));
+        let group = self
+            .by_id
+            .entry(id)
+            .or_insert_with(|| Arc::new(GroupLog::new(id)));
+        group.clone()
+    }
+
+    fn named(&mut self, id: u32, name: Name) -> Arc<GroupLog> {
+        let group = self.with_id(id);
+        group.set_name(name.clone());
         self.by_name.insert(name, group.clone());
-        self.next = self.next.max(id + 1);
         group
     }
 
-    fn hole(&self, seq: u64) -> Option<Error> {
-        let what = "before it, entries of a group are missing";
-        let whole = self.by_id.values().all(|group| group.is_whole());
-        (!whole).then_some(Error::Record { seq, what })
+    /// What is wrong with the whole of what was read.
+    fn fault(&self, seq: u64) -> Option<Error> {
+        let what = if self.by_id.values().any(|group| !group.is_whole()) {
+            "before it, entries of a group are missing"
+        } else if self.by_id.values().any(|group| group.name().is_none()) {
+            "before it, the name of a group is missing"
+        } else {
+            return None;
+        };
+        Some(Error::Record { seq, what })
     }
 
     fn replay(&mut self, seq: u64, record: &[u8]) -> Result<(), &'static str> {
@@ -344,19 +360,9 @@ impl Groups {
         reader: &mut Reader,
     ) -> Result<Result<(), &'static str>, Malformed> {
         let (kind, id) = (reader.u8()?, reader.u32()?);
-        if kind == NAME {
-            let name = reader.name()?;
-            let group = match self.by_id.get(&id) {
-                Some(group) => group.clone(),
-                None => self.add(id, name),
-            };
-            group.placed_name(seq);
-            return Ok(Ok(()));
-        }
-        let Some(group) = self.by_id.get(&id).cloned() else {
-            return Ok(Err("its group is not named before"));
-        };
+        let group = self.with_id(id);
         match kind {
+            NAME => self.named(id, reader.name()?).placed_name(seq),
             VOTE => {
                 group.set_vote(reader.vote()?);
                 group.placed_vote(seq);
@@ -375,7 +381,9 @@ impl Groups {
             }
             GONE => {
                 self.by_id.remove(&id);
-                self.by_name.remove(&group.name);
+                if let Some(name) = group.name() {
+                    self.by_name.remove(name);
+                }
             }
             _ => return Ok(Err("its kind is unknown")),
         }

@@ -225,7 +225,7 @@ fn entry(index: u64, term: u64) -> Entry {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
     fn a_restart_finds_what_was_there(steps in steps()) {
         let mut rig = Rig::new();
@@ -261,7 +261,7 @@ fn cleaning_keeps_the_log_small_though_an_idle_group_has_old_records() {
         &mut models,
         1,
     );
-    for term in 2..200 {
+    for term in 2..100 {
         rig.take(
             &Step::Append {
                 group: 0,

@@ -75,7 +75,7 @@ pub(crate) enum Refusal {
 }
 
 /// The answer to a request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Response {
     /// There is no such group, or it is stopping.
     NoGroup,

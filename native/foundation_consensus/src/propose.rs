@@ -99,6 +99,7 @@ impl Group {
     /// Waits for a change of leader, though not for long.
     pub(crate) async fn pause(&self, deadline: Instant) {
         let mut watch = self.inner.leader.clone();
+        watch.mark_unchanged();
         let until = deadline.min(Instant::now() + PAUSE);
         // Either way there is reason to look again.
         let _ = tokio::time::timeout_at(until, watch.changed()).await;

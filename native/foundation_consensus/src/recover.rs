@@ -42,7 +42,7 @@ impl Engine {
         let log = log
             .filter(|log| !log.is_new())
             .ok_or_else(|| failed("nothing is stored of it here"))?;
-        let covered = shared.snapshots(&log.name).load();
+        let covered = shared.snapshots(&Name::from(group)).load();
         let covered = covered.map_err(|(path, what)| Error::Snapshot { path, what })?;
         let last = log.last().max(covered.and_then(|content| content.last));
         if log.last() < last {

@@ -5,8 +5,14 @@ use foundation_sim::raft::{Bug, Outcome, run};
 fn seeds(size: usize, seeds: std::ops::Range<u64>) -> Vec<Outcome> {
     let outcomes = seeds.map(|seed| {
         let outcome = run(size, seed, None);
-        let again = format!("foundation_sim::raft::run({size}, {seed}, None)");
-        assert!(outcome.violations.is_empty(), "{again}: {:#?}", outcome.violations);
+        let again = format!(
+            "FOUNDATION_SIM_RAFT='{size} {seed}' cargo test --release -p foundation_sim --test raft one_seed"
+        );
+        assert!(
+            outcome.violations.is_empty(),
+            "{again}: {:#?}",
+            outcome.violations
+        );
         outcome
     });
     outcomes.collect()
@@ -14,10 +20,16 @@ fn seeds(size: usize, seeds: std::ops::Range<u64>) -> Vec<Outcome> {
 
 fn worked(outcomes: &[Outcome]) {
     let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>() / outcomes.len();
-    assert!(sum(|outcome| outcome.applied) > 20, "the groups hardly did anything: {outcomes:#?}");
+    assert!(
+        sum(|outcome| outcome.applied) > 20,
+        "the groups hardly did anything: {outcomes:#?}"
+    );
     assert!(sum(|outcome| outcome.terms) > 1, "leaders hardly changed");
     let undecided = outcomes.iter().filter(|outcome| outcome.undecided).count();
-    assert!(undecided * 50 <= outcomes.len(), "{undecided} histories were left undecided");
+    assert!(
+        undecided * 50 <= outcomes.len(),
+        "{undecided} histories were left undecided"
+    );
 }
 
 #[test]
@@ -54,4 +66,17 @@ fn acknowledging_before_the_disk_has_it_is_found() {
 #[test]
 fn forgetting_votes_over_a_restart_is_found() {
     is_found(Bug::ForgetVotes);
+}
+
+/// Runs the seed that is asked for, to look at what an earlier run has found.
+#[test]
+fn one_seed() {
+    let Ok(asked) = std::env::var("FOUNDATION_SIM_RAFT") else {
+        return;
+    };
+    let mut words = asked
+        .split(' ')
+        .map(|word| word.parse::<u64>().expect("a size and a seed"));
+    let (size, seed) = (words.next().expect("a size"), words.next().expect("a seed"));
+    println!("{:#?}", run(size as usize, seed, None));
 }

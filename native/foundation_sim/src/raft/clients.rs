@@ -30,7 +30,9 @@ impl Client {
         while Instant::now() < until {
             sleep(Duration::from_millis(5 + self.world.below(100) as u64)).await;
             let node = self.world.below(self.world.size());
-            let Some(group) = self.world.group(node) else { continue };
+            let Some(group) = self.world.group(node) else {
+                continue;
+            };
             match self.world.below(8) {
                 0..=2 => self.read(&group).await,
                 3 | 4 => self.write(&group).await,
@@ -44,7 +46,9 @@ impl Client {
     pub(crate) async fn read(&mut self, group: &Group) {
         let from = self.world.now();
         let deadline = Instant::now() + Duration::from_millis(800);
-        if let Ok(answer) = group.read(Bytes::new(), Consistency::Linearizable, deadline).await
+        if let Ok(answer) = group
+            .read(Bytes::new(), Consistency::Linearizable, deadline)
+            .await
             && let Some(value) = value(&answer)
         {
             self.note(Action::Read(value), from, Some(self.world.now()));
@@ -91,7 +95,14 @@ impl Client {
     }
 
     async fn swap(&mut self, group: &Group) {
-        let Ok(answer) = group.read(Bytes::new(), Consistency::Local, Instant::now() + Duration::from_secs(1)).await else {
+        let Ok(answer) = group
+            .read(
+                Bytes::new(),
+                Consistency::Local,
+                Instant::now() + Duration::from_secs(1),
+            )
+            .await
+        else {
             return;
         };
         let (old, new) = (value(&answer).unwrap_or_default(), self.unique());
@@ -122,12 +133,11 @@ impl Client {
             to: self.world.now(),
             released: None,
         });
-        self.world.evidence.fenced(reply.number);
         sleep(Duration::from_millis(self.world.below(600) as u64)).await;
-        self.world.evidence.fenced(reply.number);
         if self.world.chance(60) {
             self.world.evidence.released(grant, self.world.now());
-            self.propose(group, Command::Release { token: reply.number }).await;
+            self.propose(group, Command::Release { token: reply.number })
+                .await;
         }
     }
 }

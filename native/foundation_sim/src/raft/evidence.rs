@@ -30,8 +30,6 @@ struct Seen {
     grants: Vec<Grant>,
     trace: DefaultHasher,
     events: u64,
-    /// The highest token that the thing the lock protects has seen.
-    fence: u64,
 }
 
 /// See the module.
@@ -49,7 +47,9 @@ fn checksum(entry: &Applied) -> u64 {
 
 impl Evidence {
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(crate) fn violation(&self, what: String) {
@@ -70,7 +70,10 @@ impl Evidence {
         let mut seen = self.seen();
         let known = *seen.applied.entry(entry.index).or_insert(fact);
         if known != fact {
-            let what = format!("state machine safety: n{node} applied {fact:?} at {}, not {known:?}", entry.index);
+            let what = format!(
+                "state machine safety: n{node} applied {fact:?} at {}, not {known:?}",
+                entry.index
+            );
             seen.violations.push(what);
         }
     }
@@ -79,7 +82,11 @@ impl Evidence {
     pub(crate) fn leader(&self, node: &str, leader: &Leader, group: &Group) {
         let Some(name) = &leader.node else { return };
         let mut seen = self.seen();
-        let known = seen.leaders.entry(leader.term).or_insert_with(|| name.clone()).clone();
+        let known = seen
+            .leaders
+            .entry(leader.term)
+            .or_insert_with(|| name.clone())
+            .clone();
         if known != *name {
             let what = format!("election safety: {known} and {name} lead in term {}", leader.term);
             seen.violations.push(what);
@@ -91,7 +98,10 @@ impl Evidence {
                 **index > purged && *term < leader.term && log.get(index).is_none_or(|found| found != term)
             });
             if let Some((index, _)) = missing {
-                let what = format!("leader completeness: {name} leads in term {} without {index}", leader.term);
+                let what = format!(
+                    "leader completeness: {name} leads in term {} without {index}",
+                    leader.term
+                );
                 seen.violations.push(what);
             }
         }
@@ -99,15 +109,23 @@ impl Evidence {
 
     /// Log matching: where two logs have an entry of one index and term, they agree on all before it.
     pub(crate) fn logs(&self, groups: &[Group]) {
-        let logs: Vec<BTreeMap<u64, u64>> = groups.iter().map(|group| group.terms(0).into_iter().collect()).collect();
+        let logs: Vec<BTreeMap<u64, u64>> = groups
+            .iter()
+            .map(|group| group.terms(0).into_iter().collect())
+            .collect();
         for (i, one) in logs.iter().enumerate() {
             for other in &logs[i + 1..] {
-                let mut common = one.iter().rev().filter_map(|(index, term)| Some((index, term, other.get(index)?)));
+                let mut common = one
+                    .iter()
+                    .rev()
+                    .filter_map(|(index, term)| Some((index, term, other.get(index)?)));
                 let agreed = common.find(|(_, term, found)| term == found);
                 if agreed.is_some()
                     && let Some((index, term, found)) = common.find(|(_, term, found)| term != found)
                 {
-                    self.violation(format!("log matching: at {index} one log has term {term}, another {found}"));
+                    self.violation(format!(
+                        "log matching: at {index} one log has term {term}, another {found}"
+                    ));
                 }
             }
         }
@@ -127,14 +145,6 @@ impl Evidence {
         self.seen().grants[grant].released = Some(at);
     }
 
-    /// The thing that the lock protects: refuses tokens older than one it has seen.
-    pub(crate) fn fenced(&self, token: u64) -> bool {
-        let mut seen = self.seen();
-        let taken = token >= seen.fence;
-        seen.fence = seen.fence.max(token);
-        taken
-    }
-
     pub(crate) fn history(&self) -> Vec<Operation> {
         self.seen().history.clone()
     }
@@ -152,9 +162,15 @@ impl Evidence {
             if one.token == next.token {
                 wrong.push(format!("mutual exclusion: token {} was given twice", one.token));
             } else if next.to < one.from {
-                wrong.push(format!("mutual exclusion: {} was given before {}", next.token, one.token));
+                wrong.push(format!(
+                    "mutual exclusion: {} was given before {}",
+                    next.token, one.token
+                ));
             } else if !expired && one.released.is_none_or(|at| at > next.to) {
-                wrong.push(format!("mutual exclusion: {} was given while {} was held", next.token, one.token));
+                wrong.push(format!(
+                    "mutual exclusion: {} was given while {} was held",
+                    next.token, one.token
+                ));
             }
         }
         seen.violations.append(&mut wrong);
@@ -163,6 +179,13 @@ impl Evidence {
     pub(crate) fn finish(&self) -> (Vec<String>, u64, u64, usize, usize, usize) {
         let mut seen = self.seen();
         let violations = std::mem::take(&mut seen.violations);
-        (violations, seen.trace.finish(), seen.events, seen.leaders.len(), seen.applied.len(), seen.grants.len())
+        (
+            violations,
+            seen.trace.finish(),
+            seen.events,
+            seen.leaders.len(),
+            seen.applied.len(),
+            seen.grants.len(),
+        )
     }
 }

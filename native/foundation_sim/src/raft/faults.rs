@@ -94,7 +94,9 @@ fn transfer(world: &Arc<World>, node: usize) {
     if let Some(group) = world.group(node) {
         tokio::spawn(async move {
             // Whether it succeeds is not the point.
-            let _ = group.transfer_leadership(&to, Instant::now() + Duration::from_millis(700)).await;
+            let _ = group
+                .transfer_leadership(&to, Instant::now() + Duration::from_millis(700))
+                .await;
         });
     }
 }
@@ -109,7 +111,9 @@ fn change_members(world: &Arc<World>, node: usize) {
     if let Some(group) = world.group(node) {
         tokio::spawn(async move {
             // As above.
-            let _ = group.change_members(&voters, Instant::now() + Duration::from_secs(2)).await;
+            let _ = group
+                .change_members(&voters, Instant::now() + Duration::from_secs(2))
+                .await;
         });
     }
 }
@@ -124,7 +128,10 @@ pub(crate) async fn calm(world: &Arc<World>) {
     }
     for node in 0..world.size() {
         // A member whose disk has failed is stopped and stays so until its machine is started again.
-        if world.group(node).is_none_or(|group| group.status().error.is_some()) {
+        if world
+            .group(node)
+            .is_none_or(|group| group.status().error.is_some())
+        {
             world.crash(node, false);
             world.boot(node).await;
         }

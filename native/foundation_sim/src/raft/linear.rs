@@ -168,7 +168,13 @@ mod tests {
     #[test]
     fn what_is_read_was_written_and_not_overwritten() {
         use Action::{Read, Swap, Write};
-        let good = [op(Write(1), 0, 10), op(Read(0), 5, 7), op(Read(1), 6, 20), op(Swap(1, 2), 21, 30), op(Read(2), 31, 32)];
+        let good = [
+            op(Write(1), 0, 10),
+            op(Read(0), 5, 7),
+            op(Read(1), 6, 20),
+            op(Swap(1, 2), 21, 30),
+            op(Read(2), 31, 32),
+        ];
         assert_eq!(check(&good, 1_000), Verdict::Linearizable);
         let stale = [op(Write(1), 0, 10), op(Read(0), 11, 12)];
         assert_eq!(check(&stale, 1_000), Verdict::Not);
@@ -199,7 +205,9 @@ mod tests {
     fn naive(history: &[Operation]) -> bool {
         let fits = |order: &[usize]| {
             let ordered = |(i, a): (usize, &usize)| {
-                order[i + 1..].iter().all(|b| history[*b].to.is_none_or(|to| to >= history[*a].from))
+                order[i + 1..]
+                    .iter()
+                    .all(|b| history[*b].to.is_none_or(|to| to >= history[*a].from))
             };
             let mut value = Some(0);
             for at in order {
@@ -209,7 +217,9 @@ mod tests {
         };
         (0..1usize << history.len()).any(|chosen| {
             let left_out = |at: &usize| chosen >> at & 1 == 0;
-            (0..history.len()).filter(left_out).all(|at| history[at].to.is_none())
+            (0..history.len())
+                .filter(left_out)
+                .all(|at| history[at].to.is_none())
                 && orders(history.len()).iter().any(|order| {
                     let order: Vec<usize> = order.iter().copied().filter(|at| !left_out(at)).collect();
                     fits(&order)
@@ -218,18 +228,30 @@ mod tests {
     }
 
     fn history() -> impl Strategy<Value = Vec<Operation>> {
-        let one = (0u8..3, 0u64..4, 0u64..12, proptest::option::weighted(0.8, 1u64..8));
+        let one = (
+            0u8..3,
+            0u64..4,
+            0u64..12,
+            proptest::option::weighted(0.8, 1u64..8),
+        );
         proptest::collection::vec(one, 0..6).prop_map(|all| {
-            let numbered = all.into_iter().enumerate().map(|(i, (kind, value, from, lasting))| {
-                let unique = i as u64 + 1;
-                let action = match kind {
-                    0 => Action::Read(value),
-                    1 => Action::Write(unique),
-                    _ => Action::Swap(value, unique),
-                };
-                // Ends are odd and begins even: a tie has no order.
-                op(action, from * 2, lasting.map(|lasting| from * 2 + lasting * 2 - 1))
-            });
+            let numbered = all
+                .into_iter()
+                .enumerate()
+                .map(|(i, (kind, value, from, lasting))| {
+                    let unique = i as u64 + 1;
+                    let action = match kind {
+                        0 => Action::Read(value),
+                        1 => Action::Write(unique),
+                        _ => Action::Swap(value, unique),
+                    };
+                    // Ends are odd and begins even: a tie has no order.
+                    op(
+                        action,
+                        from * 2,
+                        lasting.map(|lasting| from * 2 + lasting * 2 - 1),
+                    )
+                });
             numbered.collect()
         })
     }

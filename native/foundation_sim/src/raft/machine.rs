@@ -30,7 +30,11 @@ pub(crate) struct Reply {
 }
 
 fn words(words: &[u64]) -> Bytes {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>().into()
+    words
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect::<Vec<u8>>()
+        .into()
 }
 
 fn read(bytes: &[u8]) -> Vec<u64> {

@@ -95,7 +95,9 @@ async fn live(size: usize, seed: u64, bug: Option<Bug>) -> Outcome {
     }
     for task in clients.into_iter().chain([trouble]) {
         if let Err(error) = task.await {
-            world.evidence.violation(format!("a task of the simulation: {error}"));
+            world
+                .evidence
+                .violation(format!("a task of the simulation: {error}"));
         }
     }
     faults::calm(&world).await;
@@ -105,7 +107,9 @@ async fn live(size: usize, seed: u64, bug: Option<Bug>) -> Outcome {
     let history = world.evidence.history();
     let verdict = linear::check(&history, STEPS);
     if verdict == Verdict::Not {
-        world.evidence.violation(format!("the register is not linearizable: {history:?}"));
+        world
+            .evidence
+            .violation(format!("the register is not linearizable: {history:?}"));
     }
     let simulated = world.now();
     world.stop().await;
@@ -136,9 +140,13 @@ async fn settle(world: &std::sync::Arc<World>) {
         sleep(Duration::from_millis(200)).await;
         let groups = world.groups();
         let Some(first) = groups.first() else { return };
-        let changed = first.change_members(&everybody, Instant::now() + Duration::from_secs(2)).await;
+        let changed = first
+            .change_members(&everybody, Instant::now() + Duration::from_secs(2))
+            .await;
         let statuses: Vec<_> = groups.iter().map(|group| group.status()).collect();
-        let equal = statuses.iter().all(|status| status.applied == statuses[0].applied);
+        let equal = statuses
+            .iter()
+            .all(|status| status.applied == statuses[0].applied);
         if changed.is_ok() && equal && groups.len() == world.size() {
             for group in &groups {
                 client.read(group).await;

@@ -155,7 +155,9 @@ impl World {
                 let engine = world.nodes.lock()[to].engine.clone();
                 if let Some(engine) = engine {
                     let at = world.now().as_micros() as u64;
-                    world.evidence.trace(&[0, at, from as u64, to as u64, frame.len() as u64]);
+                    world
+                        .evidence
+                        .trace(&[0, at, from as u64, to as u64, frame.len() as u64]);
                     engine.receive(&name(from), frame);
                 }
             });
@@ -193,7 +195,11 @@ impl World {
         };
         let engine = match Engine::start(self.config(node), Handle::current(), Arc::new(wire)) {
             Ok(engine) => Arc::new(engine),
-            Err(error) => return self.evidence.violation(format!("n{node} does not start again: {error}")),
+            Err(error) => {
+                return self
+                    .evidence
+                    .violation(format!("n{node} does not start again: {error}"));
+            }
         };
         self.nodes.lock()[node].engine = Some(engine.clone());
         let mut config = GroupConfig::new(GROUP, (0..self.size()).map(name));
@@ -205,7 +211,8 @@ impl World {
                 tokio::spawn(watch(self.evidence.clone(), name(node), group));
             }
             Err(error) if self.life(node) == Some(life) => {
-                self.evidence.violation(format!("the group does not start again on n{node}: {error}"));
+                self.evidence
+                    .violation(format!("the group does not start again on n{node}: {error}"));
             }
             Err(_) => {}
         }
@@ -234,7 +241,11 @@ impl World {
     /// Makes the next writes of a node's disk fail half way, or its next syncs.
     pub(crate) fn fail_disk(&self, node: usize, writes: bool) {
         let disk = self.nodes.lock()[node].disk.clone();
-        if writes { disk.fail_writes(1) } else { disk.fail_syncs(1) }
+        if writes {
+            disk.fail_writes(1)
+        } else {
+            disk.fail_syncs(1)
+        }
     }
 
     pub(crate) fn skew(&self, node: usize, skew_ms: i64) {

@@ -27,7 +27,10 @@ pub(crate) fn run(setup: Setup, report: &mut Report) {
     report.row("groups, each by a seed of its own", count(SEEDS));
     report.row("terms with a leader", count(terms));
     report.row("entries applied", count(applied));
-    report.row("operations of the register, checked for linearizability", count(operations));
+    report.row(
+        "operations of the register, checked for linearizability",
+        count(operations),
+    );
     report.row("locks granted, checked for mutual exclusion", count(grants));
     report.row("histories on which the checker gave up", count(undecided));
 }
