@@ -70,8 +70,12 @@ defmodule Foundation.Jepsen do
         3 -> cas(key, value)
       end
 
-    [{:register, key, invoked, returned(outcome), command, outcome} | []]
-    |> Enum.reject(fn operation -> elem(operation, 5) == :nothing end)
+    case {command, outcome} do
+      {:read, :nothing} -> []
+      # It was said that this is not done, and never will be.
+      {_write, :nothing} -> [{:never, value}]
+      _ -> [{:register, key, invoked, returned(outcome), command, outcome}]
+    end
   end
 
   defp work(:lock, n) do
@@ -109,7 +113,7 @@ defmodule Foundation.Jepsen do
   end
 
   # As long as it is held for certain; the last time that it was.
-  defp hold(grant, last, 0), do: tap(last, fn _ -> grant end)
+  defp hold(_grant, last, 0), do: last
 
   defp hold(grant, last, left) do
     asked = now()

@@ -136,6 +136,13 @@ defmodule Foundation.Distributed.JepsenTest do
           into: MapSet.new(),
           do: value
 
+    never = for {:never, value} <- history, into: MapSet.new(), do: value
+
+    seen =
+      for {_key, operations} <- by_key, {_, _, :read, {:ok, value}} <- operations, value in never, do: value
+
+    assert seen == [], "read, though it was said to be refused (seed #{seed}): #{inspect(seen)}"
+
     for {key, operations} <- by_key, Enum.all?(operations, &known?(&1, written)) do
       assert Linearizable.check(operations, nil) == :ok,
              "#{inspect(key)} is not linearizable (seed #{seed}): #{inspect(Enum.sort(operations), limit: :infinity)}"
