@@ -21,18 +21,20 @@ const SHORT: u64 = 100_000;
 /// Nanoseconds.
 #[cfg(target_os = "linux")]
 const LONG: u64 = 3_000_000;
-/// A third of the processor when an ordinary thread wants it too; all of it when none does.
+/// Steps below the process: a third of a processor that another of its threads wants too, all of it when none does.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 5;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    pub(super) fn set(slice: u64, nice: i32) {
+    pub(super) fn set(slice: u64, below: i32) {
+        // SAFETY: asks for the calling thread's own, which it got from the process.
+        let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) } + below;
         let attributes = libc::sched_attr {
             size: size_of::<libc::sched_attr>() as u32,
             sched_policy: libc::SCHED_OTHER as u32,
-            sched_flags: 0,
-            sched_nice: nice,
+            sched_flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
+            sched_nice: nice.min(19),
             sched_priority: 0,
             sched_runtime: slice,
             sched_deadline: 0,

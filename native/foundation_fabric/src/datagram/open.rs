@@ -122,12 +122,14 @@ impl Opener {
         header: &[u8; HEADER],
         sealed: &[u8],
     ) -> Result<(LessSafeKey, Arc<Secret>), DatagramError> {
-        let with = |secret: &Arc<Secret>| (key(secret, &self.cluster, session), Arc::clone(secret));
-        if let [only] = &self.secrets[..] {
-            return Ok(with(only));
+        let mut keys = self
+            .secrets
+            .iter()
+            .map(|secret| (key(secret, &self.cluster, session), Arc::clone(secret)));
+        if let [_] = self.secrets[..] {
+            return keys.next().ok_or(DatagramError::Forged);
         }
         let opens = |key: &LessSafeKey| unseal(key, counter, header, &mut sealed.to_vec()).is_ok();
-        let mut keys = self.secrets.iter().map(with);
         keys.find(|(key, _)| opens(key)).ok_or(DatagramError::Forged)
     }
 
