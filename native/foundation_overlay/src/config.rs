@@ -76,7 +76,7 @@ impl SwimConfig {
     /// For a local network: a node that stops is noticed in well under two seconds.
     pub const fn lan() -> Self {
         Self {
-            probe_period: ms(150),
+            probe_period: ms(200),
             probe_rtt: ms(70),
             indirect_probes: 3,
             suspicion: ms(600),
