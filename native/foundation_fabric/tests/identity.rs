@@ -177,7 +177,7 @@ async fn a_secret_is_exchanged_without_a_node_being_refused() {
     let dir = tempfile::tempdir().unwrap();
     let company = Authority::new("company");
     let chain = company.issue(&["foundation://shop/a@host"], VALID);
-    let files = write_pem(dir.path(), &chain, &[company.certificate.clone()]);
+    let files = write_pem(dir.path(), &chain, std::slice::from_ref(&company.certificate));
     let pem = from_pem(files).unwrap();
     assert!(matches!(
         pem.set_secrets(&new, &[]),
