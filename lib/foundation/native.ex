@@ -710,6 +710,7 @@ defmodule Foundation.Native do
 
   @spec crdt_close(crdt) :: :ok | crdt_error
   def crdt_close(_state), do: missing()
+
   # -- consensus ---------------------------------------------------------------------------------------------------
 
   @type consensus :: reference
