@@ -214,7 +214,8 @@ impl Engine {
         })
     }
 
-    /// Stops all groups, and waits for their end. Nothing is sent or received after this.
+    /// Stops all groups, and waits for their end. Nothing is sent or received after this, and the directory is free for
+    /// another engine as soon as this one is dropped.
     pub async fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Release);
         self.shared.outbox.stop();
@@ -227,6 +228,13 @@ impl Engine {
             .collect();
         for group in groups {
             group.stop().await;
+        }
+        // The last tasks of Raft let go of the log; a snapshot that is being written may take longer than this waits.
+        for _ in 0..2_000 {
+            if Arc::strong_count(&self.shared.journal) == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 

@@ -141,6 +141,9 @@ fn raft_config(shared: &Shared, config: &GroupConfig) -> openraft::Config {
         purge_batch_size: (config.keep_entries / 2).max(1),
         // The tick of the engine sends those of all groups.
         enable_heartbeat: false,
+        // Entries leave for followers while they are still on their way to the disk here. A leader that lost some of
+        // them in a crash must not go on in its old term: it would give their places to others.
+        enable_leader_restore: Some(false),
         enable_pre_vote: Some(true),
         ..openraft::Config::default()
     }

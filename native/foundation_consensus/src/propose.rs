@@ -75,6 +75,7 @@ impl Group {
                 Failure::Unknown => perhaps = true,
                 Failure::Refused(Refusal::Stale) => return Err(ProposeError::Stale),
                 Failure::Refused(_) if perhaps => return Err(ProposeError::Unknown),
+                Failure::Refused(Refusal::Invalid(_)) => return Err(ProposeError::TooLarge),
                 Failure::Refused(_) => return Err(ProposeError::Busy),
             }
             if hint.is_none() {

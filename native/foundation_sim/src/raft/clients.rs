@@ -42,7 +42,6 @@ impl Client {
         }
     }
 
-    /// The lease read is left out: it holds only as long as clocks run evenly, and these do, but nothing checks it.
     pub(crate) async fn read(&mut self, group: &Group) {
         let from = self.world.now();
         let deadline = Instant::now() + Duration::from_millis(800);

@@ -136,25 +136,25 @@ async fn settle(world: &std::sync::Arc<World>) {
         id: 9,
         count: 0,
     };
+    let mut joined = false;
     loop {
         sleep(Duration::from_millis(200)).await;
         let groups = world.groups();
-        let Some(first) = groups.first() else { return };
-        let changed = first
-            .change_members(&everybody, Instant::now() + Duration::from_secs(2))
-            .await;
         let statuses: Vec<_> = groups.iter().map(|group| group.status()).collect();
-        let equal = statuses
-            .iter()
-            .all(|status| status.applied == statuses[0].applied);
-        if changed.is_ok() && equal && groups.len() == world.size() {
+        let applied = statuses.first().map(|status| status.applied);
+        let equal = statuses.iter().all(|status| Some(status.applied) == applied);
+        if joined && equal && groups.len() == world.size() {
             for group in &groups {
                 client.read(group).await;
             }
             return;
         }
+        if let Some(first) = groups.first().filter(|_| !joined) {
+            let deadline = Instant::now() + Duration::from_secs(2);
+            joined = first.change_members(&everybody, deadline).await.is_ok();
+        }
         if Instant::now() > until {
-            let what = format!("the group does not come together again: {changed:?}, {statuses:?}");
+            let what = format!("the group does not come together again: {joined}, {statuses:#?}");
             return world.evidence.violation(what);
         }
     }

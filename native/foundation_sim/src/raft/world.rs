@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use foundation_consensus::{Clock, Engine, EngineConfig, Group, GroupConfig, Network, SimulatedDisk};
+use foundation_consensus::{Clock, Engine, EngineConfig, Error, Group, GroupConfig, Network, SimulatedDisk};
+use foundation_storage::Error as LogError;
 use foundation_storage::memory::MemoryDisk;
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng};
@@ -182,40 +183,52 @@ impl World {
         config
     }
 
-    /// Starts a node that is down.
+    /// Starts a node that is down. A disk that fails meanwhile is tried again; one that was damaged is a violation.
     pub(crate) async fn boot(self: &Arc<Self>, node: usize) {
-        if self.nodes.lock()[node].engine.is_some() {
-            return;
+        for again in [true, true, false] {
+            if self.life(node).is_some() {
+                return;
+            }
+            let life = self.nodes.lock()[node].life;
+            let Err(error) = self.try_boot(node, life).await else {
+                return;
+            };
+            if self.nodes.lock()[node].life != life {
+                // It crashed while it started, and somebody else starts it again.
+                return;
+            }
+            let damaged = matches!(
+                error,
+                Error::Log(LogError::Damaged(_)) | Error::Record { .. } | Error::Snapshot { .. }
+            );
+            if damaged || !again {
+                return self
+                    .evidence
+                    .violation(format!("n{node} does not start again: {error}"));
+            }
+            self.crash(node, false);
         }
-        let life = self.nodes.lock()[node].life;
+    }
+
+    async fn try_boot(self: &Arc<Self>, node: usize, life: u64) -> Result<(), Error> {
         let wire = Wire {
             world: self.clone(),
             me: node,
             life,
         };
-        let engine = match Engine::start(self.config(node), Handle::current(), Arc::new(wire)) {
-            Ok(engine) => Arc::new(engine),
-            Err(error) => {
-                return self
-                    .evidence
-                    .violation(format!("n{node} does not start again: {error}"));
-            }
-        };
+        let engine = Arc::new(Engine::start(
+            self.config(node),
+            Handle::current(),
+            Arc::new(wire),
+        )?);
         self.nodes.lock()[node].engine = Some(engine.clone());
         let mut config = GroupConfig::new(GROUP, (0..self.size()).map(name));
         config.snapshot_entries = 25;
         config.keep_entries = 6;
         let machine = Box::new(Register::new(node, self.evidence.clone()));
-        match engine.start_group(config, machine).await {
-            Ok(group) => {
-                tokio::spawn(watch(self.evidence.clone(), name(node), group));
-            }
-            Err(error) if self.life(node) == Some(life) => {
-                self.evidence
-                    .violation(format!("the group does not start again on n{node}: {error}"));
-            }
-            Err(_) => {}
-        }
+        let group = engine.start_group(config, machine).await?;
+        tokio::spawn(watch(self.evidence.clone(), name(node), group));
+        Ok(())
     }
 
     /// Ends a node at once. A power cut takes what its disk had not confirmed; the death of the process does not.
