@@ -62,7 +62,11 @@ defmodule ConsensusBench do
     {:ok, before} = Consensus.query(:bench, :applied)
     processes = 256
     each = 100
-    run = fn -> Bench.run(fn _ -> {:ok, _} = Consensus.propose(:bench, {:write, @value}) end, each, processes) end
+
+    run = fn ->
+      Bench.run(fn _ -> {:ok, _} = Consensus.propose(:bench, {:write, @value}) end, each, processes)
+    end
+
     run.()
     nanoseconds = for(_ <- 1..3, do: run.()) |> Bench.median()
     {:ok, applied} = Consensus.query(:bench, :applied)

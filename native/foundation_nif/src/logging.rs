@@ -122,7 +122,11 @@ impl Subscriber for ToLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let least = LEVEL.load(Ordering::Relaxed);
         // Raft tells of every message below an error, and of every heartbeat that a dead member does not answer.
-        let least = if metadata.target().starts_with("openraft") { least.max(ERROR) } else { least };
+        let least = if metadata.target().starts_with("openraft") {
+            least.max(ERROR)
+        } else {
+            least
+        };
         LEVEL.load(Ordering::Relaxed) > 0 && metadata.is_event() && Self::rank(metadata.level()) >= least
     }
 
