@@ -10,6 +10,7 @@ defmodule ConsensusBench do
   @value :binary.copy("x", 256)
 
   def run do
+    Logger.configure(level: :warning)
     dir = Path.join(System.tmp_dir!(), "foundation_consensus_bench_#{System.pid()}")
     File.mkdir_p!(dir)
     PeerNodes.ensure_distributed()
@@ -33,7 +34,7 @@ defmodule ConsensusBench do
   end
 
   defp measure(nodes, peers) do
-    {:ok, :bench} = Coordination.create_consensus_group(:bench, nodes, machine: ConsensusBench.Keep)
+    {:ok, :bench} = Coordination.create_consensus_group(:bench, nodes, machine: Foundation.Tally)
     {:ok, :primitives} = Coordination.create_consensus_group(:primitives, nodes)
     for group <- [:bench, :primitives], do: lead(group)
     IO.puts("three nodes, fsync on, this one leads")
@@ -61,7 +62,11 @@ defmodule ConsensusBench do
     {:ok, before} = Consensus.query(:bench, :applied)
     processes = 256
     each = 100
-    run = fn -> Bench.run(fn _ -> {:ok, _} = Consensus.propose(:bench, @value) end, each, processes) end
+
+    run = fn ->
+      Bench.run(fn _ -> {:ok, _} = Consensus.propose(:bench, {:write, @value}) end, each, processes)
+    end
+
     run.()
     nanoseconds = for(_ <- 1..3, do: run.()) |> Bench.median()
     {:ok, applied} = Consensus.query(:bench, :applied)
@@ -72,7 +77,7 @@ defmodule ConsensusBench do
   defp one_at_a_time do
     Bench.figure(
       "one proposal at a time, p50",
-      us(percentile(fn -> {:ok, _} = Consensus.propose(:bench, @value) end, 1_000)),
+      us(percentile(fn -> {:ok, _} = Consensus.propose(:bench, {:write, @value}) end, 1_000)),
       "(wanted <= 800 us)"
     )
   end
@@ -117,11 +122,11 @@ defmodule ConsensusBench do
   defp failover(peers) do
     %{peer: peer, node: leader} = hd(peers)
     :ok = Consensus.transfer_leadership(:bench, leader, 10_000)
-    {:ok, pid} = {:ok, :peer.call(peer, System, :pid, [])}
-    {:ok, _} = Consensus.propose(:bench, @value)
+    pid = :peer.call(peer, System, :pid, [])
+    {:ok, _} = Consensus.propose(:bench, {:write, @value})
     Process.unlink(peer)
     System.cmd("kill", ["-9", pid])
-    {us, {:ok, _}} = :timer.tc(fn -> Consensus.propose(:bench, @value, timeout: 20_000) end)
+    {us, {:ok, _}} = :timer.tc(fn -> Consensus.propose(:bench, {:write, @value}, timeout: 20_000) end)
 
     Bench.figure(
       "kill -9 of the leader to the next answer",
@@ -136,14 +141,6 @@ defmodule ConsensusBench do
   end
 
   defp us(us), do: "#{us} us"
-end
-
-defmodule ConsensusBench.Keep do
-  use Foundation.Distributed.Machine
-
-  def init(_), do: {nil, 0}
-  def apply(value, _meta, {_, n}), do: {:ok, {value, n + 1}}
-  def query(:applied, {_, n}), do: n
 end
 
 ConsensusBench.run()
