@@ -134,13 +134,13 @@ impl Group {
         if !is_voter {
             return Err(Refusal::Invalid(format!("{to} has no vote")));
         }
-        while self.inner.leader.borrow().node.as_deref() != Some(to.as_str()) {
+        while self.inner.leader.borrow_watched().node.as_deref() != Some(to.as_str()) {
             if self.leads() {
                 let asked = self.inner.raft.trigger().transfer_leader(to.clone()).await;
                 asked.map_err(|_| Refusal::NotLeader(None))?;
             }
             let mut watch = self.inner.leader.clone();
-            let moved = watch.wait_for(|leader| leader.node.as_deref() == Some(to.as_str()));
+            let moved = watch.wait_until(|leader| leader.node.as_deref() == Some(to.as_str()));
             let waited = tokio::time::timeout(LOOK.max(self.inner.shared.config.heartbeat), moved).await;
             if matches!(waited, Ok(Err(_))) {
                 // The group has stopped here.

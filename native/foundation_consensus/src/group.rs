@@ -1,12 +1,12 @@
 //! A group as its user holds it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
-use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant, ServerState, SnapshotPolicy};
+use openraft_rt::{WatchReceiver, WatchSender};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
 
@@ -41,9 +41,11 @@ pub(crate) struct Inner {
     pub(crate) reading: Arc<Semaphore>,
     /// For what other members ask of this one as the leader.
     pub(crate) serving: Arc<Semaphore>,
-    pub(crate) leader: watch::Receiver<Leader>,
-    pub(crate) leaders: Mutex<HashMap<Name, mpsc::Sender<(u64, AppendRequest)>>>,
-    pub(crate) incoming: Mutex<HashMap<Name, Incoming>>,
+    pub(crate) leader: crate::watch::Receiver<Leader>,
+    /// The same, for users.
+    told: watch::Receiver<Leader>,
+    pub(crate) leaders: Mutex<BTreeMap<Name, mpsc::Sender<(u64, AppendRequest)>>>,
+    pub(crate) incoming: Mutex<BTreeMap<Name, Incoming>>,
     log: Arc<GroupLog>,
     sessions: Arc<AtomicUsize>,
 }
@@ -105,8 +107,9 @@ pub(crate) async fn start(
             .await
             .map_err(|error| failed(error.to_string()))?;
     }
-    let (sender, leader) = watch::channel(Leader::default());
-    shared.runtime.spawn(tell_leader(raft.clone(), sender));
+    let (sender, leader) = crate::watch::channel(Leader::default());
+    let (teller, told) = watch::channel(Leader::default());
+    shared.runtime.spawn(tell_leader(raft.clone(), sender, teller));
     Ok(Group {
         inner: Arc::new(Inner {
             name,
@@ -116,6 +119,7 @@ pub(crate) async fn start(
             reading: Arc::new(Semaphore::new(config.max_in_flight)),
             serving: Arc::new(Semaphore::new(config.max_in_flight)),
             leader,
+            told,
             leaders: Mutex::default(),
             incoming: Mutex::default(),
             log,
@@ -150,7 +154,7 @@ fn raft_config(shared: &Shared, config: &GroupConfig) -> openraft::Config {
 }
 
 /// Tells watchers who leads, until the group stops.
-async fn tell_leader(raft: Raft, sender: watch::Sender<Leader>) {
+async fn tell_leader(raft: Raft, sender: crate::watch::Sender<Leader>, teller: watch::Sender<Leader>) {
     let mut metrics = raft.server_metrics();
     loop {
         let now = {
@@ -160,16 +164,16 @@ async fn tell_leader(raft: Raft, sender: watch::Sender<Leader>) {
                 term: metrics.vote.leader_id.term,
             }
         };
-        sender.send_if_modified(|known| {
-            let changed = *known != now;
-            *known = now;
-            changed
-        });
+        if sender.send_if_different(now.clone()) {
+            teller.send_replace(now);
+        }
         if metrics.changed().await.is_err() {
             break;
         }
     }
-    sender.send_modify(|known| known.node = None);
+    let term = sender.borrow_watched().term;
+    sender.send_if_different(Leader { node: None, term });
+    teller.send_modify(|known| known.node = None);
 }
 
 impl Group {
@@ -182,11 +186,11 @@ impl Group {
     /// Who leads, and every change of it.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Leader> {
-        self.inner.leader.clone()
+        self.inner.told.clone()
     }
 
     pub(crate) fn leads(&self) -> bool {
-        self.inner.leader.borrow().node.as_deref() == Some(self.inner.shared.me.as_str())
+        self.inner.leader.borrow_watched().node.as_deref() == Some(self.inner.shared.me.as_str())
     }
 
     /// Part of the tick of the engine.

@@ -30,6 +30,7 @@ mod sessions;
 mod snapshots;
 mod status;
 mod types;
+mod watch;
 
 #[cfg(test)]
 mod journal_tests;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::errors::ClientWriteError;
+use openraft_rt::WatchReceiver;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -93,14 +94,13 @@ impl Group {
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        use openraft::async_runtime::watch::WatchReceiver;
         self.inner.raft.metrics().borrow_watched().running_state.is_ok()
     }
 
     /// Waits for a change of leader, though not for long.
     pub(crate) async fn pause(&self, deadline: Instant) {
         let mut watch = self.inner.leader.clone();
-        watch.mark_unchanged();
+        drop(watch.borrow_and_update());
         let until = deadline.min(Instant::now() + PAUSE);
         // Either way there is reason to look again.
         let _ = tokio::time::timeout_at(until, watch.changed()).await;
@@ -115,7 +115,7 @@ impl Group {
             return hint;
         }
         let mut watch = self.inner.leader.clone();
-        let found = watch.wait_for(|leader| leader.node.is_some());
+        let found = watch.wait_until(|leader| leader.node.is_some());
         let leader = tokio::time::timeout_at(deadline, found).await.ok()?.ok()?;
         leader.node.as_deref().map(Name::from)
     }
@@ -156,7 +156,7 @@ impl Group {
         let call = shared.call(leader, &self.inner.name, request, false);
         let mut watch = self.inner.leader.clone();
         let deposed = async {
-            let moved = watch.wait_for(|now| now.node.as_deref() != Some(leader.as_str()));
+            let moved = watch.wait_until(|now| now.node.as_deref() != Some(leader.as_str()));
             // The sender is gone when the group has stopped: no more will be heard.
             let _ = moved.await;
             if !twice {

@@ -81,12 +81,11 @@ impl Sessions {
     fn forget(&mut self, now_ms: u64) {
         self.clients.retain(|_, client| client.seen_ms + IDLE_MS > now_ms);
         if self.clients.len() > CLIENTS {
-            let longest = self
-                .clients
-                .iter()
-                .min_by_key(|(id, client)| (client.seen_ms, **id));
-            if let Some(id) = longest.map(|(id, _)| *id) {
-                self.clients.remove(&id);
+            let seen = |(id, client): (&u128, &Client)| (client.seen_ms, *id);
+            let mut idle: Vec<(u64, u128)> = self.clients.iter().map(seen).collect();
+            idle.sort_unstable();
+            for (_, id) in &idle[..CLIENTS / 16] {
+                self.clients.remove(id);
             }
         }
     }

@@ -12,6 +12,7 @@ mod world;
 
 use std::time::Duration;
 
+use foundation_consensus::{Role, Status};
 use tokio::time::{Instant, sleep};
 
 use clients::Client;
@@ -149,9 +150,13 @@ async fn settle(world: &std::sync::Arc<World>) {
             }
             return;
         }
-        if let Some(first) = groups.first().filter(|_| !joined) {
+        // Members that were removed may not know of a leader.
+        let leading = |status: &&Status| status.role == Role::Leader;
+        let leader = statuses.iter().filter(leading).max_by_key(|status| status.term);
+        let leader = leader.and_then(|leader| groups.iter().find(|group| group.status().me == leader.me));
+        if let Some(leader) = leader.filter(|_| !joined) {
             let deadline = Instant::now() + Duration::from_secs(2);
-            joined = first.change_members(&everybody, deadline).await.is_ok();
+            joined = leader.change_members(&everybody, deadline).await.is_ok();
         }
         if Instant::now() > until {
             let what = format!("the group does not come together again: {joined}, {statuses:#?}");
