@@ -3,8 +3,6 @@ defmodule Foundation.Distributed.Consensus.Group do
   # One member of a group with a machine of the user's: runs the machine, and owns the group on this node.
 
   use GenServer, restart: :permanent
-  require Logger
-
   alias Foundation.Distributed.Consensus.{Codec, Engine, Member, Roster}
   alias Foundation.Native
 
