@@ -64,6 +64,7 @@ defmodule Foundation.Application do
 
   @impl true
   def stop(_state) do
+    Foundation.HealthCheck.drain(false)
     Foundation.Telemetry.Metrics.close()
     Foundation.Config.Snapshot.erase()
     Foundation.Engine.stop()
