@@ -54,9 +54,12 @@ defmodule Foundation.NifCatalog.Topology do
     }
   end
 
+  # The port that TCP has given the fabric may be somebody else's for UDP.
   defp overlay do
-    {:ok, overlay} = Native.topology_start(fabric(), options(), self())
-    overlay
+    case Native.topology_start(fabric(), options(), self()) do
+      {:ok, overlay} -> overlay
+      {:error, {:io, :eaddrinuse}} -> overlay()
+    end
   end
 
   # One for all of the calls that need one; the process that keeps it lives on.

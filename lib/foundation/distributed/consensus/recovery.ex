@@ -6,6 +6,7 @@ defmodule Foundation.Distributed.Consensus.Recovery do
 
   @word "the majority is lost"
   @wait_ms 30_000
+  @load_ms 5_000
 
   @doc "The word without which nothing is changed."
   @spec word() :: String.t()
@@ -51,7 +52,7 @@ defmodule Foundation.Distributed.Consensus.Recovery do
 
     status =
       receive do
-        {^reference, {:ok, group}} -> Native.consensus_status(group)
+        {^reference, {:ok, group}} -> status(group, System.monotonic_time(:millisecond) + @load_ms)
         {^reference, {:error, reason}} -> %{group: name, term: nil, last_index: inspect(reason), voters: []}
       after
         @wait_ms -> %{group: name, term: nil, last_index: nil, voters: []}
@@ -61,6 +62,24 @@ defmodule Foundation.Distributed.Consensus.Recovery do
     Process.unlink(machine)
     Process.exit(machine, :kill)
     status
+  end
+
+  # A group tells its members as soon as it has read them; one that has none never does.
+  defp status(group, deadline) do
+    case Native.consensus_status(group) do
+      %{voters: []} = status ->
+        if System.monotonic_time(:millisecond) > deadline do
+          status
+        else
+          receive do
+          after
+            5 -> status(group, deadline)
+          end
+        end
+
+      status ->
+        status
+    end
   end
 
   # A machine of any kind: it keeps nothing.
