@@ -1,4 +1,4 @@
-//! Drives the overlay with thousands of nodes, faults and one seed.
+//! Drives the overlay with thousands of nodes, faults and one seed, and Raft groups with crashing disks ([`raft`]).
 //!
 //! The nodes run the same code as real ones do; only the network, the clocks and the randomness are made here. A run
 //! is decided by its scenario, its size and its seed, and repeats exactly. See [`scenarios`] for what is measured and

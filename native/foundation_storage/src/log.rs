@@ -75,6 +75,14 @@ impl Log {
             untrimmed: Mutex::default(),
             counts: Counts::default(),
         });
+        if let Some(last) = segments.last() {
+            // An opener that was killed may have left records that the disk does not have yet. From here on they count.
+            shared
+                .disk
+                .open(&last.path)
+                .and_then(|file| file.sync())
+                .map_err(|error| Error::io("sync", &last.path, error))?;
+        }
         let last = if found.reuse_last { segments.pop() } else { None };
         let writer = match last {
             Some(last) => Writer::resume(shared.clone(), &last)?,

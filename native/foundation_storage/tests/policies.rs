@@ -144,3 +144,17 @@ fn a_read_only_disk_and_a_closed_log_refuse() {
     disk.set_read_only(false);
     assert_eq!(log.append(&[b"one"]).expect("appends"), 1..2);
 }
+
+#[test]
+fn what_a_killed_opener_left_unsynced_is_synced_before_it_counts() {
+    let disk = MemoryDisk::new();
+    let (log, _) = open(&disk, Sync::Os);
+    log.append(&[b"one"]).expect("appends");
+    let disk = disk.killed();
+    drop(log);
+    let (log, found) = open(&disk, Sync::Always);
+    assert_eq!(found, [b"one"]);
+    log.rotate().expect("rotates");
+    log.append(&[b"two"]).expect("appends");
+    assert_eq!(after_power_cut(&disk), [b"one", b"two"]);
+}
