@@ -70,7 +70,7 @@ impl Applier {
     async fn content(&mut self) -> Content {
         Content {
             machine: self.machine.snapshot().await,
-            last: self.last.clone(),
+            last: self.last,
             membership: self.membership.clone(),
             time_ms: self.time_ms,
             sessions: self.sessions.clone(),
@@ -88,7 +88,7 @@ impl Applier {
             EntryPayload::Normal(command) => self.take_command(batch, &id, command, responder).await?,
             EntryPayload::Blank => answer(responder, Outcome::Nothing),
             EntryPayload::Membership(membership) => {
-                self.membership = StoredMembership::new(Some(id.clone()), membership);
+                self.membership = StoredMembership::new(Some(id), membership);
                 answer(responder, Outcome::Nothing);
             }
         }
@@ -208,7 +208,7 @@ impl RaftStateMachine<Types> for StateMachine {
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
         let applier = self.applier.lock().await;
-        Ok((applier.last.clone(), applier.membership.clone()))
+        Ok((applier.last, applier.membership.clone()))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>

@@ -69,7 +69,7 @@ pub(crate) async fn start(
     let content = snapshots
         .load()
         .map_err(|(path, what)| Error::Snapshot { path, what })?;
-    let covered = content.as_ref().and_then(|content| content.last.clone());
+    let covered = content.as_ref().and_then(|content| content.last);
     if log.purged() > covered {
         return Err(failed("its log begins behind its snapshot".to_owned()));
     }

@@ -118,7 +118,7 @@ impl GroupLog {
                 kept.bytes -= entry_size(&entry) as u64;
             }
         }
-        kept.purged = Some(upto.clone());
+        kept.purged = Some(*upto);
         while kept
             .places
             .appends
@@ -138,15 +138,12 @@ impl GroupLog {
     }
 
     pub(crate) fn purged(&self) -> Option<LogId> {
-        self.kept.lock().purged.clone()
+        self.kept.lock().purged
     }
 
     pub(crate) fn last(&self) -> Option<LogId> {
         let kept = self.kept.lock();
-        kept.entries
-            .back()
-            .map(|entry| entry.log_id.clone())
-            .or(kept.purged.clone())
+        kept.entries.back().map(|entry| entry.log_id).or(kept.purged)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -195,7 +192,7 @@ impl GroupLog {
         let kept = self.kept.lock();
         Facts {
             vote: kept.vote.clone(),
-            purged: kept.purged.clone(),
+            purged: kept.purged,
         }
     }
 

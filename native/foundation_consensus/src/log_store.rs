@@ -121,7 +121,7 @@ impl RaftLogStorage<Types> for LogStore {
         records.purge(self.log.id, &upto);
         let (done, stored) = oneshot::channel();
         let log = self.log.clone();
-        let purged = upto.clone();
+        let purged = upto;
         {
             let _order = self.log.order.lock();
             self.journal.append(records, move |result| {

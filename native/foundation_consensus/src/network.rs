@@ -75,12 +75,8 @@ impl Link {
         &self,
         request: AppendRequest,
     ) -> impl Future<Output = Result<StreamAppendResult<Types>, RPCError<Types>>> + use<> {
-        let prev = request.prev_log_id.clone();
-        let last = request
-            .entries
-            .last()
-            .map(|entry| entry.log_id.clone())
-            .or(prev.clone());
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         let request = if self.heartbeat {
             Request::Heartbeat(request)
         } else {

@@ -73,7 +73,7 @@ impl Content {
 
     pub(crate) fn meta(&self) -> SnapshotMeta {
         SnapshotMeta {
-            last_log_id: self.last.clone(),
+            last_log_id: self.last,
             last_membership: self.membership.clone(),
         }
     }
@@ -146,7 +146,7 @@ impl Snapshots {
             .current
             .lock()
             .as_ref()
-            .and_then(|(meta, _)| meta.last_log_id.clone());
+            .and_then(|(meta, _)| meta.last_log_id);
         if newest.is_some() && newest > meta.last_log_id {
             return Ok(());
         }
