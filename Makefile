@@ -16,10 +16,11 @@ test: setup
 	@MIX_ENV=test $(MIX) test --include slow --include soak --cover
 
 bench: setup
-	@set -e; for file in bench/*_bench.exs; do MIX_ENV=test $(MIX) run $$file; done
+	@set -e; for file in bench/*_bench.exs; do MIX_ENV=test STEADY_MINUTES=$${STEADY_MINUTES:-1} $(MIX) run $$file; done
 
 sim: setup
 	@cargo run --quiet --release -p foundation_sim --bin foundation-sim -- all --table guides/simulated_figures.md
+	@CRDT_RUNS=$${CRDT_RUNS:-1000} cargo test --profile checked -p foundation_crdt --test simulation
 
 verify: setup
 	@$(MIX) format --check-formatted

@@ -187,7 +187,7 @@ defmodule Foundation.Bench.Fabric do
     rows =
       for _ <- 1..3,
           how <- [:fabric, :distribution],
-          do: {how, Peers.rpc(a, Load, :mixed, [how, b.node, 3_000], 60_000)}
+          do: {how, Peers.rpc(a, Load, :mixed, [how, b.node, 2_000], 60_000)}
 
     for {index, name, least} <- [{0, "p50", 10}, {1, "p99", 4}] do
       [ours, theirs] =
@@ -203,7 +203,7 @@ defmodule Foundation.Bench.Fabric do
     for how <- [:fabric, :distribution],
         do:
           Bench.figure(
-            "  #{how}: MB a second meanwhile",
+            "  #{how}: MB a second until all arrived",
             round(Bench.median(for {^how, row} <- rows, do: elem(row, 2)))
           )
   end

@@ -17,7 +17,6 @@ defmodule Foundation.Application do
   defp start(cluster) do
     prepared = Task.async(fn -> Foundation.Cluster.prepare(cluster) end)
     Foundation.Engine.start()
-    Foundation.ProcessRegistry.create_backup_table()
     Logger.info("Starting Foundation")
 
     with {:ok, supervisor} <-
@@ -30,7 +29,9 @@ defmodule Foundation.Application do
   defp with_cluster(supervisor, {:ok, cluster}) do
     with {:ok, federation} <- Foundation.Cluster.Federation.children(),
          {:ok, clusters} <- Foundation.Distributed.Clusters.children() do
-      Enum.find_value(cluster ++ fabric() ++ partitions() ++ clusters ++ federation, :ok, fn child ->
+      children = cluster ++ fabric() ++ partitions() ++ clusters ++ federation ++ coordination()
+
+      Enum.find_value(children, :ok, fn child ->
         case Supervisor.start_child(supervisor, child) do
           {:ok, _} -> nil
           {:error, reason} -> {:error, reason}
@@ -63,6 +64,7 @@ defmodule Foundation.Application do
 
   @impl true
   def stop(_state) do
+    Foundation.HealthCheck.drain(false)
     Foundation.Telemetry.Metrics.close()
     Foundation.Config.Snapshot.erase()
     Foundation.Engine.stop()
@@ -97,6 +99,15 @@ defmodule Foundation.Application do
     case Application.get_env(:foundation, :partitions) do
       nil -> []
       opts -> [{Foundation.Distributed.Partitions, opts}]
+    end
+  end
+
+  defp coordination do
+    case Foundation.Distributed.Coordination.Formation.settings(
+           Application.get_env(:foundation, :coordination)
+         ) do
+      nil -> []
+      settings -> [{Foundation.Distributed.Coordination.Formation, settings}]
     end
   end
 

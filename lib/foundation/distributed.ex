@@ -14,7 +14,7 @@ defmodule Foundation.Distributed do
   **Scheduling**: as `Foundation.Distributed.Channels`.
   """
 
-  alias Foundation.Distributed.{Call, Channels, Discovery, Fabric, Topology, Work}
+  alias Foundation.Distributed.{Call, Channels, Consensus, Discovery, Fabric, Topology, Work}
 
   @doc "Whether the fabric runs on this node. O(1)."
   @spec available?() :: boolean
@@ -48,6 +48,23 @@ defmodule Foundation.Distributed do
   @doc "As `Foundation.Distributed.Discovery.discover_services/1`."
   @spec discover_services(keyword) :: [Discovery.service()]
   def discover_services(criteria \\ []), do: Discovery.discover_services(criteria)
+
+  @doc """
+  Has the nodes decide on one value for a topic: `{:ok, decided}`. See `Foundation.Distributed.Consensus.reach_consensus/3`.
+
+  `proposal` is a map or a keyword list with `:topic` and `:value`, and the options of that function.
+  """
+  @spec coordinate_consensus(map | keyword) :: {:ok, term} | {:error, term}
+  def coordinate_consensus(proposal) when is_map(proposal) or is_list(proposal) do
+    case Map.new(proposal) do
+      %{topic: topic, value: value} = proposal ->
+        options = proposal |> Map.drop([:topic, :value]) |> Map.to_list()
+        Consensus.reach_consensus(topic, value, options)
+
+      other ->
+        raise ArgumentError, "a proposal has :topic and :value, got: #{inspect(other)}"
+    end
+  end
 
   @doc """
   Runs a function on every item, spread over the nodes with work stealing, and answers each result once, in order.

@@ -476,6 +476,9 @@ defmodule Foundation.Native do
   @spec fabric_open(fabric, atom, map) :: :ok | fabric_refusal
   def fabric_open(_fabric, _channel, _settings), do: missing()
 
+  @spec fabric_channel(fabric, atom) :: :ok | {:error, :unknown_channel}
+  def fabric_channel(_fabric, _channel), do: missing()
+
   @spec fabric_peer(fabric, node, non_neg_integer, String.t() | nil) :: :ok
   def fabric_peer(_fabric, _node, _boot, _address), do: missing()
 
@@ -624,6 +627,154 @@ defmodule Foundation.Native do
 
   @spec federation_stop(federation) :: :ok
   def federation_stop(_federation), do: missing()
+
+  # -- crdt --------------------------------------------------------------------------------------------------------
+
+  @type crdt :: reference
+  @type crdt_path :: [term]
+  @type crdt_op ::
+          {:assign, term}
+          | :add
+          | :remove
+          | {:increment, non_neg_integer}
+          | {:decrement, non_neg_integer}
+          | :enable
+          | :disable
+  @type crdt_error :: {:error, atom | {atom | non_neg_integer, term}}
+
+  @spec crdt_new(
+          term,
+          non_neg_integer,
+          pos_integer,
+          {max_keys :: non_neg_integer, max_bytes :: non_neg_integer, drift_ms :: non_neg_integer}
+        ) :: {:ok, crdt} | crdt_error
+  def crdt_new(_type, _id, _shards, _bounds), do: missing()
+
+  @spec crdt_mutate(crdt, crdt_path, crdt_op) :: :ok | :wake | :dirty | crdt_error
+  def crdt_mutate(_state, _path, _op), do: missing()
+
+  @spec crdt_mutate_large(crdt, crdt_path, crdt_op) :: :ok | :wake | crdt_error
+  def crdt_mutate_large(_state, _path, _op), do: missing()
+
+  @spec crdt_mutate_durable(crdt, crdt_path, crdt_op) :: :ok | :wake | crdt_error
+  def crdt_mutate_durable(_state, _path, _op), do: missing()
+
+  @spec crdt_mutate_all(crdt, [{crdt_path, crdt_op}]) :: :ok | :wake | crdt_error
+  def crdt_mutate_all(_state, _changes), do: missing()
+
+  @spec crdt_read_leaf(crdt, crdt_path) :: {:ok, term} | :none | :dirty | crdt_error
+  def crdt_read_leaf(_state, _path), do: missing()
+
+  @spec crdt_read(crdt, crdt_path, non_neg_integer) :: {:ok, term} | :none | crdt_error
+  def crdt_read(_state, _path, _shard), do: missing()
+
+  @spec crdt_push(crdt, non_neg_integer) :: {binary | nil, more :: boolean, complete :: boolean}
+  def crdt_push(_state, _budget), do: missing()
+
+  @spec crdt_roots(crdt) :: binary
+  def crdt_roots(_state), do: missing()
+
+  @spec crdt_handle(crdt, non_neg_integer, binary, non_neg_integer) ::
+          {reply :: binary | nil, changed :: boolean, equal :: boolean, gave :: boolean} | crdt_error
+  def crdt_handle(_state, _peer, _message, _budget), do: missing()
+
+  @spec crdt_handle_durable(crdt, non_neg_integer, binary, non_neg_integer) ::
+          {reply :: binary | nil, changed :: boolean, equal :: boolean, gave :: boolean} | crdt_error
+  def crdt_handle_durable(_state, _peer, _message, _budget), do: missing()
+
+  @spec crdt_watch(crdt, boolean) :: :ok
+  def crdt_watch(_state, _on), do: missing()
+
+  @spec crdt_changes(crdt, non_neg_integer) ::
+          :lost | [{path :: [term], element :: boolean, before :: boolean, now :: {:ok, term} | :none}]
+  def crdt_changes(_state, _shard), do: missing()
+
+  @spec crdt_collect(crdt, [non_neg_integer], non_neg_integer) :: non_neg_integer
+  def crdt_collect(_state, _peers, _most), do: missing()
+
+  @spec crdt_forget(crdt, non_neg_integer) :: :ok
+  def crdt_forget(_state, _peer), do: missing()
+
+  @spec crdt_root(crdt) :: non_neg_integer
+  def crdt_root(_state), do: missing()
+
+  @spec crdt_status(crdt) :: %{atom => non_neg_integer}
+  def crdt_status(_state), do: missing()
+
+  @spec crdt_open_journal(crdt, String.t(), :os | :always | {:interval, pos_integer}) ::
+          {:ok, map} | crdt_error
+  def crdt_open_journal(_state, _dir, _sync), do: missing()
+
+  @spec crdt_compact(crdt) :: boolean | crdt_error
+  def crdt_compact(_state), do: missing()
+
+  @spec crdt_close(crdt) :: :ok | crdt_error
+  def crdt_close(_state), do: missing()
+
+  # -- consensus ---------------------------------------------------------------------------------------------------
+
+  @type consensus :: reference
+  @type consensus_group :: reference
+  @typedoc "A client, 16 bytes, and its number; nil for one of the library's own."
+  @type consensus_id :: {<<_::128>>, non_neg_integer} | nil
+  @type consensus_level :: :linearizable | :lease | :local
+
+  @spec consensus_start(map, pid) :: {:ok, consensus} | {:error, term}
+  def consensus_start(_options, _sender), do: missing()
+
+  @spec consensus_stop(consensus) :: :ok
+  def consensus_stop(_consensus), do: missing()
+
+  @spec consensus_receive(consensus, String.t(), [binary]) :: :ok
+  def consensus_receive(_consensus, _from, _frames), do: missing()
+
+  @spec consensus_receive_large(consensus, String.t(), [binary]) :: :ok
+  def consensus_receive_large(_consensus, _from, _frames), do: missing()
+
+  @spec consensus_stored(consensus) :: [String.t()]
+  def consensus_stored(_consensus), do: missing()
+
+  @spec consensus_group_start(
+          consensus,
+          reference,
+          String.t(),
+          [String.t()],
+          map,
+          {:coordination | :process, pid}
+        ) :: :ok
+  def consensus_group_start(_consensus, _reference, _name, _members, _options, _machine), do: missing()
+
+  @spec consensus_group_stop(consensus, String.t()) :: :ok
+  def consensus_group_stop(_consensus, _name), do: missing()
+
+  @spec consensus_answer(reference, [binary] | binary | :ok) :: boolean
+  def consensus_answer(_ticket, _answer), do: missing()
+
+  @spec consensus_propose(consensus_group, reference, binary, non_neg_integer, consensus_id) :: :ok | :dirty
+  def consensus_propose(_group, _reference, _command, _timeout_ms, _id), do: missing()
+
+  @spec consensus_propose_large(consensus_group, reference, binary, non_neg_integer, consensus_id) :: :ok
+  def consensus_propose_large(_group, _reference, _command, _timeout_ms, _id), do: missing()
+
+  @spec consensus_read(consensus_group, reference, binary, consensus_level, non_neg_integer) ::
+          :ok | {:error, :too_large}
+  def consensus_read(_group, _reference, _query, _level, _timeout_ms), do: missing()
+
+  @spec consensus_coordinate(consensus_group, reference, tuple, non_neg_integer, consensus_id) ::
+          :ok | {:error, :too_large}
+  def consensus_coordinate(_group, _reference, _command, _timeout_ms, _id), do: missing()
+
+  @spec consensus_ask(consensus_group, reference, tuple, consensus_level, non_neg_integer) :: :ok
+  def consensus_ask(_group, _reference, _query, _level, _timeout_ms), do: missing()
+
+  @spec consensus_change(consensus_group, reference, tuple | :snapshot, non_neg_integer) :: :ok
+  def consensus_change(_group, _reference, _change, _timeout_ms), do: missing()
+
+  @spec consensus_status(consensus_group) :: map | nil
+  def consensus_status(_group), do: missing()
+
+  @spec consensus_recover(consensus, String.t(), String.t()) :: :ok | {:error, term}
+  def consensus_recover(_consensus, _name, _word), do: missing()
 
   # -- end ---------------------------------------------------------------------------------------------------------
 

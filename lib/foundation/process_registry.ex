@@ -5,9 +5,11 @@ defmodule Foundation.ProcessRegistry do
   A namespace is `:production`, or `{:test, reference}` for a set of services that a test starts for itself.
 
   Two tables stand behind it. A process started under `via_tuple/2` is kept in an Elixir `Registry` and leaves it when it
-  dies. A process given to `register/3` is kept in the public ETS table `:process_registry_backup`, which the
-  application owns; it is not monitored, and its row goes when somebody looks it up after its death. `lookup/2` asks the
-  `Registry` first: a name held there hides one given to `register/3`.
+  dies. A process given to `register/3` is kept in the public ETS table `:process_registry_backup`; it is not monitored,
+  and its row goes when somebody looks it up after its death. As in 1.x, that table belongs to the process that first
+  needs it and goes with it, names and all, until the next process makes it anew: let a process that stays be the
+  first, or start under `via_tuple/2`. `lookup/2` asks the `Registry` first: a name held there hides one given to
+  `register/3`.
 
   With the application stopped, the functions that read the `Registry` raise `ArgumentError`.
   """
@@ -16,6 +18,7 @@ defmodule Foundation.ProcessRegistry do
 
   @backup :process_registry_backup
   @shutdown_ms 100
+  @settle_ms 200
 
   @type namespace :: :production | {:test, reference}
   @type service_name :: :config_server | :event_store | :telemetry_service | :test_supervisor
@@ -32,18 +35,22 @@ defmodule Foundation.ProcessRegistry do
     }
   end
 
-  @doc false
-  # Called before the supervision tree starts, by the process that lives as long as the application does.
-  @spec create_backup_table() :: :ok
-  def create_backup_table do
+  # Calls `fun` with the table there. Its owner may end at any time, and the table with it; then there is another turn.
+  defp with_backup(fun) do
+    make_backup()
+    fun.()
+  rescue
+    error in ArgumentError ->
+      if :ets.whereis(@backup) == :undefined, do: with_backup(fun), else: reraise(error, __STACKTRACE__)
+  end
+
+  defp make_backup do
     if :ets.whereis(@backup) == :undefined do
       :ets.new(@backup, [:named_table, :public, :set, read_concurrency: true, write_concurrency: true])
     end
-
-    :ok
   rescue
     # Somebody else made it in between.
-    ArgumentError -> :ok
+    ArgumentError -> @backup
   end
 
   @doc """
@@ -54,8 +61,7 @@ defmodule Foundation.ProcessRegistry do
   """
   @spec register(namespace, service_name, pid) :: :ok | {:error, {:already_registered, pid}}
   def register(namespace, service, pid) when is_pid(pid) do
-    create_backup_table()
-    claim({namespace, service}, pid)
+    with_backup(fn -> claim({namespace, service}, pid) end)
   end
 
   defp claim(key, pid) do
@@ -96,7 +102,7 @@ defmodule Foundation.ProcessRegistry do
         if live?(pid) do
           {:ok, pid}
         else
-          :ets.delete_object(@backup, row)
+          with_backup(fn -> :ets.delete_object(@backup, row) end)
           debug("dropped the dead", key, pid)
           :error
         end
@@ -112,8 +118,7 @@ defmodule Foundation.ProcessRegistry do
   @spec unregister(namespace, service_name) :: :ok
   def unregister(namespace, service) do
     key = {namespace, service}
-    create_backup_table()
-    :ets.delete(@backup, key)
+    with_backup(fn -> :ets.delete(@backup, key) end)
     Registry.unregister(__MODULE__, key)
     debug("unregistered", key, self())
     :ok
@@ -152,11 +157,11 @@ defmodule Foundation.ProcessRegistry do
   Stops every process given to `register/3` under `{:test, reference}` and forgets its name.
 
   Each is asked to shut down and killed if it has not after 100 ms; all are gone when this returns. The caller itself
-  only loses its name. Processes registered through `via_tuple/2` are left alone.
+  only loses its name. Processes registered through `via_tuple/2` are left alone. As in 1.x it takes another 200 ms, for
+  those that watch the processes to notice.
   """
   @spec cleanup_test_namespace(reference) :: :ok
   def cleanup_test_namespace(reference) do
-    create_backup_table()
     namespace = {:test, reference}
     pids = for {_, pid} <- in_backup(namespace), pid != self(), uniq: true, do: pid
     monitors = for pid <- pids, do: {pid, Process.monitor(pid)}
@@ -165,8 +170,8 @@ defmodule Foundation.ProcessRegistry do
     deadline = System.monotonic_time(:millisecond) + @shutdown_ms
     for {pid, monitor} <- monitors, do: await_exit(pid, monitor, deadline)
 
-    :ets.match_delete(@backup, {{namespace, :_}, :_})
-    :ok
+    with_backup(fn -> :ets.match_delete(@backup, {{namespace, :_}, :_}) end)
+    Process.sleep(@settle_ms)
   end
 
   defp await_exit(pid, monitor, deadline) do
@@ -245,17 +250,8 @@ defmodule Foundation.ProcessRegistry do
   defp in_backup, do: backup_select([{{:"$1", :"$2"}, [], [{{:"$1", :"$2"}}]}])
   defp in_backup(namespace), do: backup_select([{{{namespace, :"$1"}, :"$2"}, [], [{{:"$1", :"$2"}}]}])
 
-  defp backup_select(spec) do
-    :ets.select(@backup, spec)
-  rescue
-    ArgumentError -> []
-  end
-
-  defp backup_rows(key) do
-    :ets.lookup(@backup, key)
-  rescue
-    ArgumentError -> []
-  end
+  defp backup_select(spec), do: with_backup(fn -> :ets.select(@backup, spec) end)
+  defp backup_rows(key), do: with_backup(fn -> :ets.lookup(@backup, key) end)
 
   defp live?(pid) when node(pid) == node(), do: Process.alive?(pid)
   defp live?(pid), do: node(pid) in Node.list()

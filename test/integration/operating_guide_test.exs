@@ -9,7 +9,7 @@ defmodule Foundation.OperatingGuideTest do
   test "the guide's code does what the guide says" do
     group = Nodes.group()
     fabric = [bind: {127, 0, 0, 1}, secret: "the secret until today"]
-    peer = Nodes.boot(group, name: :operated, env: [cluster: {:static, nodes: []}, fabric: fabric])
+    peer = Nodes.boot(group, name: :app, env: [cluster: {:static, nodes: []}, fabric: fabric])
 
     on_exit(fn ->
       Nodes.stop(peer)

@@ -1,6 +1,6 @@
 defmodule Foundation.RegistryPropertyTest do
   # Any sequence of registrations, deaths and withdrawals leaves the registry as a map of live owners would be.
-  use ExUnit.Case, async: true
+  use ExUnit.Case, async: false
   alias Foundation.ProcessRegistry
 
   @services [:config_server, :event_store, :telemetry_service]

@@ -46,15 +46,15 @@ defmodule Foundation.Forwarder do
     :ok
   end
 
-  # Built once a VM; cargo finds that there is nothing to do.
+  # Built once a VM, with the profile of the other tests; cargo finds that there is nothing to do.
   defp executable do
     with nil <- :persistent_term.get(__MODULE__, nil) do
       root = Path.expand("../..", __DIR__)
       target = Path.expand(System.get_env("CARGO_TARGET_DIR", "target"), root)
       cargo = System.find_executable("cargo") || Path.expand("~/.cargo/bin/cargo")
-      build = ~w(build --quiet --release --locked --package foundation_sim --bin forwarder)
+      build = ~w(build --quiet --profile checked --locked --package foundation_sim --bin forwarder)
       {_, 0} = System.cmd(cargo, build, cd: root, stderr_to_stdout: true)
-      path = Path.join(target, "release/forwarder")
+      path = Path.join(target, "checked/forwarder")
       :persistent_term.put(__MODULE__, path)
       path
     end

@@ -29,7 +29,9 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Fabric,
     Foundation.NifCatalog.Federation,
     Foundation.NifCatalog.Discovery,
-    Foundation.NifCatalog.Topology
+    Foundation.NifCatalog.Topology,
+    Foundation.NifCatalog.Crdt,
+    Foundation.NifCatalog.Consensus
   ]
 
   @spec entries() :: [entry]

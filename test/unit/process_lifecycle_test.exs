@@ -247,4 +247,8 @@ defmodule Foundation.ProcessLifecycleTest do
       assert_raise ArgumentError, ~r/surprise/, fn -> HealthCheck.register(:a, fn -> :ok end, surprise: 1) end
     end
   end
+
+  test "the code of the guide runs and gives what it says" do
+    assert Foundation.Guide.run("guides/lifecycle.md") == 6
+  end
 end

@@ -1,5 +1,6 @@
 defmodule Foundation.ProcessRegistryTest do
-  use ExUnit.Case, async: true
+  # Not async: the backup table belongs to whichever process first needs it, and goes with it.
+  use ExUnit.Case, async: false
   doctest Foundation.ProcessRegistry
 
   alias Foundation.ProcessRegistry
@@ -184,9 +185,65 @@ defmodule Foundation.ProcessRegistryTest do
     assert size >= 2 and words > 0
   end
 
-  test "the backup table outlives whoever first used the registry" do
-    owner = :ets.info(:process_registry_backup, :owner)
-    assert Process.alive?(owner)
-    assert :application.get_application(owner) == {:ok, :foundation}
+  test "the backup table goes with the process that first needed it, and is made anew", %{
+    namespace: namespace
+  } do
+    drop_backup()
+    parent = self()
+
+    first =
+      spawn(fn ->
+        :ok = ProcessRegistry.register(namespace, :event_store, parent)
+        send(parent, :registered)
+        Process.sleep(:infinity)
+      end)
+
+    assert_receive :registered
+    assert :ets.info(:process_registry_backup, :owner) == first
+    assert ProcessRegistry.lookup(namespace, :event_store) == {:ok, self()}
+
+    stop(first)
+    assert :ets.whereis(:process_registry_backup) == :undefined
+    assert ProcessRegistry.lookup(namespace, :event_store) == :error
+    assert :ets.info(:process_registry_backup, :owner) == self()
+    assert ProcessRegistry.register(namespace, :event_store, self()) == :ok
+  end
+
+  test "nobody fails while owners of the backup table come and go", %{namespace: namespace} do
+    drop_backup()
+
+    # Most of these make the table and end with it while the others use it.
+    for _ <- 1..50 do
+      1..20
+      |> Enum.map(fn _ ->
+        spawn_monitor(fn ->
+          :ok = ProcessRegistry.unregister(namespace, :config_server)
+          :ok = register_or_not(namespace)
+          ProcessRegistry.lookup(namespace, :config_server)
+          ProcessRegistry.list_services(namespace)
+        end)
+      end)
+      |> Enum.each(fn {pid, monitor} ->
+        assert_receive {:DOWN, ^monitor, :process, ^pid, reason}, 5_000
+        assert reason == :normal
+      end)
+    end
+  end
+
+  defp register_or_not(namespace) do
+    case ProcessRegistry.register(namespace, :config_server, self()) do
+      :ok -> :ok
+      {:error, {:already_registered, _}} -> :ok
+    end
+  end
+
+  defp drop_backup do
+    if :ets.whereis(:process_registry_backup) != :undefined, do: :ets.delete(:process_registry_backup)
+  end
+
+  defp stop(pid) do
+    monitor = Process.monitor(pid)
+    Process.exit(pid, :kill)
+    assert_receive {:DOWN, ^monitor, :process, ^pid, _}
   end
 end

@@ -1,5 +1,5 @@
 defmodule Foundation.ServiceRegistryTest do
-  use ExUnit.Case, async: true
+  use ExUnit.Case, async: false
 
   alias Foundation.{ProcessRegistry, ServiceRegistry}
   alias Foundation.Types.Error

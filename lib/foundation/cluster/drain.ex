@@ -3,6 +3,7 @@ defmodule Foundation.Cluster.Drain do
   # Empties this node: says so to all, lets what is registered finish until the deadline, says goodbye, leaves.
 
   alias Foundation.Cluster.{Connector, Membership, Peering, Table}
+  alias Foundation.HealthCheck
 
   require Logger
 
@@ -21,7 +22,7 @@ defmodule Foundation.Cluster.Drain do
   def run(reason, timeout) do
     info = info(reason, timeout)
 
-    case Membership.drain(info) do
+    case begin(info) do
       :ok -> finish_and_leave(info)
       {:error, %{phase: :left}} -> :ok
       {:error, _draining} -> wait_for_other(System.monotonic_time(:millisecond) + timeout)
@@ -33,7 +34,7 @@ defmodule Foundation.Cluster.Drain do
   def run_for_other(reason, timeout) do
     info = info(reason, timeout)
 
-    case Membership.drain(info) do
+    case begin(info) do
       :ok -> finish_for_other(info)
       {:error, %{phase: :left}} -> :ok
       {:error, _draining} -> wait_for_other(System.monotonic_time(:millisecond) + timeout)
@@ -50,6 +51,11 @@ defmodule Foundation.Cluster.Drain do
 
   defp info(reason, timeout),
     do: %{phase: :draining, reason: reason, since: System.system_time(:millisecond), timeout: timeout}
+
+  # Who asks for this node's health hears of it too.
+  defp begin(info) do
+    with :ok <- Membership.drain(info), do: HealthCheck.drain(true)
+  end
 
   defp finish_and_leave(%{timeout: timeout} = info) do
     result = finish(Table.all(:on_drain), timeout)
@@ -109,6 +115,7 @@ defmodule Foundation.Cluster.Drain do
   @spec resume() :: :ok
   def resume do
     Membership.drain(nil)
+    HealthCheck.drain(false)
     Connector.retry_all()
   end
 

@@ -167,7 +167,13 @@ defmodule Foundation.Cluster.Membership do
 
   @impl true
   def handle_info({:nodeup, node, _info}, state), do: {:noreply, up(state, node)}
-  def handle_info({:nodedown, node, info}, state), do: {:noreply, down(state, node, info[:nodedown_reason])}
+
+  # A connection that took the place of another may be told of before the end of that other: what counts is whether there
+  # is one.
+  def handle_info({:nodedown, node, info}, state) do
+    state = down(state, node, info[:nodedown_reason])
+    {:noreply, if(node in Node.list(:visible), do: up(state, node), else: state)}
+  end
 
   def handle_info({:foundation_cluster, 1, message}, state), do: {:noreply, heard(state, message)}
 

@@ -26,12 +26,16 @@ defmodule Foundation.Distributed.Channels do
   function here has, over which one; without it, over the main one. A channel is open in one cluster at a time, and what
   is sent in one is heard in no other.
 
-  Messages to processes of this node are sent directly. On channel `:auto` a message takes the channel that
+  A node that the topology does not link to this one is reached through others, with the same promises (see
+  `Foundation.Distributed.Topology`). Messages to processes of this node are sent directly. On channel `:auto` a message
+  takes the channel that
   `configure_routing/1` says.
 
   **Scheduling**: a message of up to 64 KB (large binaries in it not counted, for they are not copied) is encoded and
-  queued on the caller's normal scheduler, in about a microsecond; others on a dirty CPU scheduler. Links are written and
-  read by the threads of the native library; they put messages into mailboxes without a process between.
+  queued on the caller's normal scheduler, in about a microsecond; others on a dirty CPU scheduler. Up to 8 KB that find
+  their link idle, and unused for 40 µs, are also written by the caller: one system call, 10 to 20 µs. All else is
+  written, and everything is read, by the threads of the native library, which put messages into mailboxes without a
+  process between. Channels with a priority above 128 have threads of their own.
   """
 
   alias Foundation.Distributed.Channels.{Broadcast, Handler, Route, Settings, Wire}
@@ -125,26 +129,38 @@ defmodule Foundation.Distributed.Channels do
   @doc """
   Sends a message to the subscribers of a channel on every node, this one included, each of which gets it once.
 
-  Options: those of `send_message/4`, and `:via`: `:direct` (from here to each node), `:staged` (some nodes pass it on to
-  the rest, so that this one sends fewer copies) or `:auto` (the default: staged from 16 nodes on for messages of 64 KB
-  and more). Errors as for `:all`. O(nodes), or O(√nodes) here when staged.
+  Options: those of `send_message/4`; `:urgency` (`:normal`), `:urgent` or `:background`; and `:via`:
+
+    * `:direct`: from here to each node, with what the channel promises;
+    * `:staged`: √n nodes pass it on to the rest, so that this one sends fewer copies, in no order with other messages.
+      Each node confirms; those whose node between is gone before they did, or who have not after 5 s and the time that
+      the bytes take, are sent it from here;
+    * `:tree`: over the overlay's broadcast tree (see `Foundation.Distributed.Broadcast`), at most some 250 KB, repaired
+      on the way and in no order with other messages; with `urgency: :urgent` to every link at once;
+    * `:gossip`: over the overlay to a few random neighbours at each hop; nothing is repaired;
+    * `:auto` (the default): direct below 16 nodes, or with `:ack`; else staged from 64 KB on; else gossip in the
+      background; else the tree in `:hyparview`, `:client_server` and `:pub_sub`, and from 64 nodes on in `:full_mesh`;
+      else, and without an overlay that knows all nodes, direct.
+
+  Errors as for `:all`; `:busy` when 1,000 broadcasts in stages are unconfirmed, `{:too_large, max_bytes}` by the
+  overlay. O(nodes) directly, O(√nodes) in stages, O(links) over the overlay.
   """
-  @spec broadcast(channel, term, keyword) :: :ok | {:error, reason}
-  def broadcast(channel, message, options \\ []) do
-    {via, options} = Keyword.pop(options, :via, :auto)
-    Broadcast.send(channel!(channel), message, via, Wire.options(options))
-  end
+  @spec broadcast(channel, term, keyword) :: :ok | {:error, reason | {:too_large, pos_integer}}
+  def broadcast(channel, message, options \\ []),
+    do: Broadcast.send(channel!(channel), message, options)
 
   @doc """
   Sends a message to the subscribers of a best-effort channel on every node: `:gossip`, or the option `:channel`.
 
-  A full queue drops the message for that node. Errors: `:not_running`, `:unknown_channel`. O(nodes).
+  As `broadcast/3` with `urgency: :background`: from 16 nodes on the overlay carries it, where each node tells a few
+  others. A full queue drops the message for a node. Errors: `:not_running`, `:unknown_channel`. O(nodes) below 16
+  nodes, O(1) beyond.
   """
-  @spec gossip(term, keyword) :: :ok | {:error, reason}
+  @spec gossip(term, keyword) :: :ok | {:error, reason | {:too_large, pos_integer}}
   def gossip(message, options \\ []) do
     {channel, options} = Keyword.pop(options, :channel, :gossip)
 
-    case Broadcast.direct(channel!(channel), message, Wire.options(options)) do
+    case Broadcast.send(channel!(channel), message, [urgency: :background] ++ options) do
       {:error, {:partial, _}} -> :ok
       other -> other
     end

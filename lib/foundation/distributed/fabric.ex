@@ -12,8 +12,9 @@ defmodule Foundation.Distributed.Fabric do
   `Foundation.Distributed.Channels.open/2`), `:peers` (a list of `{node, ip, port}` to know without Distributed Erlang),
   `:idle_ms` (60,000: unused links close), `:stall_ms` (3,000: a link whose peer owes an answer is given up),
   `:forget_ms` (60,000: how long messages for a lost node are kept), `:backoff_ms` (500: longest wait between attempts to
-  open a link), `:max_links` (4,096, both ways; when all are taken, one that was silent for 2 s makes room), `:transport`
-  (`:tls`, over TCP; `:quic`, on one UDP port, for lossy networks and for NAT), `:pem` (`[chain: path, key: path, roots:
+  open a link), `:max_links` (4,096, both ways; when all are taken, one that was silent for 2 s makes room),
+  `:max_dialled` (half of `:max_links`: links opened on demand to nodes that neighbours could relay to; beyond them they
+  do), `:max_relayed` (1,024: links of other nodes that this one carries at once), `:transport` (`:tls`, over TCP; `:quic`, on one UDP port, for lossy networks and for NAT), `:pem` (`[chain: path, key: path, roots:
   path]`: certificates of your own authority instead of those made from the secret; the node's certificate names it by the
   URI `foundation://CLUSTER/NODE` in its subject alternative names; changed files are read again), `:topology` (see
   `Foundation.Distributed.Topology`).
@@ -30,7 +31,7 @@ defmodule Foundation.Distributed.Fabric do
 
   use GenServer
 
-  alias Foundation.Distributed.Fabric.{Callee, Options, Scope, Subscribers}
+  alias Foundation.Distributed.Fabric.{Callee, Options, Relay, Scope, Subscribers}
   alias Foundation.Native
 
   @key :foundation_fabric
@@ -60,7 +61,9 @@ defmodule Foundation.Distributed.Fabric do
 
   @doc """
   What the endpoint knows: `:address` it accepts links at, `:boot` (µs since the epoch), `:peers` as
-  `{node name, boot, address, up?}`, `:waiting` processes, links `:refused` by reason.
+  `{node name, boot, address, up?}`, `:waiting` processes, links `:refused` by reason; links of other nodes that this one
+  carries now (`:relaying`), has carried (`:relayed`, `:relayed_bytes`) or did not (`:relays_refused`), and its own that
+  others carried (`:circuits`).
 
   Options: `:cluster`. Errors: `{:error, :not_running}`. O(peers).
   """
@@ -230,7 +233,7 @@ defmodule Foundation.Distributed.Fabric do
   defp tell(state, news) do
     for callee <- state.callees, do: send(callee, news)
 
-    for module <- [Foundation.Distributed.Discovery, Foundation.Distributed.Overlay],
+    for module <- [Foundation.Distributed.Discovery, Foundation.Distributed.Overlay, Relay],
         pid = Process.whereis(Scope.process(state.scope, module)),
         do: send(pid, news)
   end

@@ -5,6 +5,7 @@ defmodule Foundation.Distributed.Overlay do
 
   use GenServer
 
+  alias Foundation.Distributed.Channels.InContext
   alias Foundation.Distributed.Fabric
   alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Distributed.Overlay.Options
@@ -37,6 +38,15 @@ defmodule Foundation.Distributed.Overlay do
   @doc "The number that a topic travels under; topics that share one are told apart by their names in the payload."
   @spec number(term) :: pos_integer
   def number(topic), do: max(:erlang.phash2(topic, 0x1_0000_0000), @everyone + 1)
+
+  @doc "Sends a message of a channel to every other node, whose subscribers get it."
+  @spec publish(Scope.t(), atom, term, atom) :: :ok | {:error, :not_running | {:too_large, pos_integer}}
+  def publish(scope, channel, message, urgency) do
+    with_handle(scope, fn handle ->
+      payload = :erlang.term_to_binary({:foundation_channel, channel, message})
+      Native.topology_broadcast(handle, @everyone, payload, urgency)
+    end)
+  end
 
   @doc "News go to this process: `{:foundation_member, event, node}` and `{:foundation_topology, topology, epoch, settled}`."
   def watch(scope \\ nil, pid), do: call(scope, {:watch, pid})
@@ -135,6 +145,14 @@ defmodule Foundation.Distributed.Overlay do
   def handle_call({:unsubscribe, topic, pid}, _from, state), do: {:reply, :ok, drop(state, topic, pid)}
 
   @impl true
+  def handle_info({:foundation_overlay, :deliver, from, @everyone, payload}, state) do
+    with {:foundation_channel, channel, message} <- :erlang.binary_to_term(payload),
+         handle when handle != nil <- Fabric.handle(state.scope),
+         do: InContext.publish(handle, channel, String.to_atom(from), message)
+
+    {:noreply, state}
+  end
+
   def handle_info({:foundation_overlay, :deliver, from, _number, payload}, state) do
     # Written by a member of the cluster, which is trusted as a node of Distributed Erlang is.
     {topic, message} = :erlang.binary_to_term(payload)

@@ -15,8 +15,9 @@ defmodule Foundation.Distributed.Topology do
   | `:pub_sub` | as `:hyparview`, and a tree for each topic | news for subscribers |
 
   Membership is SWIM's: a node that stops is noticed in under two seconds on a local network, one that is slow or loses
-  30 % of its packets is not taken for dead. The links here carry membership, broadcasts and routes; channels open
-  theirs on demand to whom they send, in every topology.
+  30 % of its packets is not taken for dead. The links here carry membership, broadcasts and routes. Channels open
+  theirs on demand to whom they send, where the topology lets them: between two clients they lead through a server, and
+  beyond `fabric: [max_dialled: n]`, or to a node that cannot be dialled, through a neighbour, sealed from end to end.
 
   The fabric's option `:topology` is one of the four, `false` for none, or a keyword list: `:start` (one of the four),
   `:profile` (`:lan` or `:wan`, how patient failure detection is), `:role` (`:peer`, `:server` or `:client`, for

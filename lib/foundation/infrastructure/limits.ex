@@ -72,6 +72,8 @@ defmodule Foundation.Infrastructure.Limits do
   alias Foundation.Infrastructure.Limits.{Definition, Headers, Profile, Reservation, Ticket}
   alias Foundation.{Native, Telemetry}
 
+  require Engine
+
   @type key :: term
   @type dimension :: atom
   @type amount :: integer | float | String.t() | struct
@@ -115,7 +117,7 @@ defmodule Foundation.Infrastructure.Limits do
   """
   @spec acquire(key, costs) :: :ok | {:error, reason}
   def acquire(key, costs) when is_map(costs) do
-    case Engine.handle(:limits) do
+    case Engine.inline_handle(:limits) do
       nil -> {:error, :not_running}
       handle -> Native.limits_acquire(handle, key, costs)
     end

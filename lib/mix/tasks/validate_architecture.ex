@@ -47,13 +47,21 @@ defmodule Mix.Tasks.ValidateArchitecture do
     ],
     cluster: [
       cluster: ["Foundation.Cluster", "Cluster", "Inspect.Cluster"],
-      distributed: ["Foundation.Distributed", "Foundation.BEAM.Distribution"]
+      distributed: [
+        "Foundation.Distributed",
+        "Foundation.DistributedState",
+        "Foundation.Coordination",
+        "Foundation.BEAM.Distribution"
+      ]
     ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],
     facade: [facade: ["Foundation", "foundation"]],
     application: [application: ["Foundation.Application"]],
-    top: [tasks: ["Mix.Tasks", "Foundation.Demo"], test_support: ["Foundation.TestSupport"]]
+    top: [
+      tasks: ["Mix.Tasks", "Foundation.Demo"],
+      test_support: ["Foundation.TestSupport", "Foundation.Test"]
+    ]
   ]
 
   @type call :: {caller :: module, callee :: mfa}

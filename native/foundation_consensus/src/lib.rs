@@ -10,6 +10,7 @@ mod calls;
 mod change;
 mod codec;
 mod config;
+pub mod coordination;
 mod engine;
 mod error;
 mod group;

@@ -16,6 +16,25 @@ use support::{Cluster, Hub, List, decode, dir_of, eventually, plug, soon};
 
 const CHILD: &str = "FOUNDATION_CONSENSUS_CHILD";
 
+/// One of these tests at a time: one starts processes, and a process that was forked but has not yet become its program
+/// still holds every lock of its parent.
+async fn by_itself() -> tokio::sync::MutexGuard<'static, ()> {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ALONE.lock().await
+}
+
+/// Waits until nobody has the log of a member open: an engine that was stopped lets go of it with the last of its tasks.
+async fn released(dir: &Path) {
+    let path = dir.join("log").join("lock");
+    for _ in 0..1_000 {
+        match fs::File::open(&path).map(|file| file.try_lock()) {
+            Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            _ => return,
+        }
+    }
+    panic!("{} is still in use", path.display());
+}
+
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir.join("log"))
         .unwrap()
@@ -27,6 +46,7 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 }
 
 async fn alone(dir: &Path) -> Result<(Arc<Engine>, Group), Error> {
+    released(dir).await;
     let hub: Arc<Hub> = Arc::default();
     let engine = plug(&hub, dir_of(dir))?;
     let group = engine
@@ -48,6 +68,7 @@ async fn all(group: &Group) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_there_after_a_restart() {
+    let _by_itself = by_itself().await;
     let mut cluster = Cluster::tuned(3, true, |_, group| {
         group.snapshot_entries = 40;
         group.keep_entries = 10;
@@ -69,6 +90,7 @@ async fn everything_is_there_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_record_in_the_middle_stops_the_member() {
+    let _by_itself = by_itself().await;
     let dir = tempfile::tempdir().unwrap();
     let (engine, group) = alone(dir.path()).await.unwrap();
     for i in 0..50 {
@@ -95,6 +117,7 @@ async fn a_damaged_record_in_the_middle_stops_the_member() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_torn_tail_is_cut() {
+    let _by_itself = by_itself().await;
     let dir = tempfile::tempdir().unwrap();
     let (engine, group) = alone(dir.path()).await.unwrap();
     for i in 0..50 {
@@ -125,6 +148,7 @@ async fn a_torn_tail_is_cut() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_majority_is_recovered_from_by_word_only() {
+    let _by_itself = by_itself().await;
     let mut cluster = Cluster::start(3, true).await;
     for i in 0..20 {
         cluster.add("n0", &format!("{i}")).await.unwrap();
@@ -167,6 +191,7 @@ async fn a_lost_majority_is_recovered_from_by_word_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forgotten_group_is_gone() {
+    let _by_itself = by_itself().await;
     let dir = tempfile::tempdir().unwrap();
     let (engine, group) = alone(dir.path()).await.unwrap();
     group
@@ -215,6 +240,7 @@ async fn child_cluster() {
 async fn three(hub: &Arc<Hub>, dir: &Path) -> (Vec<Arc<Engine>>, Vec<Group>) {
     let (mut engines, mut groups) = (Vec::new(), Vec::new());
     for name in ["n0", "n1", "n2"] {
+        released(&dir.join(name)).await;
         let mut config = dir_of(&dir.join(name));
         config.me = name.to_owned();
         config.segment_bytes = 256 << 10;
@@ -234,9 +260,13 @@ async fn three(hub: &Arc<Hub>, dir: &Path) -> (Vec<Arc<Engine>>, Vec<Group>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_of_all_members_loses_nothing_acknowledged() {
+    let _by_itself = by_itself().await;
     let dir = tempfile::tempdir().unwrap();
     let mut acked = BTreeSet::new();
     for round in 0..3u64 {
+        for name in ["n0", "n1", "n2"] {
+            released(&dir.path().join(name)).await;
+        }
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_cluster", "--nocapture"])
             .env(CHILD, dir.path())

@@ -4,8 +4,9 @@
 //! and again only after it has taken something: however slow it is, one message waits for it.
 
 use crate::Error;
+use crate::event::Event;
 use crate::query::Filter;
-use crate::record::{Event, Names, unpack};
+use crate::record::{Names, unpack};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::collections::VecDeque;

@@ -1,8 +1,9 @@
 //! The events and everything that finds them, without a lock and without a log.
 
 use crate::arena::{Arena, prefix_len};
+use crate::event::{Correlation, Keys, View};
 use crate::links;
-use crate::record::{Correlation, Keys, Names, View, unpack};
+use crate::record::{Names, unpack};
 use crate::slots::{Chain, Meta, NONE, Slot, Slots};
 use crate::symbols::Symbol;
 use crate::table::Table;
@@ -475,3 +476,7 @@ impl Index {
         self.time.descending(&self.slots, from, max)
     }
 }
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod tests;

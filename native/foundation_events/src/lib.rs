@@ -9,6 +9,7 @@ mod arena;
 mod codec;
 mod error;
 pub mod etf;
+mod event;
 pub mod hub;
 mod index;
 mod links;
@@ -20,8 +21,9 @@ mod store;
 pub mod symbols;
 mod table;
 mod time_index;
+mod uuid;
 
 pub use error::Error;
+pub use event::{Event, Wall};
 pub use pid::{Pid, PidParts, PidTerm};
-pub use record::{Event, Wall};
 pub use store::{Bounds, Durability, Opened, Refused, Stats, Store, Syncing};

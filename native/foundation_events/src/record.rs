@@ -2,46 +2,11 @@
 
 use crate::Error;
 use crate::codec::{Reader, put_bytes, put_i64, put_u64};
+use crate::event::{Correlation, Event, View, Wall};
 use crate::pid::{Pid, PidParts};
 use crate::symbols::{self, Symbol};
+use crate::uuid;
 use std::ops::Range;
-
-/// A calendar time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wall<'a> {
-    /// UTC: microseconds since 1970 and the digits that were given.
-    Utc {
-        /// Microseconds since 1970.
-        micros: i64,
-        /// Digits of the second's fraction, 0 to 6.
-        precision: u8,
-    },
-    /// Any other calendar or zone, as external term.
-    Term(&'a [u8]),
-}
-
-/// An event, borrowed from the caller or from a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event<'a> {
-    /// The id.
-    pub id: u64,
-    /// The timestamp.
-    pub timestamp: i64,
-    /// The type.
-    pub kind: Symbol,
-    /// The node.
-    pub node: Option<Symbol>,
-    /// The calendar time.
-    pub wall: Option<Wall<'a>>,
-    /// The process.
-    pub pid: Option<Pid<'a>>,
-    /// The correlation id.
-    pub correlation: Option<&'a [u8]>,
-    /// The id of the event this one followed from.
-    pub parent: Option<u64>,
-    /// The data, as external term.
-    pub data: &'a [u8],
-}
 
 const CORRELATION: u8 = 1;
 const UUID: u8 = 2;
@@ -64,108 +29,15 @@ pub(crate) enum Names {
     Written,
 }
 
-/// The bytes of a correlation id, decoded on demand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Correlation<'a> {
-    Uuid([u8; 16]),
-    Text(&'a [u8]),
-}
-
-impl<'a> Correlation<'a> {
-    pub(crate) fn of(text: &'a [u8]) -> Self {
-        parse_uuid(text).map_or(Correlation::Text(text), Correlation::Uuid)
-    }
-
-    pub(crate) fn text(&self, buffer: &'a mut [u8; 36]) -> &'a [u8] {
-        match self {
-            Correlation::Text(text) => text,
-            Correlation::Uuid(bytes) => {
-                format_uuid(bytes, buffer);
-                buffer
-            }
-        }
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Correlation::Uuid(bytes) => bytes,
-            Correlation::Text(text) => text,
-        }
-    }
-}
-
-/// A record, decoded without copying.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct View<'a> {
-    pub(crate) id: u64,
-    pub(crate) timestamp: i64,
-    pub(crate) arrival: u64,
-    pub(crate) kind: Symbol,
-    pub(crate) node: Option<Symbol>,
-    pub(crate) wall: Option<Wall<'a>>,
-    pub(crate) pid: Option<Pid<'a>>,
-    pub(crate) correlation: Option<Correlation<'a>>,
-    pub(crate) parent: Option<u64>,
-    pub(crate) data: &'a [u8],
-}
-
-/// What an event is found by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Keys<'a> {
-    pub(crate) id: u64,
-    pub(crate) timestamp: i64,
-    pub(crate) kind: Symbol,
-    pub(crate) node: Option<Symbol>,
-    pub(crate) correlation: Option<Correlation<'a>>,
-    pub(crate) parent: Option<u64>,
-}
-
-impl<'a> Keys<'a> {
-    pub(crate) fn of(view: &View<'a>) -> Keys<'a> {
-        Keys {
-            id: view.id,
-            timestamp: view.timestamp,
-            kind: view.kind,
-            node: view.node,
-            correlation: view.correlation,
-            parent: view.parent,
-        }
-    }
-
-    /// Those of an event whose UUID is known.
-    pub(crate) fn of_event(event: &Event<'a>, uuid: Option<[u8; 16]>) -> Keys<'a> {
-        let text = || event.correlation.map(Correlation::Text);
-        Keys {
-            id: event.id,
-            timestamp: event.timestamp,
-            kind: event.kind,
-            node: event.node,
-            correlation: uuid.map(Correlation::Uuid).or_else(text),
-            parent: event.parent,
-        }
-    }
-}
-
-impl<'a> View<'a> {
-    /// The event; a UUID's text is written into `buffer`.
-    pub(crate) fn event(&'a self, buffer: &'a mut [u8; 36]) -> Event<'a> {
-        Event {
-            id: self.id,
-            timestamp: self.timestamp,
-            kind: self.kind,
-            node: self.node,
-            wall: self.wall,
-            pid: self.pid,
-            correlation: self.correlation.as_ref().map(|c| c.text(buffer)),
-            parent: self.parent,
-            data: self.data,
-        }
-    }
-}
-
 /// Appends the record of an event that arrived at `arrival` (milliseconds since 1970).
 pub(crate) fn pack(event: &Event<'_>, arrival: u64, names: Names, buf: &mut Vec<u8>) {
-    pack_with(event, event.correlation.and_then(parse_uuid), arrival, names, buf);
+    pack_with(
+        event,
+        event.correlation.and_then(uuid::parse),
+        arrival,
+        names,
+        buf,
+    );
 }
 
 /// As `pack`, when the UUID is known already. Answers where, in the record, its names stand.
@@ -359,60 +231,10 @@ fn read_name(r: &mut Reader<'_>, names: Names) -> Result<Symbol, Error> {
     }
 }
 
-/// The sixteen bytes of a UUID in its canonical lower-case text form; None for every other text.
-pub(crate) fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    if text.len() != 36 {
-        return None;
-    }
-    if text[8] != b'-' || text[13] != b'-' || text[18] != b'-' || text[23] != b'-' {
-        return None;
-    }
-    let words = [[0, 4], [9, 14], [19, 24], [28, 32]];
-    let mut bytes = [0u8; 16];
-    for (bytes, [a, b]) in bytes.chunks_exact_mut(4).zip(words) {
-        let mut digits = [0; 8];
-        digits[..4].copy_from_slice(&text[a..a + 4]);
-        digits[4..].copy_from_slice(&text[b..b + 4]);
-        bytes.copy_from_slice(&parse_hex(digits)?);
-    }
-    Some(bytes)
-}
-
-/// Eight lower-case digits at once, a byte of the word each; None when one of them is something else.
-fn parse_hex(digits: [u8; 8]) -> Option<[u8; 4]> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let text = u64::from_le_bytes(digits);
-    // A letter has its seventh bit set and counts from ten.
-    let values = (text & (0x0f * EACH)) + 9 * (text >> 6 & EACH);
-    let letters = (values + 6 * EACH) >> 4 & EACH;
-    let again = values + 0x30 * EACH + 39 * letters;
-    if values & (0xf0 * EACH) != 0 || again != text {
-        return None;
-    }
-    // The first digit of two is the upper half of its byte, and the lower byte of its pair.
-    let pairs = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
-    let joined = pairs | pairs >> 8;
-    let [a, b, _, _, c, d, _, _] = joined.to_le_bytes();
-    Some([a, b, c, d])
-}
-
-fn format_uuid(bytes: &[u8; 16], text: &mut [u8; 36]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut at = 0;
-    for (i, byte) in bytes.iter().enumerate() {
-        if matches!(i, 4 | 6 | 8 | 10) {
-            text[at] = b'-';
-            at += 1;
-        }
-        text[at] = HEX[usize::from(byte >> 4)];
-        text[at + 1] = HEX[usize::from(byte & 15)];
-        at += 2;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Keys;
     use proptest::prelude::*;
 
     fn walls() -> impl Strategy<Value = Option<Wall<'static>>> {
@@ -449,32 +271,7 @@ mod tests {
 
     const ARRIVAL: u64 = 1_700_000_000_000;
 
-    fn parse_uuid_digit_by_digit(text: &str) -> Option<[u8; 16]> {
-        let dashes = |i: usize| matches!(i, 8 | 13 | 18 | 23);
-        let shaped = text.len() == 36
-            && text.bytes().enumerate().all(|(i, b)| match dashes(i) {
-                true => b == b'-',
-                false => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
-            });
-        let digits: String = text.chars().filter(|c| *c != '-').collect();
-        let number = shaped.then(|| u128::from_str_radix(&digits, 16).ok());
-        number.flatten().map(u128::to_be_bytes)
-    }
-
     proptest! {
-        #[test]
-        fn uuids_are_read_and_nothing_else(
-            bytes in any::<[u8; 16]>(),
-            (at, other) in (0..36_usize, 0..128_u8),
-        ) {
-            let mut text = [0; 36];
-            format_uuid(&bytes, &mut text);
-            prop_assert_eq!(parse_uuid(&text), Some(bytes));
-            text[at] = other;
-            let spoilt = std::str::from_utf8(&text).unwrap();
-            prop_assert_eq!(parse_uuid(&text), parse_uuid_digit_by_digit(spoilt));
-        }
-
         #[test]
         fn what_is_packed_is_read_again(
             (id, timestamp, arrival) in (any::<u64>(), any::<i64>(), prop_oneof![Just(ARRIVAL), any::<u64>()]),
@@ -505,7 +302,7 @@ mod tests {
             pack(&event, arrival, names, &mut record);
             let view = unpack(&record, names).unwrap();
             prop_assert_eq!(view.arrival, arrival);
-            prop_assert_eq!(Keys::of(&view), Keys::of_event(&event, event.correlation.and_then(parse_uuid)));
+            prop_assert_eq!(Keys::of(&view), Keys::of_event(&event, event.correlation.and_then(uuid::parse)));
             let whole = |pid: Option<Pid<'_>>| pid.map(|pid| match pid {
                 Pid::Term(term) => term.to_vec(),
                 Pid::Parts(parts) => parts.term().to_vec(),

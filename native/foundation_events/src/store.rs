@@ -7,10 +7,12 @@ pub use durable::{Durability, Opened, Syncing};
 
 use crate::Error;
 use crate::arena::{self, prefix_len};
+use crate::event::{Event, Keys};
 use crate::hub::{Full, Hub};
 use crate::index::Index;
-use crate::record::{Event, Keys, Names, pack_with, parse_uuid, unpack};
+use crate::record::{Names, pack_with, unpack};
 use crate::slots::{self, NONE};
+use crate::uuid;
 use foundation_storage::Log;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
@@ -144,7 +146,7 @@ impl Store {
             let mut ends = SmallVec::<[usize; 4]>::with_capacity(events.len());
             let mut keys = SmallVec::<[Keys<'_>; 4]>::with_capacity(events.len());
             for event in events {
-                let uuid = event.correlation.and_then(parse_uuid);
+                let uuid = event.correlation.and_then(uuid::parse);
                 pack_with(event, uuid, now_ms, Names::Interned, scratch);
                 ends.push(scratch.len());
                 keys.push(Keys::of_event(event, uuid));

@@ -26,7 +26,7 @@ pub enum Reliability {
 pub struct Settings {
     /// What is promised.
     pub reliability: Reliability,
-    /// A greater one goes first.
+    /// A greater one goes first; above [`USUAL_PRIORITY`](crate::config::USUAL_PRIORITY) it has threads of its own.
     pub priority: u8,
     /// Links to each peer; a sender's messages always take the same one. 1 to 64.
     pub lanes: u16,

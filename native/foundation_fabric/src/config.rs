@@ -3,6 +3,10 @@
 use foundation_overlay::NodeId;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// The priority of channels that are told nothing else. Links of channels above it go before all others.
+pub const USUAL_PRIORITY: u8 = 128;
 
 /// The settings of an endpoint.
 #[derive(Clone, Debug)]
@@ -23,11 +27,19 @@ pub struct Config {
     pub backoff: Duration,
     /// Links that other nodes may have open to us.
     pub max_inbound: usize,
+    /// Where links of channels up to [`USUAL_PRIORITY`] are served, so that the others find their threads free; the
+    /// endpoint's own runtime where it is not given.
+    pub bulk: Option<Handle>,
+    /// Links opened on demand to nodes that others could relay to; beyond them others do.
+    pub max_dialled: usize,
+    /// Links of other nodes that this one carries at once.
+    pub max_relayed: usize,
 }
 
 impl Config {
     /// Usual settings: links close after 60 s without use, are given up after 3 s of silence and tried again twice a
-    /// second; what is queued for a lost node is kept for a minute; 4,096 links come in.
+    /// second; what is queued for a lost node is kept for a minute; 4,096 links
+    /// come in, 2,048 go out on demand, 1,024 are carried for others.
     pub fn new(cluster: &str, me: NodeId, listen: SocketAddr) -> Self {
         Self {
             cluster: cluster.to_owned(),
@@ -38,6 +50,9 @@ impl Config {
             forget: Duration::from_secs(60),
             backoff: Duration::from_millis(500),
             max_inbound: 4096,
+            bulk: None,
+            max_dialled: 2048,
+            max_relayed: 1024,
         }
     }
 }

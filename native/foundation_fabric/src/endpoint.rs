@@ -3,33 +3,42 @@
 //! Each lane of a channel to a node is a link of its own that this node opened, so that no channel waits for another;
 //! acknowledgements and credit come back on it. What other nodes send comes on links that they opened.
 
+mod measure;
+mod pipe;
+#[cfg(test)]
+mod pipe_tests;
 mod receive;
+mod relaying;
 mod remote;
 mod send;
+mod ways;
 mod wire;
 
 pub use remote::{Outlet, Whereabouts};
 
-use crate::channel::inbox::{Arrived, Receiver, Session};
+use crate::channel::inbox::{Receiver, Session};
 use crate::channel::outbox::{Settled, Token};
 use crate::channel::{Channel, Settings};
-use crate::config::Config;
+use crate::config::{Config, USUAL_PRIORITY};
 use crate::error::Error;
 use crate::metrics::ChannelMetrics;
 use crate::overlay_driver;
+use crate::relay;
+pub use crate::relay::exchange::RelayCounts;
+use crate::tasks::Tasks;
 use crate::transport::{Refused, Stream, Transport};
-use foundation_overlay::{NodeId, PeerName};
+use foundation_overlay::{NodeId, PeerName, Route};
 use parking_lot::{Mutex, RwLock};
+use relaying::Relaying;
 use remote::{Lane, Remote};
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 /// How something that was waited for ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +66,16 @@ pub trait Sink: Send + Sync + 'static {
     fn peer(&self, peer: &NodeId, up: bool);
 }
 
+/// What knows the other nodes and the ways to them. None of these may block.
+pub trait Guide: Send + Sync + 'static {
+    /// Takes a link of [`overlay_driver::CHANNEL`].
+    fn take(&self, stream: Stream);
+    /// The present life of a member and the ways to it, best first; none when it is no member.
+    fn ways(&self, to: &PeerName) -> Option<(NodeId, Vec<Route>)>;
+    /// A node could not be dialled.
+    fn unreachable(&self, id: &NodeId);
+}
+
 type SessionKey = (PeerName, Arc<str>, u16);
 
 /// What the endpoint's tasks share.
@@ -64,19 +83,20 @@ pub(crate) struct Hub<S> {
     config: Config,
     transport: Arc<dyn Transport>,
     sink: S,
-    runtime: Handle,
     origin: Instant,
     channels: RwLock<HashMap<Arc<str>, Arc<Channel>>>,
     remotes: RwLock<HashMap<PeerName, Arc<Remote>>>,
     sessions: Mutex<HashMap<SessionKey, (u64, Arc<Session>)>>,
     gates: Mutex<HashMap<Arc<str>, watch::Sender<bool>>>,
     inbound: AtomicUsize,
-    tasks: Mutex<JoinSet<()>>,
-    overlay: RwLock<Option<TakeLink>>,
-    stopped: AtomicBool,
+    tasks: Tasks,
+    guide: RwLock<Option<Arc<dyn Guide>>>,
+    relaying: Relaying,
+    /// Links that were dialled although others could have carried them.
+    dialled: AtomicUsize,
+    /// Changes with the topology.
+    reshaped: watch::Sender<u64>,
 }
-
-type TakeLink = Arc<dyn Fn(Stream) + Send + Sync>;
 
 /// A node's place in the fabric. Stopped when dropped.
 pub struct Endpoint<S: Sink> {
@@ -87,27 +107,32 @@ impl<S: Sink> Endpoint<S> {
     /// Begins to accept links.
     pub fn start(config: Config, transport: Arc<dyn Transport>, runtime: Handle, sink: S) -> Self {
         let hub = Arc::new(Hub {
+            relaying: Relaying::new(config.max_relayed),
             config,
             transport,
             sink,
-            runtime,
             origin: Instant::now(),
             channels: RwLock::default(),
             remotes: RwLock::default(),
             sessions: Mutex::default(),
             gates: Mutex::default(),
             inbound: AtomicUsize::new(0),
-            tasks: Mutex::default(),
-            overlay: RwLock::new(None),
-            stopped: AtomicBool::new(false),
+            tasks: Tasks::new(runtime),
+            guide: RwLock::new(None),
+            dialled: AtomicUsize::new(0),
+            reshaped: watch::Sender::new(0),
         });
         let accepting = Arc::clone(&hub);
-        hub.spawn(async move {
+        hub.spawn(u8::MAX, async move {
             while let Some(stream) = accepting.transport.accept().await {
-                if stream.hello.channel != overlay_driver::CHANNEL {
-                    accepting.accepted(stream);
-                } else if let Some(take) = accepting.take_overlay() {
-                    take(stream);
+                match &*stream.hello.channel {
+                    overlay_driver::CHANNEL => {
+                        if let Some(guide) = accepting.guide() {
+                            guide.take(stream);
+                        }
+                    }
+                    relay::CHANNEL => _ = accepting.trunk_up(stream, false),
+                    _ => accepting.accepted(stream),
                 }
             }
         });
@@ -134,10 +159,21 @@ impl<S: Sink> Endpoint<S> {
         self.hub.transport.refused()
     }
 
-    /// Hands links of [`overlay_driver::CHANNEL`] to the overlay from now on, no more to the one before. Without any
-    /// overlay they are closed.
-    pub fn attach_overlay(&self, take: impl Fn(Stream) + Send + Sync + 'static) {
-        *self.hub.overlay.write() = Some(Arc::new(take));
+    /// Hands links of [`overlay_driver::CHANNEL`] to the overlay from now on, no more to the one before, and asks it for
+    /// ways. Without any overlay such links are closed, and every node is dialled.
+    pub fn attach_overlay(&self, guide: Arc<dyn Guide>) {
+        *self.hub.guide.write() = Some(guide);
+        self.reshaped();
+    }
+
+    /// Tells that the ways to other nodes may be others now.
+    pub fn reshaped(&self) {
+        self.hub.reshaped.send_modify(|times| *times += 1);
+    }
+
+    /// What was carried for others, and by others for this node.
+    pub fn relayed(&self) -> RelayCounts {
+        self.hub.relaying.counts()
     }
 
     /// Opens a channel. Opening it again with the same settings changes nothing.
@@ -162,9 +198,14 @@ impl<S: Sink> Endpoint<S> {
         }
     }
 
+    /// Whether a channel is open here.
+    pub fn is_open(&self, name: &str) -> bool {
+        self.hub.channels.read().contains_key(name)
+    }
+
     /// The queue of a channel to a node, made when it is asked for first.
     pub fn outlet(&self, peer: &PeerName, channel: &str) -> Result<Arc<Outlet>, Error> {
-        if self.hub.stopped.load(Ordering::Acquire) {
+        if self.hub.tasks.is_stopped() {
             return Err(Error::Closed);
         }
         let remote = self
@@ -231,23 +272,17 @@ impl<S: Sink> Drop for Endpoint<S> {
 }
 
 impl<S: Sink> Hub<S> {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock();
-        while tasks.try_join_next().is_some() {}
-        if !self.stopped.load(Ordering::Acquire) {
-            tasks.spawn_on(task, &self.runtime);
-        }
+    /// Starts a task that serves links of that priority.
+    fn spawn(&self, priority: u8, task: impl Future<Output = ()> + Send + 'static) {
+        let bulk = self.config.bulk.as_ref().filter(|_| priority <= USUAL_PRIORITY);
+        self.tasks.spawn_on(bulk, task);
     }
 
     fn stop(&self) {
-        if self.stopped.swap(true, Ordering::AcqRel) {
+        if !self.tasks.stop() {
             return;
         }
         self.transport.close();
-        let mut tasks = std::mem::take(&mut *self.tasks.lock());
-        tasks.abort_all();
-        // A set that is dropped aborts too; detached, its tasks end on their own threads.
-        tasks.detach_all();
         let remotes: Vec<_> = self.remotes.read().values().cloned().collect();
         for remote in remotes {
             let outlets: Vec<_> = remote.outlets.read().values().cloned().collect();
@@ -264,8 +299,8 @@ impl<S: Sink> Hub<S> {
         }
     }
 
-    fn take_overlay(&self) -> Option<TakeLink> {
-        self.overlay.read().clone()
+    fn guide(&self) -> Option<Arc<dyn Guide>> {
+        self.guide.read().clone()
     }
 
     fn accepted(self: &Arc<Self>, stream: Stream) {
@@ -275,7 +310,7 @@ impl<S: Sink> Hub<S> {
             return;
         }
         let hub = Arc::clone(self);
-        self.spawn(async move {
+        self.spawn(stream.hello.priority, async move {
             let slot = Slot(Arc::clone(&hub));
             receive::run(&hub, stream).await;
             drop(slot);
@@ -294,12 +329,13 @@ impl<S: Sink> Hub<S> {
             lanes: (0..channel.settings.lanes).map(lane).collect(),
         });
         for lane in &outlet.lanes {
-            self.spawn(send::run(
+            let task = send::run(
                 Arc::clone(self),
                 Arc::clone(remote),
                 Arc::clone(channel),
                 Arc::clone(lane),
-            ));
+            );
+            self.spawn(channel.settings.priority, task);
         }
         outlets.insert(Arc::clone(&channel.name), Arc::clone(&outlet));
         outlet
@@ -336,7 +372,9 @@ impl<S: Sink> Hub<S> {
         });
         if let Some(boot) = ended {
             let name = id.name.clone();
-            self.sink.peer(&NodeId { name, boot }, false);
+            let before = NodeId { name, boot };
+            self.relaying.lost(&before);
+            self.sink.peer(&before, false);
         }
         if changed {
             self.reach(&remote, true);
@@ -353,6 +391,7 @@ impl<S: Sink> Hub<S> {
             there.up &= !ends;
             ends
         });
+        self.relaying.lost(id);
         if changed {
             self.reach(&remote, false);
             self.sink.peer(id, false);
@@ -414,52 +453,6 @@ impl<S: Sink> Hub<S> {
                 .into_iter()
                 .for_each(|token| self.sink.settled(token, outcome));
         }
-    }
-
-    fn count_arrived(&self, from: &PeerName, channel: &str, more: &Arrived) {
-        let Some(remote) = self.remotes.read().get(from).cloned() else {
-            return;
-        };
-        let mut arrived = remote.arrived.lock();
-        match arrived.get_mut(channel) {
-            Some(sum) => sum.add(more),
-            None => {
-                arrived.insert(channel.into(), *more);
-            }
-        }
-    }
-
-    fn metrics_of(&self, remote: &Remote) -> Vec<ChannelMetrics> {
-        let mut arrived = remote.arrived.lock().clone();
-        let outlets: Vec<_> = remote.outlets.read().values().cloned().collect();
-        let mut out = Vec::with_capacity(outlets.len());
-        for outlet in outlets {
-            let name = &outlet.channel.name;
-            let linked = |lane: &&Arc<Lane>| lane.linked.load(Ordering::Relaxed);
-            out.push(ChannelMetrics {
-                peer: remote.name.clone(),
-                channel: Arc::clone(name),
-                sent: outlet.counts(),
-                arrived: arrived.remove(name).unwrap_or_default(),
-                linked: outlet.lanes.iter().filter(linked).count() as u64,
-                links: outlet
-                    .lanes
-                    .iter()
-                    .map(|lane| lane.links.load(Ordering::Relaxed))
-                    .sum(),
-                latency: remote::latency(&outlet),
-            });
-        }
-        out.extend(arrived.into_iter().map(|(channel, arrived)| ChannelMetrics {
-            peer: remote.name.clone(),
-            channel,
-            sent: Default::default(),
-            arrived,
-            linked: 0,
-            links: 0,
-            latency: None,
-        }));
-        out
     }
 }
 

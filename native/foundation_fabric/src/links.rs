@@ -11,7 +11,9 @@ mod links_tests;
 
 use crate::datagram::Port;
 use crate::hello::Hello;
-use crate::transport::{BoxFuture, Reason, Refused, RefusedCounters, Stream, Transport, TransportError};
+use crate::transport::{
+    BoxFuture, Carrier, Reason, Refused, RefusedCounters, Stream, Transport, TransportError,
+};
 use foundation_overlay::PeerName;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -66,6 +68,20 @@ impl Transport for Bounded {
             let slot = self.table.take().ok_or(TransportError::Busy(self.table.most()))?;
             Ok(bound(self.inner.connect(to, expect, hello).await?, slot))
         })
+    }
+
+    // What others carry takes no descriptor of its own.
+    fn connect_over<'a>(
+        &'a self,
+        carrier: Carrier,
+        expect: &'a PeerName,
+        hello: &'a Hello,
+    ) -> BoxFuture<'a, Result<Stream, TransportError>> {
+        self.inner.connect_over(carrier, expect, hello)
+    }
+
+    fn accept_over(&self, carrier: Carrier) -> BoxFuture<'_, Result<Stream, TransportError>> {
+        self.inner.accept_over(carrier)
     }
 
     fn accept(&self) -> BoxFuture<'_, Option<Stream>> {

@@ -10,8 +10,10 @@ mod member;
 pub use member::{StartError, advertised, beside};
 
 use crate::datagram::{Sealed, random_session};
+use crate::endpoint::Guide;
 use crate::hello::Hello;
 use crate::secret::Secret;
+use crate::tasks::Tasks;
 use crate::transport::{Stream, Transport};
 use bytes::Bytes;
 use foundation_overlay::{
@@ -23,12 +25,11 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// The channel whose links carry the overlay's frames.
@@ -80,12 +81,10 @@ struct Core {
     /// Let go of at the end, so that its port is free.
     socket: RwLock<Option<Arc<Sealed>>>,
     watcher: Box<dyn Watcher>,
-    runtime: Handle,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
     alarm: Notify,
     serial: AtomicU64,
     lost_datagrams: AtomicU64,
-    stopped: AtomicBool,
     this: Weak<Core>,
 }
 
@@ -116,12 +115,10 @@ impl Driver {
             transport,
             socket: RwLock::new(Some(Arc::clone(&socket))),
             watcher: Box::new(watcher),
-            runtime,
-            tasks: Mutex::default(),
+            tasks: Tasks::new(runtime),
             alarm: Notify::new(),
             serial: AtomicU64::new(0),
             lost_datagrams: AtomicU64::new(0),
-            stopped: AtomicBool::new(false),
             this: this.clone(),
         });
         core.spawn(listen(Arc::downgrade(&core), socket));
@@ -134,14 +131,9 @@ impl Driver {
         self.core.opened(stream);
     }
 
-    /// Something that takes such links and outlives this handle without keeping the node alive.
-    pub fn acceptor(&self) -> impl Fn(Stream) + Send + Sync + 'static {
-        let core = Arc::downgrade(&self.core);
-        move |stream| {
-            if let Some(core) = core.upgrade() {
-                core.opened(stream);
-            }
-        }
+    /// What an endpoint beside it asks; outlives this handle without keeping the node alive.
+    pub fn guide(&self) -> Arc<dyn Guide> {
+        Arc::new(Guiding(Arc::downgrade(&self.core)))
     }
 
     /// Nodes that may already be in the cluster live at these addresses.
@@ -194,11 +186,8 @@ impl Driver {
     }
 
     /// An attempt to reach this node failed elsewhere: look for a way around.
-    pub fn unreachable(&self, id: &NodeId) -> Result<(), OverlayError> {
-        if self.core.state.lock().links.contains_key(id) {
-            return Ok(());
-        }
-        self.core.input(Input::LinkDown(id.clone()))
+    pub fn unreachable(&self, id: &NodeId) {
+        self.core.unreachable(id);
     }
 
     /// How to reach a node.
@@ -266,22 +255,46 @@ impl Drop for Driver {
     }
 }
 
-impl Core {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock();
-        while tasks.try_join_next().is_some() {}
-        if !self.stopped.load(Ordering::Acquire) {
-            tasks.spawn_on(task, &self.runtime);
+struct Guiding(Weak<Core>);
+
+impl Guide for Guiding {
+    fn take(&self, stream: Stream) {
+        if let Some(core) = self.0.upgrade() {
+            core.opened(stream);
         }
     }
 
+    fn ways(&self, to: &PeerName) -> Option<(NodeId, Vec<Route>)> {
+        let core = self.0.upgrade()?;
+        let state = core.state.lock();
+        let id = state.overlay.member(to)?.id.clone();
+        let ways = state.overlay.ways(&id);
+        Some((id, ways))
+    }
+
+    fn unreachable(&self, id: &NodeId) {
+        if let Some(core) = self.0.upgrade() {
+            core.unreachable(id);
+        }
+    }
+}
+
+impl Core {
+    fn unreachable(&self, id: &NodeId) {
+        let mut state = self.state.lock();
+        if !self.tasks.is_stopped() && !state.links.contains_key(id) {
+            let _ = self.step(&mut state, Input::LinkDown(id.clone()));
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     fn stop(&self) {
-        if self.stopped.swap(true, Ordering::AcqRel) {
+        if !self.tasks.stop() {
             return;
         }
-        let mut tasks = std::mem::take(&mut *self.tasks.lock());
-        tasks.abort_all();
-        tasks.detach_all();
         self.state.lock().links.clear();
         *self.socket.write() = None;
     }
@@ -292,7 +305,7 @@ impl Core {
 
     fn input(&self, input: Input<'_>) -> Result<(), OverlayError> {
         let mut state = self.state.lock();
-        if self.stopped.load(Ordering::Acquire) {
+        if self.tasks.is_stopped() {
             return Err(OverlayError::Left);
         }
         self.step(&mut state, input)
@@ -390,7 +403,7 @@ impl Core {
         let id = stream.peer.clone();
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.lock();
-        if self.stopped.load(Ordering::Acquire) || id.name == self.config.me.id.name {
+        if self.tasks.is_stopped() || id.name == self.config.me.id.name {
             return;
         }
         let (link, tasks) = link::start(&core, stream, serial);

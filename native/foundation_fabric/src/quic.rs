@@ -11,9 +11,11 @@ use crate::admission::{Admission, Permit};
 use crate::datagram::Port;
 use crate::hello::Hello;
 use crate::identity::{Identity, IdentityError, subject_of};
+use crate::ready::Ready;
+use crate::tls::carried::Carried;
 use crate::tls::verify::reason_of_alert;
-use crate::tls::{Local, READY, TransportConfig, by_peer, settings};
-use crate::transport::{BoxFuture, Reason, Refused, Stream, Transport, TransportError};
+use crate::tls::{Local, TransportConfig, by_peer, settings};
+use crate::transport::{BoxFuture, Carrier, Reason, Refused, Stream, Transport, TransportError};
 use bytes::Bytes;
 use foundation_overlay::PeerName;
 use peers::{Peer, Peers};
@@ -44,18 +46,19 @@ pub struct QuicTransport {
     shared: Arc<Shared>,
     bound: SocketAddr,
     client: quinn::ClientConfig,
+    carried: Carried,
     port: parking_lot::Mutex<Option<Port>>,
-    ready: Mutex<mpsc::Receiver<Stream>>,
+    ready: Ready,
 }
 
 struct Shared {
-    local: Local,
+    local: Arc<Local>,
     endpoint: Endpoint,
     admission: Admission,
     handshake: Duration,
     peers: Peers,
     ready: mpsc::Sender<Stream>,
-    closed: watch::Sender<bool>,
+    closed: watch::Receiver<bool>,
 }
 
 impl QuicTransport {
@@ -73,15 +76,17 @@ impl QuicTransport {
         let endpoint =
             Endpoint::new_with_abstract_socket(settings, Some(server), socket, Arc::new(TokioRuntime))?;
         let bound = endpoint.local_addr()?;
-        let (sender, receiver) = mpsc::channel(READY);
+        let (ready, sender) = Ready::new();
+        let local = Arc::new(Local::new(identity.clone(), &config, bound));
+        let carried = Carried::new(&identity, &config, local.clone())?;
         let shared = Arc::new(Shared {
-            local: Local::new(identity, &config, bound),
+            local,
             endpoint,
             admission: Admission::new(config.admission, Instant::now()),
             handshake: config.handshake,
             peers: Peers::default(),
             ready: sender,
-            closed: watch::Sender::new(false),
+            closed: ready.closing(),
         });
         tokio::spawn(shared.clone().run());
         let port = Port::Shared {
@@ -92,8 +97,9 @@ impl QuicTransport {
             shared,
             bound,
             client,
+            carried,
             port: parking_lot::Mutex::new(Some(port)),
-            ready: Mutex::new(receiver),
+            ready,
         })
     }
 
@@ -108,7 +114,7 @@ impl QuicTransport {
         expect: Option<&PeerName>,
         hello: &Hello,
     ) -> Result<Stream, TransportError> {
-        if *self.shared.closed.borrow() {
+        if self.ready.is_closed() {
             return Err(TransportError::Closed);
         }
         let peer = self.peer(to, expect).await?;
@@ -246,7 +252,7 @@ fn failed(error: ConnectionError) -> TransportError {
 
 impl Shared {
     async fn run(self: Arc<Self>) {
-        let mut closing = self.closed.subscribe();
+        let mut closing = self.closed.clone();
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             tokio::select! {
@@ -307,7 +313,7 @@ impl Shared {
 
     /// Takes the links that a peer opens on its connection.
     async fn streams(self: Arc<Self>, peer: Arc<Peer>) {
-        let mut closing = self.closed.subscribe();
+        let mut closing = self.closed.clone();
         loop {
             let (send, receive) = tokio::select! {
                 biased;
@@ -368,16 +374,21 @@ impl Transport for QuicTransport {
         })
     }
 
+    fn connect_over<'a>(
+        &'a self,
+        carrier: Carrier,
+        expect: &'a PeerName,
+        hello: &'a Hello,
+    ) -> BoxFuture<'a, Result<Stream, TransportError>> {
+        Box::pin(self.carried.connect(carrier, expect, hello))
+    }
+
+    fn accept_over(&self, carrier: Carrier) -> BoxFuture<'_, Result<Stream, TransportError>> {
+        Box::pin(self.carried.accept(carrier))
+    }
+
     fn accept(&self) -> BoxFuture<'_, Option<Stream>> {
-        Box::pin(async move {
-            let mut closed = self.shared.closed.subscribe();
-            let mut ready = self.ready.lock().await;
-            tokio::select! {
-                biased;
-                _ = closed.wait_for(|closed| *closed) => None,
-                stream = ready.recv() => stream,
-            }
-        })
+        self.ready.accept()
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -389,16 +400,10 @@ impl Transport for QuicTransport {
     }
 
     fn close(&self) {
-        self.shared.closed.send_replace(true);
+        self.ready.close();
     }
 
     fn datagrams(&self) -> Option<Port> {
         self.port.lock().take()
-    }
-}
-
-impl Drop for QuicTransport {
-    fn drop(&mut self) {
-        self.close();
     }
 }

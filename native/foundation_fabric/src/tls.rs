@@ -1,6 +1,7 @@
 //! Links by TLS 1.3 over TCP: a connection of its own for each link, so that links never wait for each other.
 
 mod accept;
+pub(crate) mod carried;
 mod connect;
 pub(crate) mod handshake;
 mod peer;
@@ -18,8 +19,10 @@ pub use verify::Accepts;
 use crate::admission::{Admission, AdmissionLimits, Recent};
 use crate::hello::Hello;
 use crate::identity::Identity;
-use crate::transport::{BoxFuture, Refused, Stream, Transport, TransportError};
+use crate::ready::Ready;
+use crate::transport::{BoxFuture, Carrier, Refused, Stream, Transport, TransportError};
 use accept::Acceptor;
+use carried::Carried;
 pub(crate) use connect::Connector;
 use foundation_overlay::PeerName;
 use handshake::Established;
@@ -30,10 +33,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, mpsc, watch};
-
-/// Links that passed every check and wait for [`Transport::accept`]. Beyond them handshakes wait.
-pub(crate) const READY: usize = 256;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::runtime::Handle;
 
 /// Settings of a transport.
 #[derive(Clone, Debug)]
@@ -55,6 +56,9 @@ pub struct TransportConfig {
     /// How long the other end may be silent, with data unacknowledged or keep-alives unanswered, before the link
     /// breaks. In whole seconds, at least 3.
     pub dead_after: Duration,
+    /// The runtime that links of channels up to [`USUAL_PRIORITY`](crate::config::USUAL_PRIORITY) are watched by once
+    /// they are accepted; the one that accepts them where it is not given.
+    pub bulk: Option<Handle>,
 }
 
 impl TransportConfig {
@@ -69,6 +73,7 @@ impl TransportConfig {
             handshake: Duration::from_secs(5),
             admission: AdmissionLimits::default(),
             dead_after: Duration::from_secs(15),
+            bulk: None,
         }
     }
 }
@@ -76,9 +81,9 @@ impl TransportConfig {
 /// TLS 1.3 over TCP.
 pub struct TlsTransport {
     connector: Connector,
+    carried: Carried,
     bound: SocketAddr,
-    ready: Mutex<mpsc::Receiver<Stream>>,
-    closed: watch::Sender<bool>,
+    ready: Ready,
 }
 
 impl TlsTransport {
@@ -87,8 +92,7 @@ impl TlsTransport {
         let listener = socket::listen(config.bind)?;
         let bound = listener.local_addr()?;
         let connector = Connector::new(&identity, &config, bound)?;
-        let (sender, receiver) = mpsc::channel(READY);
-        let (closed, closing) = watch::channel(false);
+        let (ready, sender) = Ready::new();
         let acceptor = Acceptor {
             local: connector.local.clone(),
             server: Arc::new(settings::server(&identity, config.accepts)?),
@@ -96,30 +100,43 @@ impl TlsTransport {
             recent: Recent::default(),
             handshake: config.handshake,
             dead_after: config.dead_after,
+            bulk: config.bulk.clone(),
             ready: sender,
         };
-        tokio::spawn(Arc::new(acceptor).run(listener, closing));
+        let carried = Carried::new(&identity, &config, connector.local.clone())?;
+        tokio::spawn(Arc::new(acceptor).run(listener, ready.closing()));
         Ok(Self {
             connector,
+            carried,
             bound,
-            ready: Mutex::new(receiver),
-            closed,
+            ready,
         })
     }
 }
 
-type Halves = (
-    CertificateDer<'static>,
-    stream::Reader<tokio::net::tcp::OwnedReadHalf>,
-    stream::Writer<tokio::net::tcp::OwnedWriteHalf>,
-);
+type Read = stream::Reader<OwnedReadHalf>;
+type Write = stream::Writer<OwnedWriteHalf>;
 
-fn split(established: Established, socket: TcpStream) -> Result<Halves, TransportError> {
+fn split(
+    established: Established,
+    socket: TcpStream,
+) -> Result<(CertificateDer<'static>, Read, Write), TransportError> {
     let certificate = established.certificate.clone();
     let (read, write) = socket.into_split();
     let (read, write) = stream::halves(established, read, write)
         .ok_or_else(|| TransportError::Io(io::Error::other("a cipher suite that was not offered")))?;
     Ok((certificate, read, write))
+}
+
+/// Lets another runtime watch a link's socket.
+fn hand_over(read: Read, write: Write, to: &Handle) -> io::Result<(Read, Write)> {
+    let (read_half, read) = read.detach();
+    let (write_half, write) = write.detach();
+    let socket = read_half.reunite(write_half).map_err(io::Error::other)?;
+    let socket = socket.into_std()?;
+    let _entered = to.enter();
+    let (read_half, write_half) = TcpStream::from_std(socket)?.into_split();
+    Ok((read.attach(read_half), write.attach(write_half)))
 }
 
 impl Transport for TlsTransport {
@@ -130,23 +147,28 @@ impl Transport for TlsTransport {
         hello: &'a Hello,
     ) -> BoxFuture<'a, Result<Stream, TransportError>> {
         Box::pin(async move {
-            if *self.closed.borrow() {
+            if self.ready.is_closed() {
                 return Err(TransportError::Closed);
             }
             self.connector.connect(to, expect, hello).await
         })
     }
 
+    fn connect_over<'a>(
+        &'a self,
+        carrier: Carrier,
+        expect: &'a PeerName,
+        hello: &'a Hello,
+    ) -> BoxFuture<'a, Result<Stream, TransportError>> {
+        Box::pin(self.carried.connect(carrier, expect, hello))
+    }
+
+    fn accept_over(&self, carrier: Carrier) -> BoxFuture<'_, Result<Stream, TransportError>> {
+        Box::pin(self.carried.accept(carrier))
+    }
+
     fn accept(&self) -> BoxFuture<'_, Option<Stream>> {
-        Box::pin(async move {
-            let mut closed = self.closed.subscribe();
-            let mut ready = self.ready.lock().await;
-            tokio::select! {
-                biased;
-                _ = closed.wait_for(|closed| *closed) => None,
-                stream = ready.recv() => stream,
-            }
-        })
+        self.ready.accept()
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -158,12 +180,6 @@ impl Transport for TlsTransport {
     }
 
     fn close(&self) {
-        self.closed.send_replace(true);
-    }
-}
-
-impl Drop for TlsTransport {
-    fn drop(&mut self) {
-        self.close();
+        self.ready.close();
     }
 }

@@ -44,6 +44,14 @@ impl fmt::Debug for Stream {
     }
 }
 
+/// Bytes both ways between two nodes, carried by others that neither can trust with what is said.
+pub struct Carrier {
+    /// What the other end sends.
+    pub read: Box<dyn AsyncRead + Send + Unpin>,
+    /// What goes there.
+    pub write: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
 /// Opens and accepts links.
 pub trait Transport: Send + Sync + 'static {
     /// Opens a link to the node at `to`, which must be named `expect` where that is given.
@@ -53,6 +61,17 @@ pub trait Transport: Send + Sync + 'static {
         expect: Option<&'a PeerName>,
         hello: &'a Hello,
     ) -> BoxFuture<'a, Result<Stream, TransportError>>;
+
+    /// Opens a link to the node `expect` over bytes that others carry. Its [`Stream::remote`] is unspecified.
+    fn connect_over<'a>(
+        &'a self,
+        carrier: Carrier,
+        expect: &'a PeerName,
+        hello: &'a Hello,
+    ) -> BoxFuture<'a, Result<Stream, TransportError>>;
+
+    /// Takes a link that another node opened so.
+    fn accept_over(&self, carrier: Carrier) -> BoxFuture<'_, Result<Stream, TransportError>>;
 
     /// The next link that another node opened and that passed every check; `None` after [`Transport::close`].
     fn accept(&self) -> BoxFuture<'_, Option<Stream>>;

@@ -166,7 +166,9 @@ async fn a_secret_is_exchanged_without_a_node_being_refused() {
     opened.write.write_all(b"!").await.unwrap();
     opened.write.flush().await.unwrap();
     assert_eq!(accepted.read.read_u8().await.unwrap(), b'!');
-    let late = tls(node("c@host")).await;
+    let third = node("c@host");
+    third.set_secrets(&old, std::slice::from_ref(&new)).unwrap();
+    let late = tls(third).await;
     assert!(late.connect(b.local_addr(), None, &hello(&*late)).await.is_err());
     refused(&b, Reason::Stranger, 1).await;
 
@@ -177,7 +179,7 @@ async fn a_secret_is_exchanged_without_a_node_being_refused() {
     let dir = tempfile::tempdir().unwrap();
     let company = Authority::new("company");
     let chain = company.issue(&["foundation://shop/a@host"], VALID);
-    let files = write_pem(dir.path(), &chain, &[company.certificate.clone()]);
+    let files = write_pem(dir.path(), &chain, std::slice::from_ref(&company.certificate));
     let pem = from_pem(files).unwrap();
     assert!(matches!(
         pem.set_secrets(&new, &[]),

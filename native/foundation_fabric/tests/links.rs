@@ -4,7 +4,7 @@
 mod support;
 
 use foundation_fabric::identity::IdentityOptions;
-use foundation_fabric::{Identity, Reason, Secret, Transport, TransportError};
+use foundation_fabric::{Carrier, Identity, Reason, Secret, Transport, TransportError};
 use foundation_overlay::NodeId;
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
@@ -41,6 +41,9 @@ for_each_transport!(
     a_closed_transport_opens_and_accepts_nothing_but_keeps_its_links,
     certificates_are_renewed_without_a_break,
     the_users_own_authority_works,
+    a_carried_link_proves_both_ends,
+    a_stranger_that_is_carried_here_is_refused,
+    who_carries_a_link_cannot_change_it,
 );
 
 async fn a_link_proves_who_is_at_both_ends(bind: Bind) {
@@ -291,6 +294,89 @@ async fn the_users_own_authority_works(bind: Bind) {
     );
 }
 
+/// Bytes both ways, as a circuit carries them.
+fn carriers() -> (Carrier, Carrier) {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let carrier = |stream| {
+        let (read, write) = tokio::io::split(stream);
+        Carrier {
+            read: Box::new(read),
+            write: Box::new(write),
+        }
+    };
+    (carrier(near), carrier(far))
+}
+
+async fn a_carried_link_proves_both_ends(bind: Bind) {
+    let (a, b) = (bind(identity("a@host")).await, bind(identity("b@host")).await);
+    let (near, far) = carriers();
+    let (expect, hello) = (name("b@host"), hello(&*a));
+    let (opened, accepted) = tokio::join!(a.connect_over(near, &expect, &hello), b.accept_over(far));
+    let (mut opened, mut accepted) = (opened.unwrap(), accepted.unwrap());
+    assert_eq!(opened.peer, NodeId::new("b@host", 1).unwrap());
+    assert_eq!(accepted.peer, NodeId::new("a@host", 7).unwrap());
+    assert_eq!(accepted.hello, hello);
+    assert!(accepted.remote.ip().is_unspecified());
+    opened.write.write_all(b"over others").await.unwrap();
+    opened.write.shutdown().await.unwrap();
+    let mut words = Vec::new();
+    accepted.read.read_to_end(&mut words).await.unwrap();
+    assert_eq!(words, b"over others");
+}
+
+async fn a_stranger_that_is_carried_here_is_refused(bind: Bind) {
+    let stranger = bind(identity_in("shop", "a guess", "a@host")).await;
+    let member = bind(identity("b@host")).await;
+    let (expect, hello) = (name("b@host"), hello(&*stranger));
+    let (near, far) = carriers();
+    let (opened, accepted) = tokio::join!(
+        stranger.connect_over(near, &expect, &hello),
+        member.accept_over(far)
+    );
+    assert!(opened.is_err() && accepted.is_err());
+    assert_eq!(member.refused().total(), 1);
+    // And a member that is not the one who is meant.
+    let third = bind(identity("c@host")).await;
+    let ((near, far), expect) = (carriers(), name("d@host"));
+    let (opened, _) = tokio::join!(third.connect_over(near, &expect, &hello), member.accept_over(far));
+    assert!(
+        matches!(opened, Err(TransportError::Refused(Reason::WrongName))),
+        "{opened:?}"
+    );
+}
+
+async fn who_carries_a_link_cannot_change_it(bind: Bind) {
+    let (a, b) = (bind(identity("a@host")).await, bind(identity("b@host")).await);
+    let ((near, mut there), (mut here, far)) = (carriers(), carriers());
+    // One on the way that changes a bit once it sees what is not a handshake any more.
+    let carrying = tokio::spawn(async move {
+        let back = tokio::spawn(async move { tokio::io::copy(&mut here.read, &mut there.write).await });
+        let mut seen = 0;
+        let mut bytes = vec![0; 4096];
+        while let Ok(count @ 1..) = there.read.read(&mut bytes).await {
+            seen += count;
+            if seen > 20_000 {
+                bytes[count / 2] ^= 1;
+            }
+            if here.write.write_all(&bytes[..count]).await.is_err() {
+                break;
+            }
+        }
+        back.abort();
+    });
+    let (expect, hello) = (name("b@host"), hello(&*a));
+    let (opened, accepted) = tokio::join!(a.connect_over(near, &expect, &hello), b.accept_over(far));
+    let (mut opened, mut accepted) = (opened.unwrap(), accepted.unwrap());
+    let writing = tokio::spawn(async move { while opened.write.write_all(&[5; 1000]).await.is_ok() {} });
+    let mut words = Vec::new();
+    let end = accepted.read.read_to_end(&mut words).await;
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::InvalidData);
+    assert!(words.iter().all(|byte| *byte == 5));
+    drop(accepted);
+    writing.abort();
+    carrying.abort();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_connection_is_no_orderly_end() {
     let (a, b) = (tls(identity("a@host")).await, tls(identity("b@host")).await);
@@ -355,4 +441,48 @@ async fn a_bit_changed_on_the_way_ends_the_link() {
         accepted.read.read_exact(&mut words).await.unwrap_err().kind(),
         ErrorKind::InvalidData
     );
+}
+
+/// Writes on one end, reads on the other, both ways; whether that worked.
+async fn passes(one: &mut foundation_fabric::Stream, other: &mut foundation_fabric::Stream) -> bool {
+    let mut byte = [0];
+    let there = one.write.write_all(b"1").await.is_ok()
+        && one.write.flush().await.is_ok()
+        && other.read.read_exact(&mut byte).await.is_ok();
+    there
+        && other.write.write_all(b"2").await.is_ok()
+        && other.write.flush().await.is_ok()
+        && one.read.read_exact(&mut byte).await.is_ok()
+}
+
+#[tokio::test]
+async fn the_runtime_that_watches_an_accepted_link_is_that_of_its_priority() {
+    let bulk = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let a = tls(identity("a@host")).await;
+    let config = foundation_fabric::tls::TransportConfig {
+        bulk: Some(bulk.handle().clone()),
+        ..config()
+    };
+    let b = tls_with(identity("b@host"), config).await;
+    let mut links = Vec::new();
+    for priority in [9, 128, 129, 255] {
+        let hello = foundation_fabric::Hello {
+            priority,
+            ..hello(&*a)
+        };
+        let (opened, accepted) = tokio::join!(a.connect(b.local_addr(), None, &hello), b.accept());
+        links.push((priority, opened.unwrap(), accepted.unwrap()));
+    }
+    for (priority, opened, accepted) in &mut links {
+        assert!(passes(opened, accepted).await, "priority {priority}");
+    }
+    bulk.shutdown_background();
+    for (priority, opened, accepted) in &mut links {
+        let alive = tokio::time::timeout(Duration::from_secs(5), passes(opened, accepted)).await;
+        assert_eq!(alive.unwrap_or(false), *priority > 128, "priority {priority}");
+    }
 }

@@ -10,6 +10,7 @@ pub mod breaker;
 mod cell;
 mod definition;
 mod error;
+mod flat;
 mod hold;
 pub mod keyed;
 mod limits;
@@ -18,6 +19,7 @@ mod plain;
 pub mod pool;
 mod schedule;
 mod table;
+pub mod ticks;
 mod wait;
 mod windows;
 
@@ -28,6 +30,7 @@ pub use definition::{Algorithm, Definition, Dimension, MAX_DIMENSIONS, MAX_PER};
 pub use error::{LimitError, Limited};
 pub use hold::Reservation;
 pub use limits::{Learned, Limits, Peek, Waiting};
+pub use plain::MAX_KEY as MAX_PLAIN_KEY;
 pub use wait::{Answer, Reply, Ticket, WaitError, WaitOptions};
 pub use windows::{Counter, FixedWindows, Hit};
 

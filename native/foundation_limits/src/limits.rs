@@ -133,8 +133,8 @@ impl Limits {
                 for other in self.table.scan(shard, made_from_it) {
                     self.redefine(&other, &definition, &parent, now);
                 }
-                let plain = |other: &Plain| {
-                    other.patterned && Arc::ptr_eq(other.definition(), &before) && same_parent(&None)
+                let plain = |other: &Plain<'_>| {
+                    *other.patterned && Arc::ptr_eq(other.definition, &before) && same_parent(&None)
                 };
                 for other in self.table.scan_plain(shard, plain) {
                     if let Some(node) = self.find(&other) {
@@ -201,7 +201,7 @@ impl Limits {
     /// Makes `key` from `pattern`, or answers [`LimitError::UnknownKey`].
     fn instantiate(&self, key: &[u8], pattern: Option<impl AsRef<[u8]>>, now: u64) -> Result<(), LimitError> {
         let described = |form: Form<'_>| match form {
-            Form::Plain(plain) => (plain.definition().clone(), None),
+            Form::Plain(plain) => (plain.definition.clone(), None),
             Form::Node(node) => {
                 let state = node.state.lock();
                 (state.definition.clone(), state.parent.clone())
@@ -271,8 +271,8 @@ impl Limits {
         demand: impl FnOnce(*const u8) -> Option<(u64, i128, u64)>,
     ) -> bool {
         let demanded = Cell::new(None);
-        let ahead = |place: *const Plain| demanded.set(demand(place.cast()));
-        let took = |plain: &Plain| match demanded.get() {
+        let ahead = |place: *const u8| demanded.set(demand(place));
+        let took = |plain: Plain<'_>| match demanded.get() {
             Some((name, cost, now)) => matches!(plain.acquire(&[(name, cost)], now), Said::Granted),
             None => false,
         };

@@ -1,7 +1,7 @@
 //! Plain keys: one bucket, no parent, no reservation, waiter or pause, and a short name.
 //!
-//! Most keys are like that, so they get a form of their own: key, limits and state in one cache line, and the state one
-//! atomic word that an acquire changes by compare-and-swap. All numbers are those of [`crate::cell`] divided by a
+//! Most keys are like that, so they get a form of their own: the state is one atomic word that an acquire changes by
+//! compare-and-swap, in a table of such words ([`crate::flat`]). All numbers are those of [`crate::cell`] divided by a
 //! unit that divides every one of them, so both forms decide alike to the last billionth; what does not divide, or does
 //! not fit the word, is left to the general form, which the table turns a plain key into when it has to.
 
@@ -9,12 +9,13 @@ use crate::amount::UNIT;
 use crate::cell::{Cell, Wait, Wide};
 use crate::definition::{Algorithm, Definition, Dimension};
 use crate::error::{LimitError, Limited};
+use crate::flat::Loose;
 use crate::node::{Cells, State};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Longest key of a plain key, so that all of it takes one cache line.
-pub(crate) const MAX_KEY: usize = 42;
+/// Longest key that [`crate::Limits::acquire_plain`] knows, in bytes.
+pub const MAX_KEY: usize = 42;
 /// The end of the time line; the sum of a point below it and a capacity fits a word.
 const END: u64 = 1 << 63;
 /// The fastest leak, at which the time line lasts a hundred days.
@@ -44,7 +45,8 @@ impl Rate {
     /// `None` when there is more than one bucket to it, or the numbers do not fit.
     pub(crate) fn new(dimensions: &[Dimension]) -> Option<Self> {
         let [d] = dimensions else { return None };
-        if d.algorithm != Algorithm::Bucket {
+        // Without a leak there is no telling when a key was used.
+        if d.algorithm != Algorithm::Bucket || d.leak == 0 {
             return None;
         }
         let whole = d.capacity * d.scale;
@@ -105,60 +107,57 @@ pub(crate) enum Said {
     Unsuited,
 }
 
-/// A plain key.
-#[repr(C, align(64))]
-pub(crate) struct Plain {
+/// A plain key in its place.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain<'a> {
     /// In units of its rate.
-    full_at: AtomicU64,
-    definition: Arc<Definition>,
-    /// Seconds.
-    used_at: AtomicU32,
-    pub(crate) patterned: bool,
-    len: u8,
-    key: [u8; MAX_KEY],
+    pub(crate) full_at: &'a AtomicU64,
+    pub(crate) definition: &'a Arc<Definition>,
+    /// As much of the bytes as the first says.
+    pub(crate) key: (&'a u8, &'a [u8; MAX_KEY]),
+    pub(crate) patterned: &'a bool,
 }
 
-impl Plain {
-    /// The plain form of `state`, or the state back when it has none now.
-    pub(crate) fn pack(key: &[u8], state: State, now: u64) -> Result<Self, State> {
-        match place(key, &state, now) {
-            Some(full_at) => {
-                let mut bytes = [0; MAX_KEY];
-                bytes[..key.len()].copy_from_slice(key);
-                Ok(Self {
-                    full_at: AtomicU64::new(full_at),
-                    definition: state.definition,
-                    used_at: AtomicU32::new(state.used_at),
-                    patterned: state.patterned,
-                    len: key.len() as u8,
-                    key: bytes,
-                })
-            }
-            None => Err(state),
-        }
-    }
+/// The plain form of `state`; `None` when it has none now.
+pub(crate) fn pack(key: &[u8], state: &State, now: u64) -> Option<Loose> {
+    Some(Loose {
+        full_at: place(key, state, now)?,
+        definition: state.definition.clone(),
+        patterned: state.patterned,
+    })
+}
 
-    /// The general form.
-    pub(crate) fn unpack(&self) -> State {
-        let unit = self.definition.rate.as_ref().map_or(1, |rate| rate.unit);
-        let full_at = Wide::new(i128::from(self.full_at.load(Ordering::Acquire)) * unit);
-        State {
-            used_at: self.used_at.load(Ordering::Relaxed),
-            patterned: self.patterned,
-            definition: self.definition.clone(),
-            parent: None,
-            cells: Cells::One(Cell::Bucket { full_at }),
-            extra: None,
-        }
+/// The general form.
+pub(crate) fn unpack(loose: Loose) -> State {
+    let (unit, leak) = match &loose.definition.rate {
+        Some(rate) => (rate.unit, rate.leak),
+        None => (1, 1),
+    };
+    State {
+        used_at: (loose.full_at / leak / 1_000_000) as u32,
+        patterned: loose.patterned,
+        definition: loose.definition,
+        parent: None,
+        cells: Cells::One(Cell::Bucket {
+            full_at: Wide::new(i128::from(loose.full_at) * unit),
+        }),
+        extra: None,
     }
+}
 
-    #[inline]
+impl Plain<'_> {
     pub(crate) fn key(&self) -> &[u8] {
-        &self.key[..usize::from(self.len)]
+        let (len, bytes) = self.key;
+        &bytes[..usize::from(*len)]
     }
 
-    pub(crate) fn definition(&self) -> &Arc<Definition> {
-        &self.definition
+    /// The general form of what the key is now.
+    pub(crate) fn state(&self) -> State {
+        unpack(Loose {
+            full_at: self.full_at.load(Ordering::Acquire),
+            definition: self.definition.clone(),
+            patterned: *self.patterned,
+        })
     }
 
     /// Takes `costs`, or nothing. Lock-free.
@@ -184,10 +183,6 @@ impl Plain {
                 Ok(_) => break,
                 Err(moved) => full_at = moved,
             }
-        }
-        let used_at = (now / 1_000_000) as u32;
-        if self.used_at.load(Ordering::Relaxed) != used_at {
-            self.used_at.store(used_at, Ordering::Relaxed);
         }
         Said::Granted
     }
@@ -220,10 +215,19 @@ impl Plain {
         }
     }
 
-    /// Made from a pattern, all free, and not used for as long as its definition says.
+    /// Made from a pattern, and all free for as long as its definition says. Whoever takes anything, or nothing, of a
+    /// full bucket moves the time at which it was full last; so nobody did in that time.
     pub(crate) fn idle(&self, now: u64) -> bool {
-        let rest = (now / 1_000_000).saturating_sub(u64::from(self.used_at.load(Ordering::Relaxed)));
-        self.patterned && rest >= self.definition.idle_us.div_ceil(1_000_000) && self.unpack().idle(now)
+        let full_at = self.full_at.load(Ordering::Acquire);
+        let rate = self.definition.rate.as_ref();
+        *self.patterned
+            && rate.is_some_and(|rate| match rate.present(now) {
+                Some(present) => {
+                    let idle = self.definition.idle_us.saturating_mul(rate.leak);
+                    full_at <= present && present - full_at >= idle
+                }
+                None => false,
+            })
     }
 }
 
@@ -241,6 +245,6 @@ fn place(key: &[u8], state: &State, now: u64) -> Option<u64> {
     if full_at > present && full_at % rate.unit != 0 {
         return None;
     }
-    let units = (full_at.max(0) + rate.unit - 1) / rate.unit;
+    let units = (full_at.max(present) + rate.unit - 1) / rate.unit;
     u64::try_from(units).ok().filter(|units| *units < END)
 }

@@ -1,14 +1,16 @@
 //! The keys: found by hash in one of many shards, made, changed and dropped.
 //!
-//! A key is there in one of two forms: plain ([`crate::plain`]), or a node behind a pointer, which others can hold.
+//! A key is there in one of two forms: plain ([`crate::plain`]), or a node behind a pointer, which others can hold. Two
+//! keys of one hash in one shard are nodes, both of them.
 //! Readers on different threads take different locks (`crossbeam_utils::sync::ShardedLock`), so that two schedulers on the
 //! same key meet at that key and nowhere before. A key changes its form under the write lock, that is while nobody
 //! looks at it.
 
 use crate::definition::Definition;
 use crate::error::LimitError;
+use crate::flat::Flat;
 use crate::node::{KeyBytes, Node, State};
-use crate::plain::Plain;
+use crate::plain::{self, Plain};
 use ahash::RandomState;
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use hashbrown::HashTable;
@@ -21,7 +23,7 @@ const SHARDS: usize = 64;
 
 #[derive(Default)]
 struct Shard {
-    plain: HashTable<Plain>,
+    plain: Flat,
     nodes: HashTable<Arc<Node>>,
 }
 
@@ -35,14 +37,14 @@ pub(crate) struct Table {
 
 /// A key in the form it has.
 pub(crate) enum Form<'a> {
-    Plain(&'a Plain),
+    Plain(Plain<'a>),
     Node(&'a Arc<Node>),
 }
 
 impl Shard {
     #[inline]
     fn find(&self, hash: u64, key: &[u8]) -> Option<Form<'_>> {
-        if let Some(plain) = self.plain.find(hash, |plain| plain.key() == key) {
+        if let Some(plain) = self.plain.find(hash, key) {
             return Some(Form::Plain(plain));
         }
         self.nodes
@@ -51,19 +53,36 @@ impl Shard {
     }
 
     fn insert_node(&mut self, hash: u64, node: Arc<Node>, hasher: &RandomState) {
-        let rehash = |other: &Arc<Node>| hasher.hash_one(other.key.as_slice());
+        let rehash = |other: &Arc<Node>| hash_of(hasher, &other.key);
         self.nodes.insert_unique(hash, node, rehash);
     }
 
+    /// Puts a new key in the form it may have.
     fn insert(&mut self, hash: u64, key: &[u8], state: State, hasher: &RandomState, now: u64) {
-        match Plain::pack(key, state, now) {
-            Ok(plain) => {
-                let rehash = |other: &Plain| hasher.hash_one(other.key());
-                self.plain.insert_unique(hash, plain, rehash);
-            }
-            Err(state) => self.insert_node(hash, Arc::new(Node::new(key, state)), hasher),
+        let same_hash = |node: &Arc<Node>| hash_of(hasher, &node.key) == hash;
+        let alone = self.loosen(hash, hasher).is_none() && self.nodes.find(hash, same_hash).is_none();
+        if alone
+            && let Some(loose) = plain::pack(key, &state, now)
+            && self.plain.insert(hash, key, &loose)
+        {
+            return;
         }
+        self.insert_node(hash, Arc::new(Node::new(key, state)), hasher);
     }
+
+    /// Makes the plain key of that hash a node, if there is one.
+    fn loosen(&mut self, hash: u64, hasher: &RandomState) -> Option<Arc<Node>> {
+        let key = KeyBytes::from_slice(self.plain.of_hash(hash)?.key());
+        let node = Arc::new(Node::new(&key, plain::unpack(self.plain.remove(hash)?)));
+        self.insert_node(hash, node.clone(), hasher);
+        Some(node)
+    }
+}
+
+// 0 stands for no key.
+#[inline]
+fn hash_of(hasher: &RandomState, key: &[u8]) -> u64 {
+    hasher.hash_one(key).max(1)
 }
 
 impl Node {
@@ -90,10 +109,10 @@ impl Table {
         self.len.load(Ordering::Relaxed)
     }
 
-    // Bits that the tables inside do not look at.
+    // Bits that the tables inside look at last.
     #[inline]
     fn place(&self, key: &[u8]) -> (u64, usize) {
-        let hash = self.hasher.hash_one(key);
+        let hash = hash_of(&self.hasher, key);
         (hash, (hash >> 48) as usize % SHARDS)
     }
 
@@ -117,25 +136,19 @@ impl Table {
         self.read(shard).find(hash, key).map(f)
     }
 
-    /// As [`Self::with`], for a plain key only. `ahead` is given the place where the key most likely is, before anything
-    /// there is looked at.
+    /// As [`Self::with`], for a plain key only, which is told by its hash ([`Flat::quick`]). `ahead` is given the place
+    /// where the key most likely is, before anything there is looked at.
     #[inline]
     pub(crate) fn with_plain<R>(
         &self,
         key: &[u8],
-        ahead: impl FnOnce(*const Plain),
-        f: impl FnOnce(&Plain) -> R,
+        ahead: impl FnOnce(*const u8),
+        f: impl FnOnce(Plain<'_>) -> R,
     ) -> Option<R> {
         let (hash, shard) = self.place(key);
         let shard = self.read(shard);
-        let mut ahead = Some(ahead);
-        let same = |plain: &Plain| {
-            if let Some(ahead) = ahead.take() {
-                ahead(plain);
-            }
-            plain.key() == key
-        };
-        shard.plain.find(hash, same).map(f)
+        ahead(shard.plain.likely(hash));
+        shard.plain.quick(hash, key).map(f)
     }
 
     /// The node of `key`, which is no plain key from then on. The flag says whether it was one.
@@ -157,13 +170,8 @@ impl Table {
         if let Some(node) = shard.nodes.find(hash, |node| node.key.as_slice() == key) {
             return Some((node.clone(), false));
         }
-        let (plain, _) = shard
-            .plain
-            .find_entry(hash, |plain| plain.key() == key)
-            .ok()?
-            .remove();
-        let node = Arc::new(Node::new(key, plain.unpack()));
-        shard.insert_node(hash, node.clone(), &self.hasher);
+        shard.plain.find(hash, key)?;
+        let node = shard.loosen(hash, &self.hasher)?;
         Some((node, true))
     }
 
@@ -221,16 +229,15 @@ impl Table {
     }
 
     /// Drops `key` if it is plain and `really` agrees; answers whether it was made from a pattern.
-    pub(crate) fn remove_plain(&self, key: &[u8], really: impl FnOnce(&Plain) -> bool) -> Option<bool> {
+    pub(crate) fn remove_plain(&self, key: &[u8], really: impl FnOnce(Plain<'_>) -> bool) -> Option<bool> {
         let (hash, at) = self.place(key);
         let mut shard = self.write(at);
-        let entry = shard.plain.find_entry(hash, |plain| plain.key() == key).ok()?;
-        if !really(entry.get()) {
+        if !really(shard.plain.find(hash, key)?) {
             return None;
         }
-        let (plain, _) = entry.remove();
+        let loose = shard.plain.remove(hash)?;
         self.len.fetch_sub(1, Ordering::Relaxed);
-        Some(plain.patterned)
+        Some(loose.patterned)
     }
 
     /// One object for all equal definitions.
@@ -254,7 +261,11 @@ impl Table {
     }
 
     /// The plain keys of shard number `index` for which `wanted` holds.
-    pub(crate) fn scan_plain(&self, index: usize, mut wanted: impl FnMut(&Plain) -> bool) -> Vec<KeyBytes> {
+    pub(crate) fn scan_plain(
+        &self,
+        index: usize,
+        mut wanted: impl FnMut(&Plain<'_>) -> bool,
+    ) -> Vec<KeyBytes> {
         let shard = self.read(index);
         let wanted = shard.plain.iter().filter(|plain| wanted(plain));
         wanted.map(|plain| KeyBytes::from_slice(plain.key())).collect()
@@ -278,4 +289,35 @@ fn packs(node: &Arc<Node>) -> bool {
         && node.state.try_lock().is_some_and(|state| {
             state.definition.rate.is_some() && state.parent.is_none() && state.extra.is_none()
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::{Algorithm, Dimension};
+
+    #[test]
+    fn two_keys_of_one_hash_are_both_nodes() {
+        let bucket = Dimension::new(1, Algorithm::Bucket, 1_000, 1_000_000, None).unwrap();
+        let definition = Arc::new(Definition::new(vec![bucket], 0, 0).unwrap());
+        let hasher = RandomState::new();
+        let hash = hash_of(&hasher, b"second");
+        let mut shard = Shard::default();
+        // So that nothing is hashed anew: two of the keys do not have that hash.
+        shard.nodes.reserve(8, |_| 0);
+        let state = || State::new(definition.clone(), None, false, 0);
+        shard.insert(hash, b"first", state(), &hasher, 0);
+        assert!(matches!(shard.find(hash, b"first"), Some(Form::Plain(_))));
+        assert!(shard.find(hash, b"second").is_none());
+
+        shard.insert(hash, b"second", state(), &hasher, 0);
+        for key in [&b"first"[..], b"second"] {
+            assert!(matches!(shard.find(hash, key), Some(Form::Node(node)) if node.key.as_slice() == key));
+        }
+        assert!(shard.plain.of_hash(hash).is_none());
+
+        // The third sees the second, whose hash it has.
+        shard.insert(hash, b"third", state(), &hasher, 0);
+        assert!(matches!(shard.find(hash, b"third"), Some(Form::Node(_))));
+    }
 }

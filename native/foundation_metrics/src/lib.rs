@@ -48,4 +48,7 @@ pub enum Error {
     /// A counter never goes down.
     #[error("a counter never goes down")]
     Negative,
+    /// There is nothing to tell anything of. Nothing changed.
+    #[error("nothing was recorded")]
+    Empty,
 }

@@ -7,6 +7,7 @@ use rustler::{Atom, Env, Error, LocalPid, NifResult, Term};
 pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
     logging::install();
     crate::word::load(env);
+    crate::clock::load();
     crate::metrics::load(env)
         && crate::limits::load(env)
         && crate::breaker::load(env)
@@ -14,6 +15,8 @@ pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
         && crate::fabric::load(env)
         && crate::topology::load(env)
         && crate::federation::load(env)
+        && crate::crdt::load(env)
+        && crate::consensus::load(env)
 }
 
 /// The version of the library.

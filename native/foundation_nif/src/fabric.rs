@@ -10,8 +10,8 @@ mod report;
 mod send;
 mod settings;
 
-use crate::handle::{self, Held, Slot, get};
-use crate::runtime::runtime;
+use crate::handle::{self, get, held};
+use crate::runtime::{bulk, runtime};
 use crate::{atoms as common, key};
 use deliver::{Shared, ToProcesses};
 use foundation_fabric::{Endpoint, Error as Refused, Identity, Outlet};
@@ -20,9 +20,7 @@ use parking_lot::RwLock;
 use rustler::{Atom, Encoder, Env, Error, LocalPid, NifResult, Term};
 use send::Found;
 use std::collections::HashMap;
-use std::ffi::CStr;
 use std::net::SocketAddr;
-use std::ptr;
 use std::sync::Arc;
 
 pub(crate) mod atoms {
@@ -44,15 +42,7 @@ pub(crate) struct Fabric {
     identity: Arc<Identity>,
 }
 
-static FABRIC: Slot = Slot::new(ptr::null_mut());
-
-impl Held for Fabric {
-    const NAME: &'static CStr = c"foundation_fabric";
-
-    fn slot() -> &'static Slot {
-        &FABRIC
-    }
-}
+held!(Fabric, FABRIC, c"foundation_fabric");
 
 impl std::panic::RefUnwindSafe for Fabric {}
 
@@ -125,15 +115,15 @@ fn fabric_start<'a>(
     owner: LocalPid,
     callees: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let mut options = settings::Options::decode(options)?;
     let callees = crate::term::list(callees, 1024)?;
     let callees = callees.iter().map(|pid| pid.decode()).collect::<NifResult<_>>()?;
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
+    let (runtime, bulk) = match runtime().and_then(|runtime| Ok((runtime, bulk()?))) {
+        Ok(runtimes) => runtimes,
         Err(kind) => {
             return Ok((common::error(), (atoms::io(), settings::io_reason(&kind.into()))).encode(env));
         }
     };
+    let mut options = settings::Options::decode(options, bulk.clone())?;
     let shared = Arc::new(Shared {
         pending: Default::default(),
         subscribers: Default::default(),
@@ -193,6 +183,17 @@ fn fabric_open<'a>(env: Env<'a>, handle: Term<'a>, name: Term<'a>, options: Term
     Ok(match fabric.endpoint.open(&name.atom_to_string()?, settings) {
         Ok(()) => common::ok().encode(env),
         Err(error) => (common::error(), reason(env, &error)).encode(env),
+    })
+}
+
+/// Whether a channel is open: `:ok` or `{:error, :unknown_channel}`.
+#[rustler::nif]
+fn fabric_channel<'a>(env: Env<'a>, handle: Term<'a>, name: Term<'a>) -> NifResult<Term<'a>> {
+    let fabric = get::<Fabric>(handle)?;
+    Ok(if fabric.endpoint.is_open(&name.atom_to_string()?) {
+        common::ok().encode(env)
+    } else {
+        (common::error(), atoms::unknown_channel()).encode(env)
     })
 }
 

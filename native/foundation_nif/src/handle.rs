@@ -22,6 +22,23 @@ pub(crate) trait Held: Send + Sync + Sized + 'static {
     fn slot() -> &'static Slot;
 }
 
+/// Makes a type something that Erlang can hold a reference to, under a name.
+macro_rules! held {
+    ($type:ty, $slot:ident, $name:expr) => {
+        static $slot: $crate::handle::Slot = $crate::handle::Slot::new(::std::ptr::null_mut());
+
+        impl $crate::handle::Held for $type {
+            const NAME: &'static ::std::ffi::CStr = $name;
+
+            fn slot() -> &'static $crate::handle::Slot {
+                &$slot
+            }
+        }
+    };
+}
+
+pub(crate) use held;
+
 /// The alignment that memory of the VM has for certain.
 const ALIGNED: usize = 8;
 
@@ -88,13 +105,15 @@ pub(crate) unsafe fn argument(argv: *const ErlNifTerm, i: usize) -> ErlNifTerm {
     unsafe { ptr::read_volatile(argv.add(i)) }
 }
 
-/// Has the processor fetch the cache line of that address while it goes on with something else. Any address will do.
+/// Has the processor fetch the cache line of that address to write to it, while it goes on with something else. Any
+/// address will do. Fetched to be read, a line that another core has written last would be asked for twice.
 #[inline(always)]
 pub(crate) fn fetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program can see and does not fault.
+    // SAFETY: a prefetch changes nothing that the program can see and does not fault; where a processor does not know
+    // this one, it is no operation.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
@@ -102,14 +121,22 @@ pub(crate) fn fetch(address: *const u8) {
 
 /// Defines a NIF on a normal scheduler from a function of the environment and an array of its arguments. `first` is
 /// asked before, with the bare words; when it says true the answer is `:ok`, and else it must have done nothing.
+/// `large` names a second NIF, on a dirty CPU scheduler, for what has no bound.
 macro_rules! fast_nif {
     ($name:literal, $arity:literal, $function:path $(, first: $first:path)?) => {
+        $crate::handle::fast_nif!(@Normal, $name, $arity, $function $(, first: $first)?);
+    };
+    ($name:literal, $arity:literal, $function:path, large: $large:literal, $dirty:path) => {
+        $crate::handle::fast_nif!(@Normal, $name, $arity, $function);
+        $crate::handle::fast_nif!(@DirtyCpu, $large, $arity, $dirty);
+    };
+    (@$scheduler:ident, $name:literal, $arity:literal, $function:path $(, first: $first:path)?) => {
         rustler::codegen_runtime::inventory::submit!(rustler::Nif {
             name: concat!($name, "\0")
                 .as_ptr()
                 .cast::<rustler::codegen_runtime::c_char>(),
             arity: $arity,
-            flags: rustler::SchedulerFlags::Normal as rustler::codegen_runtime::c_uint,
+            flags: rustler::SchedulerFlags::$scheduler as rustler::codegen_runtime::c_uint,
             raw_func: {
                 unsafe extern "C" fn call(
                     env: *mut rustler::sys::ErlNifEnv,

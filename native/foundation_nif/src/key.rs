@@ -7,14 +7,11 @@
 //!
 //! Cost: O(size of the term). Bounds: [`MAX_DEPTH`] levels, [`MAX_BYTES`] bytes.
 
-use rustler::sys::{
-    ErlNifMapIterator, ErlNifMapIteratorEntry, enif_is_atom, enif_map_iterator_create,
-    enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
-};
+use crate::{term, word};
+use rustler::sys::enif_is_atom;
 use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Error, NewBinary, NifResult, Term, TermType};
 use smallvec::SmallVec;
-use std::mem::MaybeUninit;
 
 /// Deepest nesting a key may have.
 pub(crate) const MAX_DEPTH: usize = 32;
@@ -28,7 +25,7 @@ pub(crate) const ATOM: u8 = 1;
 pub(crate) const INT: u8 = 2;
 pub(crate) const FLOAT: u8 = 3;
 pub(crate) const BINARY: u8 = 4;
-const TUPLE: u8 = 5;
+pub(crate) const TUPLE: u8 = 5;
 pub(crate) const LIST: u8 = 6;
 pub(crate) const MAP: u8 = 7;
 const EXTERNAL: u8 = 8;
@@ -69,17 +66,13 @@ pub(crate) fn close_binary(buf: &mut KeyBuf) -> NifResult<()> {
 }
 
 /// The machine word of an atom.
+#[inline]
 pub(crate) fn atom_word(term: Term<'_>) -> NifResult<u64> {
-    if term.is_atom() {
-        Ok(word_of(term))
+    if word::is_atom(term) {
+        Ok(word::of(term))
     } else {
         Err(Error::BadArg)
     }
-}
-
-fn word_of(term: Term<'_>) -> u64 {
-    // SAFETY: `ErlNifTerm` is a transparent wrapper of one machine word.
-    unsafe { std::mem::transmute::<rustler::sys::ErlNifTerm, usize>(term.as_c_arg()) as u64 }
 }
 
 /// The atom that a word from [`atom_word`] names.
@@ -102,10 +95,15 @@ fn write(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
     if depth > MAX_DEPTH || buf.len() > MAX_BYTES {
         return Err(Error::BadArg);
     }
+    if word::is_atom(term) {
+        put_word(buf, ATOM, word::of(term));
+        return Ok(());
+    }
+    if let Some(n) = word::small(term) {
+        put_word(buf, INT, n as u64);
+        return Ok(());
+    }
     match term.get_type() {
-        TermType::Atom => {
-            put_word(buf, ATOM, word_of(term));
-        }
         TermType::Integer => match term.decode::<i64>() {
             Ok(n) => {
                 put_word(buf, INT, n as u64);
@@ -197,69 +195,18 @@ fn map(term: Term<'_>, buf: &mut KeyBuf, depth: usize) -> NifResult<()> {
 /// Appends the key of a map of at most 32 entries. The VM keeps those in an order that depends on their keys alone, so
 /// that they need no sorting here; the bytes may differ from those of [`write_key`].
 pub(crate) fn write_small_map(term: Term<'_>, buf: &mut KeyBuf) -> NifResult<()> {
-    let size = term.map_size()?;
-    if size > 32 {
-        return Err(Error::BadArg);
-    }
+    let size = term::map_size(term)
+        .filter(|size| *size <= 32)
+        .ok_or(Error::BadArg)?;
     sized(MAP, size, buf)?;
-    if size > 0 {
-        let mut pairs = MapPairs::new(term)?;
-        while let Some((k, v)) = pairs.next() {
-            write(k, buf, 1)?;
-            write(v, buf, 1)?;
-        }
-    }
+    term::pairs_of(term, size, |k, v| {
+        write(k, buf, 1)?;
+        write(v, buf, 1)
+    })?;
     if buf.len() > MAX_BYTES {
         Err(Error::BadArg)
     } else {
         Ok(())
-    }
-}
-
-/// One pass over a map; rustler's own iterator walks from both ends and so costs twice as much to begin with.
-pub(crate) struct MapPairs<'a> {
-    env: Env<'a>,
-    iterator: ErlNifMapIterator,
-}
-
-impl<'a> MapPairs<'a> {
-    /// Begins at the first pair.
-    pub(crate) fn new(map: Term<'a>) -> NifResult<Self> {
-        let env = map.get_env();
-        let mut iterator = MaybeUninit::uninit();
-        let first = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-        // SAFETY: the iterator is written when the call says so, and destroyed once, by `drop`.
-        unsafe {
-            if enif_map_iterator_create(env.as_c_arg(), map.as_c_arg(), iterator.as_mut_ptr(), first) == 0 {
-                return Err(Error::BadArg);
-            }
-            let iterator = iterator.assume_init();
-            Ok(Self { env, iterator })
-        }
-    }
-
-    /// The next pair.
-    pub(crate) fn next(&mut self) -> Option<(Term<'a>, Term<'a>)> {
-        let (mut k, mut v) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        let env = self.env.as_c_arg();
-        // SAFETY: the iterator is valid; key and value are written when the call says so, terms of this environment.
-        unsafe {
-            if enif_map_iterator_get_pair(env, &raw mut self.iterator, k.as_mut_ptr(), v.as_mut_ptr()) == 0 {
-                return None;
-            }
-            enif_map_iterator_next(env, &raw mut self.iterator);
-            Some((
-                Term::new(self.env, k.assume_init()),
-                Term::new(self.env, v.assume_init()),
-            ))
-        }
-    }
-}
-
-impl Drop for MapPairs<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the iterator was created by `new`.
-        unsafe { enif_map_iterator_destroy(self.env.as_c_arg(), &raw mut self.iterator) }
     }
 }
 

@@ -7,7 +7,10 @@
 mod adaptive;
 mod atoms;
 mod breaker;
+mod brief;
 mod clock;
+mod consensus;
+mod crdt;
 mod discovery;
 mod engine;
 mod events;
@@ -20,6 +23,7 @@ mod logging;
 mod metrics;
 mod pool;
 mod runtime;
+mod slices;
 mod term;
 mod topology;
 mod word;

@@ -5,13 +5,14 @@ mod costs;
 mod timer;
 mod windows;
 
+use crate::brief::Brief;
 use crate::handle::{self, fast_nif};
 use crate::key;
 use answers::{done, failure, peeked};
 use costs::Wrong;
 use foundation_limits::{
-    Algorithm, Definition, Dimension, Learned, LimitError, Reservation, Ticket, WaitError, WaitOptions,
-    Waiting,
+    Algorithm, Definition, Dimension, Learned, LimitError, MAX_PLAIN_KEY, Reservation, Ticket, WaitError,
+    WaitOptions, Waiting,
 };
 use parking_lot::Mutex;
 use rustler::sys::ErlNifTerm;
@@ -155,11 +156,11 @@ fn acquire_plain(env: Env<'_>, [handle, key, costs]: [ErlNifTerm; 3]) -> bool {
     // SAFETY: the VM passed these terms with this environment.
     let (handle, key, costs) =
         unsafe { (Term::new(env, handle), Term::new(env, key), Term::new(env, costs)) };
-    let mut bytes = key::KeyBuf::new();
+    let mut brief = Brief::<MAX_PLAIN_KEY>::new();
     match handle::get::<LimitsRef>(handle) {
-        Ok(limits) if key::write_key(key, &mut bytes).is_ok() => {
+        Ok(limits) if brief.key(key).is_some() => {
             let core = &limits.core;
-            core.limits.acquire_plain(&bytes, |place| {
+            core.limits.acquire_plain(brief.bytes(), |place| {
                 handle::fetch(place);
                 let (name, cost) = costs::only(costs)?;
                 Some((name, cost, core.now()))

@@ -16,6 +16,8 @@ use tracing::{Event, Level, Metadata, Subscriber, span};
 
 const QUEUE: usize = 4096;
 const MAX_TEXT: usize = 8192;
+/// The rank of an error.
+const ERROR: u8 = 4;
 
 static CHANNEL: OnceLock<Sender<Line>> = OnceLock::new();
 static SINK: Mutex<Option<LocalPid>> = Mutex::new(None);
@@ -119,7 +121,13 @@ impl ToLogger {
 impl Subscriber for ToLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let least = LEVEL.load(Ordering::Relaxed);
-        least > 0 && metadata.is_event() && Self::rank(metadata.level()) >= least
+        // Raft tells of every message below an error, and of every heartbeat that a dead member does not answer.
+        let least = if metadata.target().starts_with("openraft") {
+            least.max(ERROR)
+        } else {
+            least
+        };
+        LEVEL.load(Ordering::Relaxed) > 0 && metadata.is_event() && Self::rank(metadata.level()) >= least
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

@@ -196,6 +196,7 @@ fn refused<'a>(env: Env<'a>, refusal: Refusal) -> Term<'a> {
         Refusal::Full => atoms::full(),
         Refusal::Unknown => atoms::unknown(),
         Refusal::Negative => atoms::negative(),
+        Refusal::Empty => atoms::empty(),
     };
     (atoms::error(), reason).encode(env)
 }

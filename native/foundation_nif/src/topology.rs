@@ -5,7 +5,7 @@ mod settings;
 
 use crate::atoms as common;
 use crate::fabric::{Fabric, Processes, send_message, with_env};
-use crate::handle::{self, Held, Slot, get};
+use crate::handle::{self, get, held};
 use crate::runtime::runtime;
 use bytes::Bytes;
 use foundation_fabric::Endpoint;
@@ -14,9 +14,7 @@ use foundation_overlay::{
     DownReason, Error as Refused, MemberEvent, NodeId, Peer, Topology, Urgency, Workload,
 };
 use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NewBinary, NifResult, Term};
-use std::ffi::CStr;
 use std::net::SocketAddr;
-use std::ptr;
 use std::sync::Arc;
 
 pub(crate) mod atoms {
@@ -41,15 +39,7 @@ pub(crate) struct Overlay {
     _endpoint: Arc<Endpoint<Processes>>,
 }
 
-static OVERLAY: Slot = Slot::new(ptr::null_mut());
-
-impl Held for Overlay {
-    const NAME: &'static CStr = c"foundation_overlay";
-
-    fn slot() -> &'static Slot {
-        &OVERLAY
-    }
-}
+held!(Overlay, OVERLAY, c"foundation_overlay");
 
 impl std::panic::RefUnwindSafe for Overlay {}
 

@@ -134,7 +134,7 @@ impl ClientServer {
 }
 
 /// How much a client prefers a server: a fixed hash of both names (rendezvous hashing).
-fn affinity(client: &PeerName, server: &PeerName) -> u64 {
+pub(crate) fn affinity(client: &PeerName, server: &PeerName) -> u64 {
     let bytes = client.as_str().bytes().chain([0]).chain(server.as_str().bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -220,14 +220,23 @@ impl Shape for ClientServer {
         ctx.links.settled(self.want)
     }
 
-    fn via(&self, ctx: &Context, to: &NodeId) -> Option<Route> {
-        let up = |id: &&NodeId| ctx.links.is_up(id);
-        if self.serves(ctx) {
-            let homes = self.homes.get(to)?;
-            return homes.iter().find(up).map(|id| Route::Via(id.clone()));
+    fn ways(&self, ctx: &Context, to: &Peer) -> Option<Vec<Route>> {
+        let servers = Self::all_servers(ctx);
+        let serving = servers.contains(&ctx.me.id);
+        let through: Box<dyn Iterator<Item = &NodeId>> = if serving {
+            Box::new(self.homes.get(&to.id).into_iter().flatten())
+        } else {
+            Box::new(self.servers.iter())
+        };
+        let mut through: Vec<_> = through.filter(|id| ctx.links.is_up(id)).cloned().collect();
+        // First the one that the other node most likely is linked to.
+        through.sort_by_key(|id| std::cmp::Reverse(affinity(&to.id.name, &id.name)));
+        let mut ways: Vec<_> = through.into_iter().map(Route::Via).collect();
+        // Clients never dial clients.
+        if serving || servers.contains(&to.id) {
+            ways.push(Route::Dial(to.clone()));
         }
-        ctx.peers.get(&to.name).filter(|peer| peer.id == *to)?;
-        self.servers.iter().find(up).map(|id| Route::Via(id.clone()))
+        Some(ways)
     }
 
     fn stop(&mut self, ctx: &mut Context) {

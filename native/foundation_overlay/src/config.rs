@@ -94,7 +94,7 @@ impl SwimConfig {
         }
     }
 
-    /// For a wide network with round trips up to some 400 ms: noticed in about ten seconds.
+    /// For a wide network with round trips up to some 400 ms: noticed in some eight seconds, at most fifteen.
     pub const fn wan() -> Self {
         Self {
             probe_period: ms(1_500),

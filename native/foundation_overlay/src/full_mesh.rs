@@ -53,7 +53,7 @@ impl Shape for FullMesh {
         ctx.links.settled(self.want)
     }
 
-    fn via(&self, _: &Context, _: &NodeId) -> Option<Route> {
+    fn ways(&self, _: &Context, _: &Peer) -> Option<Vec<Route>> {
         None
     }
 

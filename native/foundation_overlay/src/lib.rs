@@ -31,6 +31,7 @@ mod swim_tap;
 mod switch;
 mod timers;
 mod types;
+mod ways;
 mod wire;
 
 pub use advise::{Advice, Estimate, Workload};
@@ -54,3 +55,5 @@ mod swim_tests;
 mod testnet;
 #[cfg(test)]
 mod topology_tests;
+#[cfg(test)]
+mod ways_tests;

@@ -12,21 +12,19 @@ use crate::routing::Router;
 use crate::swim::{self, Swim};
 use crate::switch::Shapes;
 use crate::wire::{self, Control, Probe, kind};
-use crate::{
-    Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Route, Timer, Topology,
-};
+use crate::{Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Timer, Topology};
 
 /// Membership, topology and broadcast of one node, without clock, socket, thread or randomness of its own.
 ///
 /// Everything comes in through [`handle`](Self::handle) with the time, and everything to be done goes out
 /// as effects. The same inputs and the same seed give the same effects.
 pub struct Overlay {
-    ctx: Context,
+    pub(crate) ctx: Context,
     swim: Option<Swim>,
     seeds: Seeds,
-    shapes: Shapes,
+    pub(crate) shapes: Shapes,
     broadcasts: Broadcasts,
-    router: Router,
+    pub(crate) router: Router,
     automatic: Automatic,
     left: bool,
 }
@@ -427,23 +425,6 @@ impl Overlay {
     /// Links the topology wants, and whether each is open.
     pub fn links(&self) -> impl Iterator<Item = (&NodeId, bool)> {
         self.ctx.links.wanted()
-    }
-
-    /// How to reach a node now. A relayed message needs a bound on its hops: ways change while it travels.
-    pub fn route(&self, to: &NodeId) -> Route {
-        if self.ctx.links.is_up(to) {
-            return Route::Direct;
-        }
-        if let Some(route) = self.shapes.current.via(&self.ctx, to) {
-            return route;
-        }
-        if let Some(next) = self.router.via(&self.ctx, to) {
-            return Route::Via(next);
-        }
-        match self.ctx.peers.get(&to.name) {
-            Some(peer) if peer.id == *to => Route::Dial(peer.clone()),
-            _ => Route::Unknown,
-        }
     }
 
     /// What was measured over the last minute. O(members).

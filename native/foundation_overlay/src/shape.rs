@@ -37,8 +37,8 @@ pub(crate) trait Shape: Send {
     /// Whether enough links stand for the former topology to let go.
     fn ready(&self, ctx: &Context) -> bool;
 
-    /// A neighbour that knows the way, when there is no link.
-    fn via(&self, ctx: &Context, to: &NodeId) -> Option<Route>;
+    /// The ways to a member, best first, when there is no link; none when any way will do.
+    fn ways(&self, ctx: &Context, to: &Peer) -> Option<Vec<Route>>;
 
     /// Let go of all links.
     fn stop(&mut self, ctx: &mut Context);

@@ -9,7 +9,7 @@ use foundation_sim::scenarios::{ALL, Scenario, Setup};
 const USAGE: &str = "usage:
   foundation-sim list
   foundation-sim run SCENARIO [--nodes N] [--seed S] [--seeds COUNT]
-  foundation-sim all [--seed S] [--small] [--only SCENARIO,SCENARIO] [--table PATH]";
+  foundation-sim all [--seed S] [--small | --nodes N] [--only SCENARIO,SCENARIO] [--table PATH]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -55,6 +55,7 @@ fn all(args: &[String]) -> Result<bool, String> {
     let seed = number(args, "--seed")?.unwrap_or(1);
     let small = args.iter().any(|arg| arg == "--small");
     let started = Instant::now();
+    let size = number(args, "--nodes")?.map(|nodes| nodes as usize);
     let only = value(args, "--only")?.map(|names| names.split(',').collect::<Vec<_>>());
     let mut reports = Vec::new();
     let mut passed = true;
@@ -63,7 +64,10 @@ fn all(args: &[String]) -> Result<bool, String> {
             continue;
         }
         let sizes = if small { &[scenario.small] } else { scenario.sizes };
-        for &nodes in sizes {
+        for &nodes in sizes
+            .iter()
+            .filter(|nodes| size.is_none_or(|size| size == **nodes))
+        {
             let report = scenario.run(Setup { nodes, seed });
             passed &= show(&report);
             reports.push(report);

@@ -35,6 +35,7 @@ defmodule Foundation.Cluster.DrainTest do
 
     for peer <- [a, b, c], do: assert_eventually(Nodes.call(peer, Cluster, :draining?, [name]))
     assert Nodes.call(b, Cluster, :draining?, [])
+    assert {:ok, %{status: :draining}} = Nodes.call(b, Foundation.HealthCheck, :run, [])
     refute Nodes.call(a, Cluster, :draining?, [])
     # It is a member still, and gets no new work.
     assert name in Nodes.nodes(a)
@@ -57,6 +58,7 @@ defmodule Foundation.Cluster.DrainTest do
     assert Nodes.nodes(b) == [name]
 
     assert :ok = Nodes.call(b, Cluster, :resume, [])
+    assert {:ok, %{status: :healthy}} = Nodes.call(b, Foundation.HealthCheck, :run, [])
     assert_eventually(Nodes.all_see_all?([a, b, c]), 15_000)
     refute Nodes.call(a, Cluster, :draining?, [name])
     refute Nodes.call(b, Cluster, :draining?, [])
@@ -81,6 +83,7 @@ defmodule Foundation.Cluster.DrainTest do
     second = drain.()
     assert_eventually(Nodes.call(b, Probe, :within, [Cluster.Drain]) == 2)
     assert :ok = Nodes.call(b, Cluster, :resume, [])
+    assert {:ok, %{status: :healthy}} = Nodes.call(b, Foundation.HealthCheck, :run, [])
     assert_eventually(not Nodes.call(a, Cluster, :draining?, [name]))
     assert Task.await(second) == {:error, :resumed}
     Nodes.call(b, Kernel, :send, [:work, :done])

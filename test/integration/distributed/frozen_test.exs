@@ -20,6 +20,9 @@ defmodule Foundation.Distributed.FrozenTest do
     assert_eventually(Enum.all?(nodes, &(length(Peers.rpc(&1, Fabric, :nodes, [])) == 3)), 20_000)
     assert_eventually(Enum.all?(nodes, &(length(Peers.rpc(&1, Topology, :members, [])) == 3)), 20_000)
 
+    # A node that is late itself gives others more time.
+    health = fn node -> elem(Peers.rpc(node, Topology, :info, []), 1).health end
+    assert_eventually(Enum.all?(nodes, &(health.(&1) == 0)), 20_000)
     {frozen, others} = List.pop_at(nodes, 1)
     watchers = for node <- others, do: {node, Peers.rpc(node, Visitor, :start, [nil])}
     for {node, pid} <- watchers, do: :ok = Peers.rpc(node, Topology, :subscribe, [pid])

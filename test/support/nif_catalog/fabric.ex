@@ -19,12 +19,13 @@ defmodule Foundation.NifCatalog.Fabric do
         :dirty_cpu,
         "a key and a certificate, and an authority for each of at most 9 secrets",
         fn ->
-          [new(:d), "catalog", ["former"]]
+          [alone(), "catalog", ["former"]]
         end
       ),
       entry({:fabric_info, 1}, :dirty_cpu, "O(peers)", fn -> [pair()] end),
       entry({:fabric_metrics, 1}, :dirty_cpu, "O(channels × peers)", fn -> [pair()] end),
       entry({:fabric_open, 3}, :normal, "O(1)", fn -> [pair(), :data, settings()] end),
+      entry({:fabric_channel, 2}, :normal, "O(1)", fn -> [pair(), :data] end),
       entry({:fabric_peer, 4}, :normal, "O(1), the rest by the runtime", fn ->
         [pair(), :catalog_nowhere, 1, "127.0.0.1:1"]
       end),
@@ -84,6 +85,15 @@ defmodule Foundation.NifCatalog.Fabric do
         :ok = Native.fabric_peer(a, @peer, 1, Native.fabric_info(b).address)
         :persistent_term.put(__MODULE__, {a, b})
         known(a)
+    end
+  end
+
+  # One whose secret may become any other.
+  defp alone do
+    with nil <- :persistent_term.get({__MODULE__, :alone}, nil) do
+      fabric = new(:catalog_fabric_alone)
+      :persistent_term.put({__MODULE__, :alone}, fabric)
+      fabric
     end
   end
 

@@ -84,7 +84,7 @@ defmodule Foundation.Cluster.Federation.Calls do
 
   @doc "Ends them all, without an answer."
   @spec stop_all(t) :: :ok
-  def stop_all(calls), do: for({_, %{pid: pid}} <- calls.by_monitor, do: Process.exit(pid, :kill)) && :ok
+  def stop_all(calls), do: Enum.each(calls.by_monitor, fn {_, %{pid: pid}} -> Process.exit(pid, :kill) end)
 
   # Ends with what it did as its reason, which nobody but its owner hears.
   defp serve(caller, allowed, payload, answer) do

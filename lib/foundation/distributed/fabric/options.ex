@@ -18,6 +18,8 @@ defmodule Foundation.Distributed.Fabric.Options do
     :forget_ms,
     :backoff_ms,
     :max_links,
+    :max_dialled,
+    :max_relayed,
     :peers,
     :transport,
     :pem,
@@ -41,6 +43,8 @@ defmodule Foundation.Distributed.Fabric.Options do
       for {key, default} <- @times, into: %{}, do: {key, positive(key, Keyword.get(options, key, default))}
 
     Map.merge(times, %{
+      max_dialled: count(:max_dialled, Keyword.get(options, :max_dialled)),
+      max_relayed: count(:max_relayed, Keyword.get(options, :max_relayed)),
       cluster: cluster(Keyword.get(options, :cluster, "foundation")),
       name: name(Keyword.get(options, :name, node())),
       secret: secret(Keyword.get_lazy(options, :secret, &Node.get_cookie/0)),
@@ -68,6 +72,10 @@ defmodule Foundation.Distributed.Fabric.Options do
   defp text(ip) when is_tuple(ip), do: to_string(:inet.ntoa(ip))
   defp text(ip) when is_binary(ip), do: ip
   defp text(ip), do: bad(:bind, ip, "an IP address, as a tuple or as text")
+
+  defp count(_key, nil), do: nil
+  defp count(_key, value) when is_integer(value) and value in 0..0x7FFFFFFF, do: value
+  defp count(key, value), do: bad(key, value, "an integer from 0 to 2147483647")
 
   defp positive(_key, value) when is_integer(value) and value in 1..0xFFFFFFFF, do: value
   defp positive(key, value), do: bad(key, value, "a positive integer below 2^32")

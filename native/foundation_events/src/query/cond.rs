@@ -1,8 +1,8 @@
 //! Conditions, and what they say about a record.
 
 use crate::etf::{self, Term};
+use crate::event::{View, Wall};
 use crate::pid::Pid;
-use crate::record::{View, Wall};
 use crate::symbols::{self, Symbol};
 use regex::bytes::Regex;
 use std::cmp::Ordering;

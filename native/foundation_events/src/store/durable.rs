@@ -3,8 +3,10 @@
 use super::{Refused, State, Store};
 use crate::Error;
 use crate::codec::{Reader, put_i64, put_u64};
-use crate::record::{Event, Keys, Names, pack, pack_with, parse_uuid, put_name, unpack};
+use crate::event::{Event, Keys};
+use crate::record::{Names, pack, pack_with, put_name, unpack};
 use crate::symbols::Symbol;
+use crate::uuid;
 use foundation_storage::{Log, Options, Recovery, Sync};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -114,7 +116,7 @@ impl Batch {
         self.cuts.clear();
         let mut keys = Vec::with_capacity(events.len());
         for event in events {
-            let uuid = event.correlation.and_then(parse_uuid);
+            let uuid = event.correlation.and_then(uuid::parse);
             let from = self.packed.len();
             let names = pack_with(event, uuid, now_ms, Names::Interned, &mut self.packed);
             self.ends.push(self.packed.len());

@@ -1,8 +1,9 @@
 //! Finding events without keeping the lock: in steps, each picking up where the last one ended.
 
 use super::Store;
+use crate::event::{Correlation, Event, View};
 use crate::index::{Found, List};
-use crate::record::{Correlation, Event, Names, View, unpack};
+use crate::record::{Names, unpack};
 use crate::symbols::Symbol;
 use crate::time_index::Key;
 use std::ops::ControlFlow;

@@ -122,17 +122,15 @@ impl Opener {
         header: &[u8; HEADER],
         sealed: &[u8],
     ) -> Result<(LessSafeKey, Arc<Secret>), DatagramError> {
-        let keys = self
+        let mut keys = self
             .secrets
             .iter()
             .map(|secret| (key(secret, &self.cluster, session), Arc::clone(secret)));
         if let [_] = self.secrets[..] {
-            return keys.last().ok_or(DatagramError::Forged);
+            return keys.next().ok_or(DatagramError::Forged);
         }
         let opens = |key: &LessSafeKey| unseal(key, counter, header, &mut sealed.to_vec()).is_ok();
-        keys.into_iter()
-            .find(|(key, _)| opens(key))
-            .ok_or(DatagramError::Forged)
+        keys.find(|(key, _)| opens(key)).ok_or(DatagramError::Forged)
     }
 
     #[cfg(test)]

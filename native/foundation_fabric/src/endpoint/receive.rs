@@ -39,7 +39,10 @@ pub(super) async fn run<S: Sink>(hub: &Arc<Hub<S>>, stream: Stream) {
         tracing::debug!(%peer, "link of an earlier life refused");
         return;
     };
-    hub.learn(&peer, listen);
+    // Who comes over a circuit may not say where it is.
+    if !listen.ip().is_unspecified() {
+        hub.learn(&peer, listen);
+    }
     let settings = hub.settings(&channel);
     let mut link = Link {
         inbox: Inbox::new(hub.sink.receiver(&peer, &channel), &settings, session.begin()),

@@ -1,5 +1,6 @@
 //! What is known of another node, and the queues of what goes there.
 
+use super::pipe::Pipe;
 use crate::channel::Channel;
 use crate::channel::outbox::{Counts, Outbox, Settled, Token};
 use crate::error::Error;
@@ -59,6 +60,14 @@ pub struct Outlet {
 pub(crate) struct Lane {
     pub(crate) number: u16,
     pub(crate) outbox: Mutex<Outbox>,
+    /// The link's writing end while there is a link. Locked before the queue.
+    pub(crate) pipe: Mutex<Option<Pipe>>,
+    /// Whether who queues a small message may write it.
+    pub(crate) at_once: bool,
+    /// Whether something that was taken from the queue could not be written at once.
+    pub(crate) stuck: AtomicBool,
+    /// When it was written last.
+    pub(crate) wrote: AtomicU64,
     pub(crate) wake: Notify,
     /// Whether the writer waits to be woken.
     pub(crate) asleep: AtomicBool,
@@ -76,6 +85,10 @@ impl Lane {
         Self {
             number,
             outbox: Mutex::new(Outbox::new(&channel.settings)),
+            pipe: Mutex::new(None),
+            at_once: channel.settings.keeps(),
+            stuck: AtomicBool::new(false),
+            wrote: AtomicU64::new(0),
             wake: Notify::new(),
             asleep: AtomicBool::new(false),
             linked: AtomicBool::new(false),
@@ -98,13 +111,13 @@ impl Lane {
         }
     }
 
-    fn queue(&self, put: impl FnOnce(&mut Outbox, u64) -> Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn queue(&self, put: impl FnOnce(&mut Outbox, u64) -> Result<(), Error>) -> Result<(), Error> {
         if !self.reachable.load(Ordering::Relaxed) {
             return Err(Error::Unreachable);
         }
         let now = self.now();
         put(&mut self.outbox.lock(), now)?;
-        self.rouse();
+        self.push_out(now);
         Ok(())
     }
 }

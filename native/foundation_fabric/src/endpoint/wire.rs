@@ -109,7 +109,8 @@ impl Outgoing {
         parts.into_iter().for_each(|part| self.piece(part));
     }
 
-    fn piece(&mut self, piece: Bytes) {
+    /// Appends bytes as they are.
+    pub(crate) fn piece(&mut self, piece: Bytes) {
         self.left += piece.len();
         self.pieces.push_back(piece);
     }

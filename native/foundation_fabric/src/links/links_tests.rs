@@ -58,6 +58,19 @@ impl Transport for Fake {
         })
     }
 
+    fn connect_over<'a>(
+        &'a self,
+        _: Carrier,
+        _: &'a PeerName,
+        _: &'a Hello,
+    ) -> BoxFuture<'a, Result<Stream, TransportError>> {
+        Box::pin(async move { Err(TransportError::Closed) })
+    }
+
+    fn accept_over(&self, _: Carrier) -> BoxFuture<'_, Result<Stream, TransportError>> {
+        Box::pin(async move { Err(TransportError::Closed) })
+    }
+
     fn accept(&self) -> BoxFuture<'_, Option<Stream>> {
         Box::pin(async move { self.incoming.lock().await.recv().await })
     }

@@ -74,7 +74,7 @@ pub async fn beside<S: Sink>(
     let (queue, news) = mpsc::unbounded_channel();
     let transport = endpoint.transport();
     let driver = Driver::start(config, transport, socket, runtime.clone(), Queue(queue))?;
-    endpoint.attach_overlay(driver.acceptor());
+    endpoint.attach_overlay(driver.guide());
     // Ends with the driver, whose watcher holds the other end.
     runtime.spawn(pass_on(news, Arc::downgrade(endpoint), watcher));
     driver
@@ -115,7 +115,12 @@ async fn pass_on<S: Sink>(
                 watcher.member(event, &peer);
             }
             News::Deliver(from, topic, payload) => watcher.deliver(&from, topic, payload),
-            News::Topology(current, epoch, settled) => watcher.topology(current, epoch, settled),
+            News::Topology(current, epoch, settled) => {
+                if let Some(endpoint) = endpoint.upgrade() {
+                    endpoint.reshaped();
+                }
+                watcher.topology(current, epoch, settled);
+            }
         }
     }
 }

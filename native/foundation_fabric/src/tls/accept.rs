@@ -3,8 +3,9 @@
 use super::handshake::{self, HandshakeError};
 use super::peer::{Local, reason_of_io};
 use super::verify::reason_of;
-use super::{socket, split};
+use super::{hand_over, socket, split};
 use crate::admission::{Admission, Permit, Recent};
+use crate::config::USUAL_PRIORITY;
 use crate::transport::{Reason, Stream};
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
@@ -13,7 +14,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+
+/// What a handshake that failed is counted as.
+pub(super) fn refused(error: HandshakeError) -> Reason {
+    match error {
+        HandshakeError::Tls(error) => reason_of(&error),
+        HandshakeError::Io(error) => reason_of_io(&error),
+        HandshakeError::Oversized => Reason::Oversized,
+    }
+}
 
 /// Accepts sockets and takes each through its handshake.
 pub(super) struct Acceptor {
@@ -23,6 +34,7 @@ pub(super) struct Acceptor {
     pub(super) recent: Recent,
     pub(super) handshake: Duration,
     pub(super) dead_after: Duration,
+    pub(super) bulk: Option<Handle>,
     pub(super) ready: mpsc::Sender<Stream>,
 }
 
@@ -77,16 +89,16 @@ impl Acceptor {
         socket::tune(&socket, self.dead_after).map_err(|_| Reason::Gone)?;
         let incoming = self.first_bytes(&mut socket).await?;
         let side = UnbufferedServerConnection::new(self.server.clone()).map_err(|_| Reason::Malformed)?;
-        let established = handshake::run(side, &mut socket, incoming)
+        let (mut read, mut write) = socket.split();
+        let established = handshake::run(side, &mut read, &mut write, incoming)
             .await
-            .map_err(|error| match error {
-                HandshakeError::Tls(error) => reason_of(&error),
-                HandshakeError::Io(error) => reason_of_io(&error),
-                HandshakeError::Oversized => Reason::Oversized,
-            })?;
+            .map_err(refused)?;
         let (certificate, mut read, mut write) = split(established, socket).map_err(|_| Reason::Malformed)?;
         let (peer, hello) = self.local.hear(&certificate, &mut read).await?;
         self.local.reply(&hello, &mut write).await?;
+        if let Some(bulk) = self.bulk.as_ref().filter(|_| hello.priority <= USUAL_PRIORITY) {
+            (read, write) = hand_over(read, write, bulk).map_err(|_| Reason::Gone)?;
+        }
         Ok(Stream {
             peer,
             hello,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-fn failed(error: HandshakeError) -> TransportError {
+pub(super) fn failed(error: HandshakeError) -> TransportError {
     match error {
         HandshakeError::Io(error) => by_peer(error),
         HandshakeError::Oversized => TransportError::Refused(Reason::Oversized),
@@ -73,7 +73,8 @@ impl Connector {
         let name = ServerName::IpAddress(to.ip().into());
         let side = UnbufferedClientConnection::new(self.client.clone(), name)
             .map_err(|error| TransportError::Identity(error.into()))?;
-        let established = handshake::run(side, &mut socket, Vec::new())
+        let (mut read, mut write) = socket.split();
+        let established = handshake::run(side, &mut read, &mut write, Vec::new())
             .await
             .map_err(failed)?;
         let (certificate, read, write) = split(established, socket)?;

@@ -8,8 +8,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, Unbuffered
 use rustls::{CommonState, ConnectionTrafficSecrets, Error, ExtractedSecrets};
 use std::io;
 use std::ops::Deref;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Most bytes that a peer may send before it is proven.
 pub(crate) const MAX_HANDSHAKE: usize = 64 * 1024;
@@ -95,7 +94,8 @@ enum Step {
 /// Runs the handshake to its end. `incoming` may hold bytes that were read already.
 pub(crate) async fn run<S: Side>(
     mut side: S,
-    socket: &mut TcpStream,
+    read: &mut (impl AsyncRead + Unpin),
+    write: &mut (impl AsyncWrite + Unpin),
     mut incoming: Vec<u8>,
 ) -> Result<Established, HandshakeError> {
     let mut received = incoming.len();
@@ -108,7 +108,11 @@ pub(crate) async fn run<S: Side>(
             Err(error) => {
                 // The alert says why; nobody waits for it to arrive.
                 alert(&mut side, &mut outgoing);
-                let _ = socket.try_write(&outgoing);
+                tokio::select! {
+                    biased;
+                    _ = write.write_all(&outgoing) => {}
+                    () = std::future::ready(()) => {}
+                }
                 return Err(error.into());
             }
         };
@@ -116,12 +120,12 @@ pub(crate) async fn run<S: Side>(
         match step {
             Step::Again => {}
             Step::Transmit => {
-                socket.write_all(&outgoing).await?;
+                write.write_all(&outgoing).await?;
                 outgoing.clear();
             }
             Step::Done if !side.is_handshaking() => break,
             Step::Done | Step::Read => {
-                let count = socket.read_buf(&mut incoming).await?;
+                let count = read.read_buf(&mut incoming).await?;
                 received += count;
                 if count == 0 {
                     return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());

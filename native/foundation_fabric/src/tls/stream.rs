@@ -76,6 +76,13 @@ pub(crate) fn halves<R, W>(established: Established, read: R, write: W) -> Optio
     Some((reader, writer))
 }
 
+impl Reader<()> {
+    /// Puts a socket in.
+    pub(super) fn attach<R>(self, socket: R) -> Reader<R> {
+        self.with(socket).1
+    }
+}
+
 /// What the peer sends, opened.
 pub(crate) struct Reader<R> {
     socket: R,
@@ -98,6 +105,26 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 }
 
 impl<R> Reader<R> {
+    /// Takes the socket out.
+    pub(super) fn detach(self) -> (R, Reader<()>) {
+        self.with(())
+    }
+
+    fn with<S>(self, socket: S) -> (R, Reader<S>) {
+        let reader = Reader {
+            socket,
+            cipher: self.cipher,
+            shared: self.shared,
+            buffer: self.buffer,
+            plain: self.plain,
+            sealed: self.sealed,
+            small_reads: self.small_reads,
+            ended: self.ended,
+            failed: self.failed,
+        };
+        (self.socket, reader)
+    }
+
     /// Bytes of memory held for reading.
     #[cfg(test)]
     pub(super) const fn buffered(&self) -> usize {
@@ -238,6 +265,34 @@ pub(crate) struct Writer<W> {
     /// Writes in a row that need far less buffer than there is.
     small_writes: u32,
     closing: bool,
+}
+
+impl<W> Writer<W> {
+    /// Takes the socket out.
+    pub(super) fn detach(self) -> (W, Writer<()>) {
+        self.with(())
+    }
+
+    fn with<S>(self, socket: S) -> (W, Writer<S>) {
+        let writer = Writer {
+            socket,
+            cipher: self.cipher,
+            shared: self.shared,
+            buffer: self.buffer,
+            sent: self.sent,
+            rekey_after: self.rekey_after,
+            small_writes: self.small_writes,
+            closing: self.closing,
+        };
+        (self.socket, writer)
+    }
+}
+
+impl Writer<()> {
+    /// Puts a socket in.
+    pub(super) fn attach<W>(self, socket: W) -> Writer<W> {
+        self.with(socket).1
+    }
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {

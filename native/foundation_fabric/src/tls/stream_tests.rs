@@ -26,15 +26,18 @@ async fn link() -> (Halves, Halves) {
     let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut far, _) = listener.accept().await.unwrap();
     let name = ServerName::try_from("node.invalid").unwrap();
+    let ((mut near_read, mut near_write), (mut far_read, mut far_write)) = (near.split(), far.split());
     let (one, other) = tokio::join!(
         run(
             UnbufferedClientConnection::new(client, name).unwrap(),
-            &mut near,
+            &mut near_read,
+            &mut near_write,
             Vec::new()
         ),
         run(
             UnbufferedServerConnection::new(server).unwrap(),
-            &mut far,
+            &mut far_read,
+            &mut far_write,
             Vec::new()
         ),
     );

@@ -1,6 +1,8 @@
 //! Nodes, authorities of other people, and peers that do not keep to the protocol.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod nodes;
+
 use foundation_fabric::identity::{IdentityOptions, PemFiles};
 use foundation_fabric::quic::QuicTransport;
 use foundation_fabric::tls::{TlsTransport, TransportConfig};

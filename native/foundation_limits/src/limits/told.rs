@@ -12,7 +12,7 @@ impl Limits {
     /// Where `key` stands, without taking anything. O(dimensions).
     pub fn peek(&self, key: &[u8], now: u64) -> Result<Peek, LimitError> {
         let peeked = self.table.with(key, |form| match form {
-            Form::Plain(plain) => peek(&mut plain.unpack(), now),
+            Form::Plain(plain) => peek(&mut plain.state(), now),
             Form::Node(node) => peek(&mut node.state.lock(), now),
         });
         peeked.ok_or(LimitError::UnknownKey)

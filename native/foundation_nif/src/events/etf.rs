@@ -1,13 +1,11 @@
 //! Writes the usual terms in external form, byte for byte as `term_to_binary` does, but into memory that is there
 //! already and with the names of atoms at hand. What is unusual is left to the VM.
 
-use crate::word;
+use crate::{term, word};
+use rustler::Term;
 use rustler::sys::{
-    ErlNifBinary, ErlNifMapIteratorEntry, ErlNifTerm, enif_get_double, enif_get_list_cell, enif_get_map_size,
-    enif_get_tuple, enif_inspect_binary, enif_map_iterator_create, enif_map_iterator_destroy,
-    enif_map_iterator_get_pair, enif_map_iterator_next,
+    ErlNifBinary, ErlNifTerm, enif_get_double, enif_get_list_cell, enif_get_tuple, enif_inspect_binary,
 };
-use rustler::{Env, Term};
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
@@ -81,9 +79,7 @@ fn item(term: Term<'_>, names: &mut Names, out: &mut Vec<u8>, depth: u32) -> Opt
             return Some(());
         }
     }
-    let mut size = 0;
-    // SAFETY: the term belongs to the environment; the size is written when the call says so.
-    if unsafe { enif_get_map_size(env, term.as_c_arg(), &raw mut size) } == 1 {
+    if let Some(size) = term::map_size(term) {
         return map(term, size, names, out, depth.checked_sub(1)?);
     }
     compound(term, names, out, depth.checked_sub(1)?)
@@ -158,31 +154,12 @@ fn map(term: Term<'_>, size: usize, names: &mut Names, out: &mut Vec<u8>, depth:
         return None;
     }
     sized(116, size, out)?;
-    let env: Env<'_> = term.get_env();
-    let first = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-    let mut iterator = MaybeUninit::uninit();
-    let at = iterator.as_mut_ptr();
-    let (mut k, mut v) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-    // SAFETY: the iterator is written by the first call, used while it stands and destroyed once; key and value are
-    // written when the call says so, terms of this environment.
-    unsafe {
-        if enif_map_iterator_create(env.as_c_arg(), term.as_c_arg(), at, first) == 0 {
-            return None;
-        }
-        let mut done = Some(());
-        for _ in 0..size {
-            let has = enif_map_iterator_get_pair(env.as_c_arg(), at, k.as_mut_ptr(), v.as_mut_ptr());
-            enif_map_iterator_next(env.as_c_arg(), at);
-            done = (has == 1).then_some(());
-            done = done.and_then(|()| item(Term::new(env, k.assume_init()), names, out, depth));
-            done = done.and_then(|()| item(Term::new(env, v.assume_init()), names, out, depth));
-            if done.is_none() {
-                break;
-            }
-        }
-        enif_map_iterator_destroy(env.as_c_arg(), at);
-        done
-    }
+    term::pairs_of(term, size, |k, v| {
+        item(k, names, out, depth)
+            .and_then(|()| item(v, names, out, depth))
+            .ok_or(())
+    })
+    .ok()
 }
 
 fn integer(n: i64, out: &mut Vec<u8>) {

@@ -4,7 +4,7 @@ use super::decode;
 use super::message::{self, Head, Target};
 use super::names::{Meaning, Names};
 use super::pending::Pending;
-use crate::handle::{self, Held, Slot};
+use crate::handle::{self, held};
 use crate::key;
 use foundation_fabric::channel::inbox::{Receiver, Verdict};
 use foundation_fabric::{Outcome, Sink};
@@ -15,7 +15,6 @@ use rustler::types::tuple::{get_tuple, make_tuple};
 use rustler::{Encoder, Env, LocalPid, OwnedBinary, Term};
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::ffi::CStr;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -358,15 +357,7 @@ impl Receiver for Inlet {
 /// A message that a process decodes for an [`Inlet`]; counted until the process says that it is done, or is gone.
 pub(crate) struct Ticket(Arc<AtomicUsize>, AtomicBool);
 
-static TICKET: Slot = Slot::new(ptr::null_mut());
-
-impl Held for Ticket {
-    const NAME: &'static CStr = c"foundation_fabric_ticket";
-
-    fn slot() -> &'static Slot {
-        &TICKET
-    }
-}
+held!(Ticket, TICKET, c"foundation_fabric_ticket");
 
 impl Ticket {
     pub(crate) fn done(&self) {

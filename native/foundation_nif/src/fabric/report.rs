@@ -10,10 +10,12 @@ mod names {
         node, peer, channel, address, boot, up, peers, waiting, refused, linked, links, nil,
         sent, sent_bytes, frames, resent, busy, lost, superseded, queued, queued_bytes,
         received, received_bytes, duplicates, nobody, malformed, latency_us, count, p50, p99, max,
+        relayed, relaying, relayed_bytes, relays_refused, circuits,
     }
 }
 
-/// `%{address:, boot:, peers: [{node, boot, address, up}], waiting:, refused: [{reason, count}]}`.
+/// `%{address:, boot:, peers: [{node, boot, address, up}], waiting:, refused: [{reason, count}], …}`, and what was carried
+/// for other nodes, and by others for this one.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn fabric_info<'a>(env: Env<'a>, handle: Term<'a>) -> NifResult<Term<'a>> {
     let fabric = get::<Fabric>(handle)?;
@@ -28,7 +30,13 @@ fn fabric_info<'a>(env: Env<'a>, handle: Term<'a>) -> NifResult<Term<'a>> {
         .iter()
         .map(|(reason, count)| (reason.name(), count))
         .collect();
+    let relay = endpoint.relayed();
     let pairs = [
+        (names::relaying(), relay.relaying.encode(env)),
+        (names::relayed(), relay.relayed.encode(env)),
+        (names::relayed_bytes(), relay.relayed_bytes.encode(env)),
+        (names::relays_refused(), relay.refused.encode(env)),
+        (names::circuits(), relay.opened.encode(env)),
         (names::address(), endpoint.local_addr().to_string().encode(env)),
         (names::boot(), endpoint.me().boot.encode(env)),
         (names::peers(), peers.encode(env)),

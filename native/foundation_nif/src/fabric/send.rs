@@ -111,20 +111,6 @@ fn send<'a>(env: Env<'a>, [handle, channel, node, target, term]: [Term<'a>; 5]) 
 
 fast_nif!("fabric_send", 5, send);
 
-/// As `fabric_send`, without a bound on the work.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn fabric_send_large<'a>(
-    env: Env<'a>,
-    handle: Term<'a>,
-    channel: Term<'a>,
-    node: Term<'a>,
-    target: Term<'a>,
-    term: Term<'a>,
-    options: Term<'a>,
-) -> NifResult<Term<'a>> {
-    with_options(env, [handle, channel, node, target, term, options], false)
-}
-
 /// `…, {flow, reference, key}`: as `fabric_send`, on the lane of the process `flow`; with a reference,
 /// `{:ok, number}` and `{reference, :ok | {:error, reason}}` when the message was delivered; with a key, in the place
 /// of a message with the same key that was not sent yet.
@@ -132,7 +118,12 @@ fn send_with<'a>(env: Env<'a>, args: [Term<'a>; 6]) -> NifResult<Term<'a>> {
     with_options(env, args, true)
 }
 
-fast_nif!("fabric_send_with", 6, send_with);
+/// As `fabric_send_with`, without a bound on the work.
+fn send_large<'a>(env: Env<'a>, args: [Term<'a>; 6]) -> NifResult<Term<'a>> {
+    with_options(env, args, false)
+}
+
+fast_nif!("fabric_send_with", 6, send_with, large: "fabric_send_large", send_large);
 
 fn with_options<'a>(
     env: Env<'a>,
@@ -230,21 +221,12 @@ fn call_process<'a>(env: Env<'a>, args: [Term<'a>; 6]) -> NifResult<Term<'a>> {
     calls(env, args, true)
 }
 
-fast_nif!("fabric_call", 6, call_process);
-
 /// As `fabric_call`, without a bound on the work.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn fabric_call_large<'a>(
-    env: Env<'a>,
-    handle: Term<'a>,
-    channel: Term<'a>,
-    node: Term<'a>,
-    target: Term<'a>,
-    request: Term<'a>,
-    options: Term<'a>,
-) -> NifResult<Term<'a>> {
-    calls(env, [handle, channel, node, target, request, options], false)
+fn call_large<'a>(env: Env<'a>, args: [Term<'a>; 6]) -> NifResult<Term<'a>> {
+    calls(env, args, false)
 }
+
+fast_nif!("fabric_call", 6, call_process, large: "fabric_call_large", call_large);
 
 fn calls<'a>(
     env: Env<'a>,
@@ -299,21 +281,12 @@ fn reply_to<'a>(env: Env<'a>, args: [Term<'a>; 6]) -> NifResult<Term<'a>> {
     replies(env, args, true)
 }
 
-fast_nif!("fabric_reply", 6, reply_to);
-
 /// As `fabric_reply`, without a bound on the work.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn fabric_reply_large<'a>(
-    env: Env<'a>,
-    handle: Term<'a>,
-    channel: Term<'a>,
-    node: Term<'a>,
-    number: Term<'a>,
-    failed: Term<'a>,
-    term: Term<'a>,
-) -> NifResult<Term<'a>> {
-    replies(env, [handle, channel, node, number, failed, term], false)
+fn reply_large<'a>(env: Env<'a>, args: [Term<'a>; 6]) -> NifResult<Term<'a>> {
+    replies(env, args, false)
 }
+
+fast_nif!("fabric_reply", 6, reply_to, large: "fabric_reply_large", reply_large);
 
 fn replies<'a>(
     env: Env<'a>,

@@ -1,6 +1,7 @@
 //! What an endpoint and a channel are told, from maps.
 
 use super::names::Names;
+use crate::term::{choice, field, optional};
 use foundation_fabric::channel::{Reliability, Settings};
 use foundation_fabric::identity::{IdentityError, IdentityOptions, PemFiles};
 use foundation_fabric::links::{self, Bounded};
@@ -8,41 +9,22 @@ use foundation_fabric::quic::QuicTransport;
 use foundation_fabric::tls::{TlsTransport, TransportConfig};
 use foundation_fabric::{Config, Identity, Secret, Transport, TransportError};
 use foundation_overlay::{NodeId, PeerName};
-use rustler::{Atom, Binary, Decoder, Encoder, Env, Error, NifResult, Term};
+use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 mod atoms {
     rustler::atoms! {
-        nil, cluster, name, boot, bind, advertise, secret, idle_ms, stall_ms, forget_ms, backoff_ms, max_links,
+        cluster, name, boot, bind, advertise, secret, idle_ms, stall_ms, forget_ms, backoff_ms, max_links,
+        max_dialled, max_relayed,
         reliability, priority, lanes, max_messages, max_bytes, max_message, window_bytes, window_messages,
         compress_above, transport, quic, accept, names, best_effort, at_least_once, ordered,
         eaddrinuse, eaddrnotavail, eacces, econnrefused, econnreset, etimedout, other,
         refused, refused_by_peer, timeout, closed, identity, hello, busy,
         no_secret, file, pem, certificate, key, clock,
-    }
-}
-
-fn field<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<T> {
-    map.map_get(name)?.decode()
-}
-
-fn optional<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
-    let value = map.map_get(name)?;
-    if value.is_atom() {
-        Ok(None)
-    } else {
-        value.decode().map(Some)
-    }
-}
-
-/// A value that may be nil or missing.
-fn choice<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
-    match map.map_get(name) {
-        Ok(value) if atoms::nil() != value => value.decode().map(Some),
-        _ => Ok(None),
     }
 }
 
@@ -62,8 +44,11 @@ pub(super) struct Options {
     forget: Duration,
     backoff: Duration,
     max_links: usize,
+    max_dialled: Option<usize>,
+    max_relayed: Option<usize>,
     quic: bool,
     pem: Option<PemFiles>,
+    bulk: Handle,
     accepted: Vec<Secret>,
     names: Names,
 }
@@ -85,7 +70,8 @@ pub(crate) fn secrets(term: Term<'_>) -> NifResult<Vec<Secret>> {
 }
 
 impl Options {
-    pub(super) fn decode(map: Term<'_>) -> NifResult<Self> {
+    /// `bulk` serves the links of channels without a high priority.
+    pub(super) fn decode(map: Term<'_>, bulk: Handle) -> NifResult<Self> {
         let millis = |name| field::<u32>(map, name).map(|ms| Duration::from_millis(ms.into()));
         let name: &str = field(map, atoms::name())?;
         let accepted = choice(map, atoms::accept())?.map_or_else(|| Ok(Vec::new()), secrets)?;
@@ -105,12 +91,15 @@ impl Options {
             forget: millis(atoms::forget_ms())?,
             backoff: millis(atoms::backoff_ms())?,
             max_links: field(map, atoms::max_links())?,
+            max_dialled: choice(map, atoms::max_dialled())?,
+            max_relayed: choice(map, atoms::max_relayed())?,
             quic: choice(map, atoms::transport())?.is_some_and(|name: Atom| name == atoms::quic()),
             pem: choice(map, atoms::pem())?.map(|(chain, key, roots): (&str, &str, &str)| PemFiles {
                 chain: chain.into(),
                 key: key.into(),
                 roots: roots.into(),
             }),
+            bulk,
         })
     }
 
@@ -132,6 +121,7 @@ impl Options {
         }
         let config = TransportConfig {
             advertise: self.advertise,
+            bulk: Some(self.bulk.clone()),
             ..TransportConfig::new(self.bind, self.me.boot)
         };
         let transport: Arc<dyn Transport> = if self.quic {
@@ -151,13 +141,17 @@ impl Options {
         if listen.port() == 0 {
             listen.set_port(bound.port());
         }
+        let usual = Config::new(&self.cluster, self.me.clone(), listen);
         Config {
             idle: self.idle,
             stall: self.stall,
             forget: self.forget,
             backoff: self.backoff,
             max_inbound: self.max_links,
-            ..Config::new(&self.cluster, self.me.clone(), listen)
+            bulk: Some(self.bulk.clone()),
+            max_dialled: self.max_dialled.unwrap_or(self.max_links / 2),
+            max_relayed: self.max_relayed.unwrap_or(usual.max_relayed),
+            ..usual
         }
     }
 }

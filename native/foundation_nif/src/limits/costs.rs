@@ -1,7 +1,7 @@
 //! Amounts as terms: integers, floats, decimal strings and `Decimal` structs.
 
 use super::atoms;
-use crate::{key, term};
+use crate::{key, term, word};
 use foundation_limits::{MAX_COSTS, amount};
 use rustler::{Binary, Encoder, Env, Error, NifResult, Term, TermType};
 use smallvec::SmallVec;
@@ -37,14 +37,14 @@ pub(super) fn costs<'a>(term: Term<'a>, costs: &mut Costs) -> NifResult<Option<W
 #[inline]
 pub(super) fn only(map: Term<'_>) -> Option<(u64, i128)> {
     let (name, cost) = term::only_pair(map)?;
-    let units = cost.decode::<i64>().ok().filter(|units| *units >= 0)?;
+    let units = word::integer(cost).filter(|units| *units >= 0)?;
     Some((key::atom_word(name).ok()?, amount::from_integer(units)?))
 }
 
 /// Billionths, or `None` when the term is no amount.
 #[inline]
 pub(super) fn amount(term: Term<'_>) -> Option<i128> {
-    if let Ok(units) = term.decode::<i64>() {
+    if let Some(units) = word::integer(term) {
         return amount::from_integer(units);
     }
     match term.get_type() {

@@ -1,11 +1,11 @@
 //! The clock of the limits, and the thread that does what is due: expiry, waiters, idle keys.
 
+use crate::clock::monotonic;
 use crate::handle::{self, Held, Slot};
 use foundation_limits::{FixedWindows, Limits};
 use parking_lot::{Condvar, Mutex};
 use rustler::{Decoder, Error, NifResult, Term};
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
@@ -18,23 +18,11 @@ pub(crate) struct Core {
     epoch: u64,
 }
 
-/// Nanoseconds of the monotonic clock. What `Instant` reads too, without its arithmetic on pairs of numbers.
-#[inline]
-fn monotonic() -> u64 {
-    let mut time = MaybeUninit::<libc::timespec>::uninit();
-    // SAFETY: the call writes the time; it cannot fail for a clock that every Linux and BSD has.
-    let time = unsafe {
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr());
-        time.assume_init()
-    };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 impl Core {
     /// Microseconds of the monotonic clock.
     #[inline]
     pub(super) fn now(&self) -> u64 {
-        (monotonic() - self.epoch) / 1000
+        monotonic().saturating_sub(self.epoch) / 1000
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::{Metrics, atoms};
 use crate::handle::fast_nif;
-use crate::key::{self, KeyBuf, MapPairs};
+use crate::key::{self, KeyBuf};
+use crate::term;
 use foundation_metrics::aggregate::{Event, Measurement, Rule, Snapshot, Value};
 use foundation_metrics::layout::Number;
 use foundation_metrics::registry::{Kind, Series};
@@ -26,7 +27,7 @@ fn execute<'a>(
 ) -> NifResult<Term<'a>> {
     let metrics: &Metrics = metrics.decode()?;
     let name = key::key(name)?;
-    if measurements.map_size()? > MAX_MEASUREMENTS {
+    if term::map_size(measurements).ok_or(Error::BadArg)? > MAX_MEASUREMENTS {
         return Ok(atoms::new().encode(env));
     }
     let (timestamp, timed) = (timestamp.decode()?, timed.decode()?);
@@ -69,13 +70,14 @@ fn update(
 ) -> NifResult<Atom> {
     let mut read: SmallVec<[(KeyBuf, Rule, Value); 2]> = SmallVec::new();
     let mut fed = None;
-    let mut pairs = MapPairs::new(measurements)?;
-    while let Some((k, v)) = pairs.next() {
+    let size = term::map_size(measurements).ok_or(Error::BadArg)?;
+    term::pairs_of(measurements, size, |k, v| {
         if atoms::histogram() == k || (timed && atoms::duration() == k) {
             fed = super::number(v).ok();
         }
         read.push((key::key(k)?, rule(k), value(v)?));
-    }
+        Ok(())
+    })?;
     let measurements = read.iter_mut().map(|(key, rule, value)| Measurement {
         key,
         rule: *rule,

@@ -52,6 +52,18 @@ fn read(series: &Series, window: Window, now: u64) -> Result<Distribution, Refus
     }
 }
 
+/// `{:ok, …}` with what `tell` makes of the value, or why there is none.
+fn answer<'a, T>(
+    env: Env<'a>,
+    found: Result<T, Refusal>,
+    tell: impl FnOnce(T) -> NifResult<Term<'a>>,
+) -> NifResult<Term<'a>> {
+    match found {
+        Ok(value) => Ok((atoms::ok(), tell(value)?).encode(env)),
+        Err(refusal) => Ok(refused(env, refusal)),
+    }
+}
+
 /// `{count, sum, min, max, mean, stddev, clamped, resolution, digits, sum_units, [quantile value]}`.
 pub(super) fn describe<'a>(env: Env<'a>, d: &Distribution, quantiles: &[f64]) -> NifResult<Term<'a>> {
     let layout = d.layout();
@@ -82,10 +94,8 @@ fn metrics_read<'a>(
     at: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let at = quantiles(at)?;
-    match distribution(metrics, name, tags, window(over)?)? {
-        Ok(d) => Ok((atoms::ok(), describe(env, &d, &at)?).encode(env)),
-        Err(refusal) => Ok(refused(env, refusal)),
-    }
+    let found = distribution(metrics, name, tags, window(over)?)?;
+    answer(env, found, |d| describe(env, &d, &at))
 }
 
 /// What a name has recorded in a window, as HdrHistogram V2, compressed or not.
@@ -98,10 +108,8 @@ fn metrics_encode<'a>(
     over: Atom,
     compressed: bool,
 ) -> NifResult<Term<'a>> {
-    match distribution(metrics, name, tags, window(over)?)? {
-        Ok(d) => Ok((atoms::ok(), encoded(env, &d, compressed)).encode(env)),
-        Err(refusal) => Ok(refused(env, refusal)),
-    }
+    let found = distribution(metrics, name, tags, window(over)?)?;
+    answer(env, found, |d| Ok(encoded(env, &d, compressed)))
 }
 
 fn encoded<'a>(env: Env<'a>, d: &Distribution, compressed: bool) -> Term<'a> {
@@ -117,10 +125,7 @@ fn encoded<'a>(env: Env<'a>, d: &Distribution, compressed: bool) -> Term<'a> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn metrics_decode<'a>(env: Env<'a>, bytes: Binary<'a>, at: Term<'a>) -> NifResult<Term<'a>> {
     let at = quantiles(at)?;
-    match encoding::decode(&bytes) {
-        Ok(d) => Ok((atoms::ok(), describe(env, &d, &at)?).encode(env)),
-        Err(refusal) => Ok(refused(env, refusal)),
-    }
+    answer(env, encoding::decode(&bytes), |d| describe(env, &d, &at))
 }
 
 /// The merger of encoded histograms, encoded.
@@ -136,9 +141,8 @@ fn metrics_merge<'a>(env: Env<'a>, encodings: Term<'a>, compressed: bool) -> Nif
             Err(refusal) => return Ok(refused(env, refusal)),
         }
     }
-    Ok(match merged {
-        Some(d) => (atoms::ok(), encoded(env, &d, compressed)).encode(env),
-        None => (atoms::error(), atoms::empty()).encode(env),
+    answer(env, merged.ok_or(Refusal::Empty), |d| {
+        Ok(encoded(env, &d, compressed))
     })
 }
 
@@ -158,10 +162,7 @@ fn metrics_baseline_set<'a>(
         series.set_baseline(Baseline { all, unix_ms });
         Ok(count)
     });
-    Ok(match done {
-        Ok(count) => (atoms::ok(), count).encode(env),
-        Err(refusal) => refused(env, refusal),
-    })
+    answer(env, done, |count| Ok(count.encode(env)))
 }
 
 /// How far a series has moved from its baseline, over a window or since the baseline was set:
@@ -181,31 +182,19 @@ fn metrics_baseline_compare<'a>(
     let found = series(metrics, name, tags)?.and_then(|series| {
         let now = read(&series, over, clock::now_ms())?;
         let baseline = series.baseline().ok_or(Refusal::Unknown)?;
-        Ok((baseline, now))
+        let now = if since { now.since(&baseline.all) } else { now };
+        let compared = compare(&baseline.all, &now, &at).ok_or(Refusal::Empty)?;
+        Ok((baseline, now, compared))
     });
-    let (baseline, now) = match found {
-        Ok(found) => found,
-        Err(refusal) => return Ok(refused(env, refusal)),
-    };
-    let now = if since { now.since(&baseline.all) } else { now };
-    Ok(match compare(&baseline.all, &now, &at) {
-        None => (atoms::error(), atoms::empty()).encode(env),
-        Some(Comparison {
+    answer(env, found, |(baseline, now, compared)| {
+        let of = |d: &Distribution| (d.count(), d.mean());
+        let Comparison {
             statistic,
             p_value,
             quantiles,
-        }) => {
-            let of = |d: &Distribution| (d.count(), d.mean());
-            let all = (
-                statistic,
-                p_value,
-                quantiles,
-                of(&baseline.all),
-                of(&now),
-                baseline.unix_ms,
-            );
-            (atoms::ok(), all).encode(env)
-        }
+        } = compared;
+        let (before, now) = (of(&baseline.all), of(&now));
+        Ok((statistic, p_value, quantiles, before, now, baseline.unix_ms).encode(env))
     })
 }
 

@@ -1,11 +1,12 @@
 //! What an overlay is told, from a map.
 
 use super::{Processes, atoms, topology_of};
+use crate::term::{field, optional};
 use bytes::Bytes;
 use foundation_fabric::overlay_driver::{Driver, DriverConfig, advertised};
 use foundation_fabric::{Endpoint, Secret};
 use foundation_overlay::{Config, Error as Refused, Peer, Role, SwimConfig};
-use rustler::{Atom, Binary, Decoder, Error, NifResult, Term};
+use rustler::{Atom, Binary, Error, NifResult, Term};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,19 +30,6 @@ pub(super) struct Options {
     meta: Bytes,
     seed: [u8; 32],
     overlay: Config,
-}
-
-fn field<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<T> {
-    map.map_get(name)?.decode()
-}
-
-fn optional<'a, T: Decoder<'a>>(map: Term<'a>, name: Atom) -> NifResult<Option<T>> {
-    let value = map.map_get(name)?;
-    if value.is_atom() {
-        Ok(None)
-    } else {
-        value.decode().map(Some)
-    }
 }
 
 fn role(atom: Atom) -> NifResult<Role> {

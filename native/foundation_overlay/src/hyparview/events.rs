@@ -111,7 +111,7 @@ impl Shape for HyParView {
         self.active.len() >= self.size(ctx).min(ctx.peers.len())
     }
 
-    fn via(&self, _: &Context, _: &NodeId) -> Option<Route> {
+    fn ways(&self, _: &Context, _: &Peer) -> Option<Vec<Route>> {
         None
     }
 

@@ -100,7 +100,11 @@ struct Found {
 
 pub(crate) fn run(setup: Setup, report: &mut Report) {
     // As many nodes in all, whatever the size of one cluster, so that the worst of each means the same.
-    let runs = (1_000 / setup.nodes.max(1)).clamp(1, 10) as u64;
+    let runs = if setup.nodes < 100 {
+        2
+    } else {
+        (1_000 / setup.nodes).clamp(2, 10) as u64
+    };
     report.row("runs, each with another seed", runs.to_string());
     for weather in &WEATHERS {
         let mut found = Found::default();

@@ -1,0 +1,88 @@
+//! What a machine's process answers by.
+
+use crate::atoms as common;
+use crate::handle::{Held, Slot, get};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rustler::{Atom, Binary, NifResult, Term};
+use std::ffi::CStr;
+use std::ptr;
+use tokio::sync::oneshot;
+
+/// An answer that is awaited.
+pub(crate) enum Awaited {
+    /// A reply for each command.
+    Replies(oneshot::Sender<Vec<Bytes>>, usize),
+    /// An answer to a query, or a snapshot.
+    One(oneshot::Sender<Bytes>),
+    /// Whether the state was taken from a snapshot.
+    Restored(oneshot::Sender<Result<(), String>>),
+}
+
+/// Good for one answer. When it is gone unused, nobody waits any more.
+pub(crate) struct Ticket(Mutex<Option<Awaited>>);
+
+static TICKET: Slot = Slot::new(ptr::null_mut());
+
+impl Held for Ticket {
+    const NAME: &'static CStr = c"foundation_consensus_ticket";
+
+    fn slot() -> &'static Slot {
+        &TICKET
+    }
+}
+
+impl std::panic::RefUnwindSafe for Ticket {}
+
+impl Ticket {
+    pub(crate) fn new(awaited: Awaited) -> Self {
+        Self(Mutex::new(Some(awaited)))
+    }
+}
+
+fn copied(term: Term<'_>) -> NifResult<Bytes> {
+    let binary: Binary<'_> = term.decode()?;
+    Ok(Bytes::copy_from_slice(binary.as_slice()))
+}
+
+/// Answers what a machine was asked: a list of replies, a binary, or `:ok` or an error's text. False when that was done
+/// before, or the answer is not of the kind that was asked for.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn consensus_answer<'a>(ticket: Term<'a>, answer: Term<'a>) -> NifResult<bool> {
+    let mut awaited = get::<Ticket>(ticket)?.0.lock();
+    let sent = match awaited.take() {
+        None => false,
+        Some(Awaited::Replies(to, wanted)) => match replies(answer, wanted) {
+            Ok(replies) => to.send(replies).is_ok(),
+            Err(error) => {
+                *awaited = Some(Awaited::Replies(to, wanted));
+                return Err(error);
+            }
+        },
+        Some(Awaited::One(to)) => match copied(answer) {
+            Ok(bytes) => to.send(bytes).is_ok(),
+            Err(error) => {
+                *awaited = Some(Awaited::One(to));
+                return Err(error);
+            }
+        },
+        Some(Awaited::Restored(to)) if answer.is_atom() => {
+            let is_ok = answer.decode::<Atom>().is_ok_and(|atom| atom == common::ok());
+            to.send(if is_ok { Ok(()) } else { Err("refused".into()) })
+                .is_ok()
+        }
+        Some(Awaited::Restored(to)) => {
+            let text = answer.decode::<&str>().unwrap_or("refused");
+            to.send(Err(text.to_owned())).is_ok()
+        }
+    };
+    Ok(sent)
+}
+
+fn replies(answer: Term<'_>, wanted: usize) -> NifResult<Vec<Bytes>> {
+    let replies = crate::term::list(answer, wanted)?;
+    if replies.len() != wanted {
+        return Err(rustler::Error::BadArg);
+    }
+    replies.into_iter().map(copied).collect()
+}

@@ -1,0 +1,159 @@
+defmodule Foundation.Jepsen do
+  @moduledoc false
+  # The workloads of the test that uses a cluster while it is being broken: each runs on its node in processes of its own
+  # until it is told to stop, and gives what it did, with times that all nodes share.
+
+  alias Foundation.Coordination
+  alias Foundation.Distributed.Consensus
+
+  @pause_ms 5
+
+  @doc "Starts the workers of this node."
+  def start(seed) do
+    {:ok, stop} = Agent.start(fn -> false end)
+    :persistent_term.put({__MODULE__, :stop}, stop)
+    parent = spawn(fn -> gather(seed) end)
+    Process.register(parent, __MODULE__)
+    :ok
+  end
+
+  defp gather(seed) do
+    workers =
+      for {kind, n} <- [register: 1, register: 2, lock: 3, queue: 4, counter: 5] do
+        Task.async(fn ->
+          :rand.seed(:exsss, {seed, n, 7})
+          loop(kind, [], 0)
+        end)
+      end
+
+    histories = Task.await_many(workers, :infinity)
+
+    receive do
+      {:histories, from} -> send(from, {:histories, Enum.concat(histories)})
+    end
+  end
+
+  @doc "Ends the workers, and gives everything they did."
+  def stop do
+    Agent.update(:persistent_term.get({__MODULE__, :stop}), fn _ -> true end)
+    send(__MODULE__, {:histories, self()})
+
+    receive do
+      {:histories, histories} -> histories
+    after
+      30_000 -> raise "the workers do not end"
+    end
+  end
+
+  defp stopped?, do: Agent.get(:persistent_term.get({__MODULE__, :stop}), & &1)
+
+  defp loop(kind, history, n) do
+    if stopped?() do
+      history
+    else
+      history = work(kind, n) ++ history
+      Process.sleep(@pause_ms)
+      loop(kind, history, n + 1)
+    end
+  end
+
+  # Many registers, each with few operations, so that their histories can be checked. Which one it is moves with time.
+  defp work(:register, n) do
+    key = {:register, div(now(), 700_000), :rand.uniform(2)}
+    value = {node(), self(), n}
+    invoked = now()
+
+    {command, outcome} =
+      case :rand.uniform(3) do
+        1 -> {:read, read(Consensus.get_value(:foundation, key, timeout: 1_500))}
+        2 -> {{:write, value}, written(Consensus.propose(:foundation, {:put, key, value}, timeout: 1_500))}
+        3 -> cas(key, value)
+      end
+
+    case {command, outcome} do
+      {:read, :nothing} -> []
+      # It was said that this is not done, and never will be.
+      {_write, :nothing} -> [{:never, value}]
+      _ -> [{:register, key, invoked, returned(outcome), command, outcome}]
+    end
+  end
+
+  defp work(:lock, n) do
+    name = {:lock, rem(n, 2)}
+
+    case Coordination.acquire(name, timeout: 1_500) do
+      {:ok, grant} ->
+        from = now()
+        until = hold(grant, from, 20)
+        Coordination.release(grant)
+        [{:held, name, grant.token, from, until, node()}]
+
+      {:error, reason} ->
+        [{:refused, reason}]
+    end
+  end
+
+  defp work(:queue, n) do
+    queue = %Foundation.Distributed.Coordination.Object{kind: :queue, name: :queue, group: :foundation}
+    value = {node(), self(), n}
+
+    if rem(n, 2) == 0 do
+      [{:pushed, value, Coordination.push(queue, value)}]
+    else
+      case Coordination.take(queue, timeout: 1_000) do
+        {:ok, value, grant} -> [{:popped, value, Coordination.acknowledge(grant)}]
+        {:error, reason} -> [{:refused, reason}]
+      end
+    end
+  end
+
+  defp work(:counter, _n) do
+    counter = %Foundation.Distributed.Coordination.Object{kind: :counter, name: :counter, group: :foundation}
+    [{:added, Coordination.add(counter, 1)}]
+  end
+
+  # As long as it is held for certain; the last time that it was.
+  defp hold(_grant, last, 0), do: last
+
+  defp hold(grant, last, left) do
+    asked = now()
+
+    if Coordination.held?(grant) do
+      Process.sleep(1)
+      hold(grant, asked, left - 1)
+    else
+      last
+    end
+  end
+
+  defp cas(key, value) do
+    case Consensus.get_value(:foundation, key, consistency: :local, version: true, timeout: 1_500) do
+      {:ok, found, version} ->
+        outcome = Consensus.propose(:foundation, {:put, key, value, version}, timeout: 1_500)
+        # By version it is set only where nothing came between, and so from the value that was found.
+        {{:cas, found, value},
+         if(match?({:error, {:conflict, _, _}}, outcome), do: :nothing, else: compared(outcome))}
+
+      _ ->
+        {:read, :nothing}
+    end
+  end
+
+  defp read({:ok, value}), do: {:ok, value}
+  defp read({:error, :not_found}), do: {:ok, nil}
+  defp read({:error, _}), do: :nothing
+
+  defp written({:ok, _version}), do: :ok
+  defp written({:error, :unknown}), do: :unknown
+  defp written({:error, _}), do: :nothing
+
+  defp compared({:ok, _version}), do: {:ok, true}
+  defp compared({:error, :unknown}), do: :unknown
+  defp compared({:error, _}), do: :nothing
+
+  defp returned(:unknown), do: :infinity
+  defp returned(_outcome), do: now()
+
+  # In µs; the nodes are on one machine.
+  defp now, do: System.os_time(:microsecond)
+end
