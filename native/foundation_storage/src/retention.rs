@@ -78,11 +78,15 @@ impl Log {
         let before: u64 = sources.iter().map(|segment| segment.bytes).sum();
         let records: u64 = sources.iter().map(|segment| segment.records).sum();
         inner.rewrite(&sources, keep)?;
-        let sealed = inner.shared.sealed.lock();
+        // Appends may have sealed more segments meanwhile, which are none of these.
+        let behind = sources.last().map_or(0, |last| last.end);
+        let mut left = inner.shared.sealed.lock().clone();
+        left.retain(|segment| segment.base < behind);
+        let sum = |of: fn(&Segment) -> u64| left.iter().map(of).sum::<u64>();
         Ok(Retired {
-            segments: sources.len() - sealed.len(),
-            records: records - sealed.iter().map(|segment| segment.records).sum::<u64>(),
-            bytes: before.saturating_sub(sealed.iter().map(|segment| segment.bytes).sum()),
+            segments: sources.len().saturating_sub(left.len()),
+            records: records.saturating_sub(sum(|segment| segment.records)),
+            bytes: before.saturating_sub(sum(|segment| segment.bytes)),
             first_seq: self.first_seq(),
         })
     }
