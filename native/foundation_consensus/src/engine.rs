@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::calls::Calls;
 use crate::group::{self, Group};
+use crate::inbound::Served;
 use crate::journal::Journal;
 use crate::network::Network;
 use crate::outbox::Outbox;
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     /// Names that are being started.
     starting: Mutex<Vec<Name>>,
     snapshots: Mutex<HashMap<Name, Arc<Snapshots>>>,
+    pub(crate) served: Mutex<Served>,
     ticking: AtomicBool,
     led: AtomicUsize,
     stopped: AtomicBool,
@@ -120,6 +122,7 @@ impl Engine {
             groups: RwLock::default(),
             starting: Mutex::default(),
             snapshots: Mutex::default(),
+            served: Mutex::default(),
             ticking: AtomicBool::new(false),
             led: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),

@@ -1,6 +1,6 @@
 //! What comes from other engines.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,31 @@ use crate::types::{AppendRequest, AppendResponse, Name, Raft, Snapshot};
 
 /// Appends of one leader that wait for the log.
 const APPENDS: usize = 64;
+/// Requests remembered of each node.
+const SERVED: usize = 32_768;
+
+/// Numbers of requests that each other node has asked to be done. The network may double a frame; what is proposed
+/// without a session must not be done twice for that.
+#[derive(Default)]
+pub(crate) struct Served {
+    nodes: HashMap<Name, (HashSet<u64>, VecDeque<u64>)>,
+}
+
+impl Served {
+    fn again(&mut self, from: &Name, number: u64) -> bool {
+        let (known, order) = self.nodes.entry(from.clone()).or_default();
+        if !known.insert(number) {
+            return true;
+        }
+        order.push_back(number);
+        if order.len() > SERVED
+            && let Some(oldest) = order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+        false
+    }
+}
 
 impl Shared {
     /// Takes a frame from another engine. A frame that makes no sense is dropped from where it stops making any.
@@ -52,6 +77,7 @@ impl Shared {
         match request {
             Request::Append(append) => group.append(from, number, append),
             Request::Chunk(chunk) => self.take_chunk(&group, from, number, chunk),
+            Request::Propose { .. } | Request::Change { .. } if self.served.lock().again(from, number) => {}
             Request::Propose { .. } | Request::Read { .. } | Request::Change { .. } => {
                 self.serve(group, from.clone(), number, request);
             }

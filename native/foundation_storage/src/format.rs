@@ -1,7 +1,8 @@
 //! Bytes on disk.
 //!
 //! A segment is two copies of its header, then frames. A frame is
-//! `checksum u32 | length u32 | sequence u64 | payload`, little endian. The checksum (crc32c) covers the
+//! `checksum u32 | length u32 | sequence u64 | payload`, little endian. The highest bit of the length marks the first
+//! frame of a group that was written and synced as one (since version 2). The checksum (crc32c) covers the
 //! payload, then length, sequence and the salt of the log, so that the bytes of a frame inside a payload are
 //! never taken for a record when the reader looks for the next good one behind a damaged place.
 
@@ -14,7 +15,11 @@ const COPY: usize = 64;
 /// Bytes before the first frame.
 pub(crate) const HEADER: usize = 2 * COPY;
 /// The version this library writes, and the newest it reads.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
+/// The first version whose frames say where a group begins.
+pub(crate) const GROUPS: u16 = 2;
+/// In a length: a group begins here. Records are far smaller.
+const START: u32 = 1 << 31;
 
 const MAGIC: &[u8; 8] = b"FNDTNLOG";
 const COMPACTED: u16 = 1;
@@ -99,12 +104,21 @@ pub(crate) fn push_unsealed(out: &mut Vec<u8>, payload_sum: u32, payload: &[u8])
     out.extend_from_slice(payload);
 }
 
+/// Seals frames that are written as one group.
+pub(crate) fn seal_group(frames: &mut [u8], first: u64, salt: u32) {
+    if let Some(length) = frames.get_mut(4..8) {
+        let marked = u32_at(length, 0) | START;
+        length.copy_from_slice(&marked.to_le_bytes());
+    }
+    seal(frames, first, salt);
+}
+
 /// Gives unsealed frames consecutive sequences and their final checksums. Sealing again with another
 /// sequence is not possible: the checksum of the payload is gone.
-pub(crate) fn seal(frames: &mut [u8], first: u64, salt: u32) {
+fn seal(frames: &mut [u8], first: u64, salt: u32) {
     let (mut at, mut seq) = (0, first);
     while at < frames.len() {
-        let len = u32_at(frames, at + 4) as usize;
+        let len = length_at(frames, at);
         frames[at + 8..at + FRAME].copy_from_slice(&seq.to_le_bytes());
         let sum = final_sum(u32_at(frames, at), &frames[at + 4..at + FRAME], salt);
         frames[at..at + 4].copy_from_slice(&sum.to_le_bytes());
@@ -127,10 +141,19 @@ fn final_sum(payload_sum: u32, len_and_seq: &[u8], salt: u32) -> u32 {
     crc32c_append(payload_sum, &tail)
 }
 
+/// Length of the payload of the frame at the offset.
+fn length_at(bytes: &[u8], at: usize) -> usize {
+    (u32_at(bytes, at + 4) & !START) as usize
+}
+
+fn starts_group(bytes: &[u8], at: usize) -> bool {
+    u32_at(bytes, at + 4) & START != 0
+}
+
 /// A whole frame at the offset: its sequence and payload.
 fn frame_at(bytes: &[u8], at: usize, salt: u32) -> Option<(u64, &[u8])> {
     let head = bytes.get(at..at + FRAME)?;
-    let payload = bytes.get(at + FRAME..(at + FRAME).checked_add(u32_at(head, 4) as usize)?)?;
+    let payload = bytes.get(at + FRAME..(at + FRAME).checked_add(length_at(head, 0))?)?;
     let sum = final_sum(crc32c(payload), &head[4..], salt);
     (sum == u32_at(head, 0)).then(|| (u64_at(head, 8), payload))
 }
@@ -159,6 +182,8 @@ pub(crate) struct Scan {
     pub(crate) tail: u64,
     /// The tail begins with a frame that is whole but for its checksum.
     pub(crate) tail_is_whole: bool,
+    /// Where the last group begins whose first record is readable.
+    pub(crate) last_group: u64,
     pub(crate) gaps: Vec<Gap>,
 }
 
@@ -185,6 +210,9 @@ pub(crate) fn scan(
         match frame_at(bytes, at, salt) {
             Some((seq, payload)) if (scan.next..before).contains(&seq) => {
                 visit(seq, payload);
+                if starts_group(bytes, at) {
+                    scan.last_group = at as u64;
+                }
                 at += FRAME + payload.len();
                 scan.records += 1;
                 scan.next = seq + 1;
@@ -211,6 +239,17 @@ pub(crate) fn scan(
         }
     }
     scan
+}
+
+/// Where the last group of a log was torn, when records of it lie behind the tear: a power cut may take any part of what
+/// was not synced, and no group follows one that was not.
+pub(crate) fn torn_group(bytes: &[u8], header: &Header) -> Option<u64> {
+    if header.version < GROUPS || header.compacted.is_some() {
+        return None;
+    }
+    let scan = scan(bytes, header.base, header.salt, u64::MAX, false, &mut |_, _| {});
+    let torn = scan.gaps.iter().find(|gap| gap.offset > scan.last_group);
+    torn.map(|gap| gap.offset)
 }
 
 /// The offset and sequence of the next good frame behind a bad one.
@@ -241,11 +280,9 @@ fn significant(bytes: &[u8]) -> u64 {
 }
 
 fn is_whole(bytes: &[u8], at: usize) -> bool {
-    bytes.get(at + 4..at + 8).is_some_and(|_| {
-        at.saturating_add(FRAME)
-            .saturating_add(u32_at(bytes, at + 4) as usize)
-            <= bytes.len()
-    })
+    bytes
+        .get(at + 4..at + 8)
+        .is_some_and(|_| at.saturating_add(FRAME).saturating_add(length_at(bytes, at)) <= bytes.len())
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

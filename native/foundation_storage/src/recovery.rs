@@ -32,6 +32,8 @@ struct Run<'a> {
     salt: u32,
     out: Recovered,
     bytes: Vec<u8>,
+    /// Bytes that were taken off the end of `bytes` because the last group was torn.
+    torn: u64,
 }
 
 /// Reads the log in `dir`, giving every record to `replay` in order.
@@ -68,6 +70,7 @@ pub(crate) fn recover(
         salt,
         out,
         bytes,
+        torn: 0,
     };
     if on_damage == OnDamage::Fail {
         run.check_only(&found)?;
@@ -171,6 +174,10 @@ impl Run<'_> {
         self.disk
             .read(&item.path, &mut self.bytes)
             .map_err(|error| Error::io("read", &item.path, error))?;
+        let torn = item.header.filter(|_| after.is_none());
+        let torn = torn.and_then(|header| format::torn_group(&self.bytes, &header));
+        self.torn = torn.map_or(0, |at| self.bytes.len() as u64 - at);
+        self.bytes.truncate(self.bytes.len() - self.torn as usize);
         let compacted = item.header.and_then(|header| header.compacted);
         let before = after
             .unwrap_or(u64::MAX)
@@ -215,20 +222,21 @@ impl Run<'_> {
     ) -> Result<(), Error> {
         let mut bytes = self.bytes.len() as u64;
         if let (None, Some(Header { compacted: None, .. })) = (after, item.header) {
-            if bytes > scan.end {
+            if bytes + self.torn > scan.end {
                 self.cut(&item.path, scan.end)?;
                 bytes = scan.end;
             }
-            if scan.tail > 0 {
+            if scan.tail + self.torn > 0 {
                 let (segment, whole_record) = (item.path.clone(), scan.tail_is_whole);
                 self.out.report.torn = Some(Torn {
                     segment,
                     offset: scan.end,
-                    bytes: scan.tail,
+                    bytes: scan.tail + self.torn,
                     whole_record,
                 });
             }
-            self.out.reuse_last = damage.is_empty();
+            let same = item.header.is_some_and(|header| header.version == VERSION);
+            self.out.reuse_last = damage.is_empty() && same;
         }
         let plain = matches!(item.header, Some(Header { compacted: None, .. }));
         if after.is_some() && plain && damage.is_empty() && bytes > scan.end {

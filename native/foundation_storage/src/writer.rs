@@ -202,7 +202,7 @@ impl Writer {
         }
         self.repair()?;
         let first = self.next_seq;
-        format::seal(frames, first, self.shared.salt);
+        format::seal_group(frames, first, self.shared.salt);
         self.write_zeroes_ahead(bytes);
         if let Err(error) = self.file.write_at(frames, self.len) {
             self.dirty_tail = true;

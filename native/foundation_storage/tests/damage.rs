@@ -322,7 +322,7 @@ fn a_newer_format_is_refused_untouched() {
     bytes[60..64].copy_from_slice(&sum);
     fs::write(&only, &bytes).expect("writes");
     match open_with(dir.path(), options()) {
-        Err(Error::Version { found, supported, .. }) => assert_eq!((found, supported), (9, 1)),
+        Err(Error::Version { found, supported, .. }) => assert_eq!((found, supported), (9, 2)),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("opened"),
     }

@@ -158,3 +158,39 @@ fn what_a_killed_opener_left_unsynced_is_synced_before_it_counts() {
     log.append(&[b"two"]).expect("appends");
     assert_eq!(after_power_cut(&disk), [b"one", b"two"]);
 }
+
+#[test]
+fn a_group_torn_in_its_middle_is_a_torn_tail() {
+    for seed in 0..40usize {
+        let disk = MemoryDisk::new();
+        let (log, _) = open(&disk, Sync::Always);
+        log.append(&[b"one"]).expect("appends");
+        disk.fail_syncs(1);
+        let records: Vec<Vec<u8>> = (0..30u8).map(|i| vec![i; 100]).collect();
+        let slices: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+        assert!(log.append(&slices).is_err());
+        let mut rolls = seed;
+        let cut = disk.power_cut(&mut |n| {
+            rolls = rolls
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (rolls >> 33) % n
+        });
+        let options = Options {
+            on_damage: foundation_storage::OnDamage::Fail,
+            ..Options::default()
+        };
+        let mut found = Vec::new();
+        let opened = Log::open_on(Arc::new(cut), Path::new("/log"), options, &mut |_, record| {
+            found.push(record.to_vec())
+        });
+        opened.expect("nothing that was acknowledged is damaged");
+        assert_eq!(found[0], b"one");
+        assert!(
+            found[1..]
+                .iter()
+                .zip(&records)
+                .all(|(found, record)| found == record)
+        );
+    }
+}
