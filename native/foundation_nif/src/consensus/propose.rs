@@ -106,13 +106,52 @@ async fn propose(
 }
 
 async fn read(
-    running: &Running,
+    running: Arc<Running>,
     query: Bytes,
     level: Consistency,
     until: Instant,
 ) -> Result<Bytes, ReadError> {
     let group = running.group().ok_or(ReadError::Stopped)?;
     group.read(query, level, until).await
+}
+
+/// Hands work to the runtime; the caller gets `{reference, what is shown of the outcome}`.
+fn answer<'a, E: Send + 'static>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    work: impl Future<Output = Result<Bytes, E>> + Send + 'static,
+    show: for<'b> fn(Env<'b>, &[u8]) -> Term<'b>,
+    reason: fn(E) -> Atom,
+) -> NifResult<Term<'a>> {
+    let caller = Caller::new(env, reference);
+    runtime().map_err(|_| Error::BadArg)?.spawn(async move {
+        let outcome = work.await;
+        caller.answer(|env| match outcome {
+            Ok(bytes) => show(env, &bytes),
+            Err(error) => (common::error(), reason(error)).encode(env),
+        });
+    });
+    Ok(common::ok().encode(env))
+}
+
+fn succeeded<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    (common::ok(), binary(env, bytes)).encode(env)
+}
+
+/// Of the coordination machine.
+fn replied<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    match postcard::from_bytes::<Reply>(bytes) {
+        Ok(given) => reply::reply(env, given),
+        Err(_) => (common::error(), atoms::machine()).encode(env),
+    }
+}
+
+/// Of the coordination machine.
+fn answered<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    match postcard::from_bytes::<Answer>(bytes) {
+        Ok(found) => reply::answer(env, found),
+        Err(_) => (common::error(), atoms::machine()).encode(env),
+    }
 }
 
 fn propose_reason(error: ProposeError) -> Atom {
@@ -211,16 +250,8 @@ fn start_proposal<'a>(
     let running = Arc::clone(&get::<Member>(member)?.0);
     let given = session(id)?;
     let command = Bytes::copy_from_slice(command.as_slice());
-    let caller = Caller::new(env, reference);
-    let until = deadline(timeout_ms);
-    runtime().map_err(|_| Error::BadArg)?.spawn(async move {
-        let outcome = propose(running, given, command, until).await;
-        caller.answer(|env| match outcome {
-            Ok(reply) => (common::ok(), binary(env, &reply)).encode(env),
-            Err(error) => (common::error(), propose_reason(error)).encode(env),
-        });
-    });
-    Ok(common::ok().encode(env))
+    let work = propose(running, given, command, deadline(timeout_ms));
+    answer(env, reference, work, succeeded, propose_reason)
 }
 
 /// `{reference, {:ok, answer} | {:error, reason}}` comes within the time, with the answer of the group's machine.
@@ -239,16 +270,8 @@ fn consensus_read<'a>(
     let running = Arc::clone(&get::<Member>(member)?.0);
     let level = consistency(level)?;
     let query = Bytes::copy_from_slice(query.as_slice());
-    let caller = Caller::new(env, reference);
-    let until = deadline(timeout_ms);
-    runtime().map_err(|_| Error::BadArg)?.spawn(async move {
-        let outcome = read(&running, query, level, until).await;
-        caller.answer(|env| match outcome {
-            Ok(answer) => (common::ok(), binary(env, &answer)).encode(env),
-            Err(error) => (common::error(), read_reason(error)).encode(env),
-        });
-    });
-    Ok(common::ok().encode(env))
+    let work = read(running, query, level, deadline(timeout_ms));
+    answer(env, reference, work, succeeded, read_reason)
 }
 
 /// A command of the coordination machine; `{reference, reply}` comes within the time, with `{:error, reason}` for what
@@ -268,19 +291,8 @@ fn consensus_coordinate<'a>(
         Some(command) => encode(&command),
         None => return Ok((common::error(), atoms::too_large()).encode(env)),
     };
-    let caller = Caller::new(env, reference);
-    let until = deadline(timeout_ms);
-    runtime().map_err(|_| Error::BadArg)?.spawn(async move {
-        let outcome = propose(running, given, command, until).await;
-        caller.answer(|env| match outcome {
-            Ok(bytes) => match postcard::from_bytes::<Reply>(&bytes) {
-                Ok(given) => reply::reply(env, given),
-                Err(_) => (common::error(), atoms::machine()).encode(env),
-            },
-            Err(error) => (common::error(), propose_reason(error)).encode(env),
-        });
-    });
-    Ok(common::ok().encode(env))
+    let work = propose(running, given, command, deadline(timeout_ms));
+    answer(env, reference, work, replied, propose_reason)
 }
 
 /// A question to the coordination machine; `{reference, answer}` comes within the time.
@@ -292,21 +304,10 @@ fn consensus_ask<'a>(
     term: Term<'a>,
     level: Atom,
     timeout_ms: u32,
-) -> NifResult<Atom> {
+) -> NifResult<Term<'a>> {
     let running = Arc::clone(&get::<Member>(member)?.0);
     let query: Query = command::query(term)?;
     let level = consistency(level)?;
-    let caller = Caller::new(env, reference);
-    let until = deadline(timeout_ms);
-    runtime().map_err(|_| Error::BadArg)?.spawn(async move {
-        let outcome = read(&running, encode(&query), level, until).await;
-        caller.answer(|env| match outcome {
-            Ok(bytes) => match postcard::from_bytes::<Answer>(&bytes) {
-                Ok(answer) => reply::answer(env, answer),
-                Err(_) => (common::error(), atoms::machine()).encode(env),
-            },
-            Err(error) => (common::error(), read_reason(error)).encode(env),
-        });
-    });
-    Ok(common::ok())
+    let work = read(running, encode(&query), level, deadline(timeout_ms));
+    answer(env, reference, work, answered, read_reason)
 }
