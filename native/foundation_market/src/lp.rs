@@ -87,7 +87,10 @@ impl Tableau {
         self.cells[row * width + col] = inverse;
         let (before, rest) = self.cells.split_at_mut(row * width);
         let (pivot_row, after) = rest.split_at_mut(width);
-        for other in before.chunks_exact_mut(width).chain(after.chunks_exact_mut(width)) {
+        for other in before
+            .chunks_exact_mut(width)
+            .chain(after.chunks_exact_mut(width))
+        {
             let factor = other[col];
             if factor == 0.0 {
                 continue;
@@ -318,7 +321,11 @@ mod tests {
     #[test]
     fn the_textbook_example() {
         // Hillier and Lieberman, Wyndor Glass: 36 at (2, 6), shadow prices 0, 3/2, 1.
-        let rows = [(vec![1.0, 0.0], 4.0), (vec![0.0, 2.0], 12.0), (vec![3.0, 2.0], 18.0)];
+        let rows = [
+            (vec![1.0, 0.0], 4.0),
+            (vec![0.0, 2.0], 12.0),
+            (vec![3.0, 2.0], 18.0),
+        ];
         let best = solve(&rows, &[3.0, 5.0]);
         assert!((best.value - 36.0).abs() < 1e-9);
         assert_eq!(best.x, vec![2.0, 6.0]);
@@ -340,8 +347,14 @@ mod tests {
     #[test]
     fn what_has_no_bound_says_so() {
         let rows = [(vec![-1.0, 1.0], 1.0)];
-        assert!(matches!(maximise(&rows, &[1.0, 1.0], &Limits::none()), Err(Error::Invalid(_))));
-        assert_eq!(maximise(&[(vec![1.0], 1.0)], &[1.0], &Limits::steps(0)), Err(Error::Stopped));
+        assert!(matches!(
+            maximise(&rows, &[1.0, 1.0], &Limits::none()),
+            Err(Error::Invalid(_))
+        ));
+        assert_eq!(
+            maximise(&[(vec![1.0], 1.0)], &[1.0], &Limits::steps(0)),
+            Err(Error::Stopped)
+        );
         assert!(maximise(&[(vec![f64::NAN], 1.0)], &[1.0], &Limits::none()).is_err());
     }
 }

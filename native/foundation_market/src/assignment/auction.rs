@@ -55,7 +55,11 @@ pub fn auction(costs: &Costs, limits: &Limits<'_>) -> Result<AuctionResult> {
     let mut gains = vec![0_i64; size * size];
     for row in 0..costs.rows {
         for (col, &cost) in costs.row(row).iter().enumerate() {
-            gains[row * size + col] = if cost == BARRED { -barred } else { (least - cost) * scale };
+            gains[row * size + col] = if cost == BARRED {
+                -barred
+            } else {
+                (least - cost) * scale
+            };
         }
         gains[row * size + costs.cols..(row + 1) * size].fill(-barred);
     }
@@ -82,7 +86,11 @@ pub fn auction(costs: &Costs, limits: &Limits<'_>) -> Result<AuctionResult> {
     }
     let (columns, step) = last.ok_or(Error::Stopped)?;
     // The assignment is within size · step of the best, in units of 1/scale.
-    let gap = if step == 1 { 0 } else { i128::from(step) * size as i128 / i128::from(scale) + 1 };
+    let gap = if step == 1 {
+        0
+    } else {
+        i128::from(step) * size as i128 / i128::from(scale) + 1
+    };
     let gap = i64::try_from(gap).map_err(|_| Error::Overflow)?;
     done(costs, &columns, gap, hall.prices, bids)
 }
@@ -91,7 +99,9 @@ fn done(costs: &Costs, columns: &[u32], gap: i64, prices: Vec<i64>, bids: u64) -
     let columns: Vec<Option<u32>> = (0..costs.rows)
         .map(|row| columns.get(row).copied())
         .enumerate()
-        .map(|(row, col)| col.filter(|&col| (col as usize) < costs.cols && costs.row(row)[col as usize] != BARRED))
+        .map(|(row, col)| {
+            col.filter(|&col| (col as usize) < costs.cols && costs.row(row)[col as usize] != BARRED)
+        })
         .collect();
     Ok(AuctionResult {
         assignment: Assignment {

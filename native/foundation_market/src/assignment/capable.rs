@@ -42,7 +42,11 @@ pub fn costs(tasks: &[Task], workers: &[Worker]) -> Result<(Costs, Vec<u32>)> {
         for &worker in &owner {
             let worker = &workers[worker as usize];
             let able = task.needs & !worker.can == 0;
-            cells.push(if able { Some(worker.rate.times(task.work)?) } else { None });
+            cells.push(if able {
+                Some(worker.rate.times(task.work)?)
+            } else {
+                None
+            });
         }
     }
     Ok((Costs::new(tasks.len(), columns, cells)?, owner))

@@ -146,7 +146,12 @@ impl State<'_> {
     fn augment(&mut self, free: u32) {
         let cols = self.cols;
         let costs = self.costs;
-        let mut distance: Vec<i64> = self.row(free as usize).iter().zip(&self.v).map(|(c, v)| c - v).collect();
+        let mut distance: Vec<i64> = self
+            .row(free as usize)
+            .iter()
+            .zip(&self.v)
+            .map(|(c, v)| c - v)
+            .collect();
         let mut from = vec![free; cols];
         // Columns not reached yet, in any order; those reached, in the order of their distance.
         let mut open: Vec<u32> = (0..cols as u32).collect();

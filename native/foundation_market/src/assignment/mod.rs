@@ -30,7 +30,10 @@ impl Costs {
     /// # Errors
     /// [`Error::Invalid`] when the number of cells is not rows · columns, [`Error::TooLarge`] beyond 100 million cells.
     pub fn new(rows: usize, cols: usize, cells: Vec<Option<Money>>) -> Result<Self> {
-        let cells = cells.into_iter().map(|cell| cell.map_or(BARRED, Money::micros)).collect();
+        let cells = cells
+            .into_iter()
+            .map(|cell| cell.map_or(BARRED, Money::micros))
+            .collect();
         Self::from_micros(rows, cols, cells)
     }
 
@@ -77,7 +80,10 @@ impl Costs {
 
     /// The sum of an assignment's costs.
     fn total(&self, columns: &[Option<u32>]) -> Result<Money> {
-        let pairs = columns.iter().enumerate().filter_map(|(row, col)| Some((row, (*col)?)));
+        let pairs = columns
+            .iter()
+            .enumerate()
+            .filter_map(|(row, col)| Some((row, (*col)?)));
         Money::sum(pairs.map(|(row, col)| Money::from_micros(self.row(row)[col as usize])))
     }
 

@@ -74,7 +74,11 @@ impl Dutch {
             return Err(Error::Closed);
         }
         let price = self.price_at(now).ok_or(Error::Closed)?;
-        let sale = Sale { bid: 0, bidder, price };
+        let sale = Sale {
+            bid: 0,
+            bidder,
+            price,
+        };
         self.sale = Some(sale);
         self.closed = true;
         Ok(sale)

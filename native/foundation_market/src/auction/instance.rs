@@ -68,7 +68,9 @@ impl Instance {
         let mut taken = vec![false; self.resources];
         bids.iter().all(|&bid| {
             let takes = &self.bids[bid].takes;
-            takes.iter().all(|&resource| !std::mem::replace(&mut taken[resource as usize], true))
+            takes
+                .iter()
+                .all(|&resource| !std::mem::replace(&mut taken[resource as usize], true))
         })
     }
 
@@ -92,7 +94,9 @@ fn drop_dominated(bids: &mut Vec<Packed>) {
                     && !dropped[other]
                     && bids[other].value >= bids[at].value
                     && bids[other].takes.len() <= bids[at].takes.len()
-                    && (bids[other].takes != bids[at].takes || bids[other].value > bids[at].value || other < at)
+                    && (bids[other].takes != bids[at].takes
+                        || bids[other].value > bids[at].value
+                        || other < at)
                     && contains(&bids[at].takes, &bids[other].takes)
             });
         }

@@ -11,8 +11,8 @@ mod english;
 mod instance;
 mod multi_unit;
 mod prices;
-mod search;
 mod sealed;
+mod search;
 mod vcg;
 
 pub use combinatorial::{Allocation, Bidding, BundleBid, determine_winners};

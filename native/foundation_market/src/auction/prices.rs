@@ -21,7 +21,10 @@ pub(super) enum Fate {
 /// Prices from millionths as doubles.
 pub(super) fn scaled(prices: &[f64]) -> Vec<i128> {
     let unit = (1_u64 << SHIFT) as f64;
-    prices.iter().map(|price| (price.max(0.0) * unit).round() as i128).collect()
+    prices
+        .iter()
+        .map(|price| (price.max(0.0) * unit).round() as i128)
+        .collect()
 }
 
 /// By how much a bid exceeds the prices of what it takes.
@@ -109,7 +112,9 @@ pub(super) fn descend(instance: &Instance, fates: &[Fate], start: Vec<usize>, li
         let here = bound(instance, &integral, fates);
         idle = if here < best.bound { 0 } else { idle + 1 };
         best.bound = best.bound.min(here);
-        let above: Vec<i128> = (0..fates.len()).map(|bid| excess(instance, &integral, bid)).collect();
+        let above: Vec<i128> = (0..fates.len())
+            .map(|bid| excess(instance, &integral, bid))
+            .collect();
         let mut order: Vec<usize> = (0..fates.len()).collect();
         order.sort_by_key(|&bid| (std::cmp::Reverse(above[bid]), bid));
         let won = greedy(instance, fates, &order);

@@ -144,7 +144,9 @@ fn fill(orders: &[CallOrder], side: Side, price: Money, volume: u128) -> Vec<Fil
     let mut left = volume;
     let mut fills = Vec::new();
     for order in queue {
-        let quantity = orders[order].quantity.min(u64::try_from(left).unwrap_or(u64::MAX));
+        let quantity = orders[order]
+            .quantity
+            .min(u64::try_from(left).unwrap_or(u64::MAX));
         left -= u128::from(quantity);
         if quantity > 0 {
             fills.push(Fill {

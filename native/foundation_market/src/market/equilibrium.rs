@@ -78,7 +78,10 @@ fn demand(trader: &Trader, prices: &[f64]) -> Vec<f64> {
     let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = logs.iter().map(|log| (log - top).exp()).collect();
     let spent = worth(&weights);
-    weights.into_iter().map(|weight| income * weight / spent).collect()
+    weights
+        .into_iter()
+        .map(|weight| income * weight / spent)
+        .collect()
 }
 
 fn excess(traders: &[Trader], supply: &[f64], prices: &[f64]) -> (Vec<f64>, f64) {
@@ -88,7 +91,11 @@ fn excess(traders: &[Trader], supply: &[f64], prices: &[f64]) -> (Vec<f64>, f64)
             *total += part;
         }
     }
-    let relative: Vec<f64> = total.iter().zip(supply).map(|(total, supply)| total / supply - 1.0).collect();
+    let relative: Vec<f64> = total
+        .iter()
+        .zip(supply)
+        .map(|(total, supply)| total / supply - 1.0)
+        .collect();
     let worst = relative.iter().fold(0.0, |worst: f64, z| worst.max(z.abs()));
     (relative, worst)
 }

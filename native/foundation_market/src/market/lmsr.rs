@@ -43,7 +43,11 @@ impl Lmsr {
     pub fn prices(&self) -> Vec<f64> {
         let b = self.liquidity.to_f64();
         let top = self.sold.iter().max().map_or(0.0, |most| most.to_f64());
-        let weights: Vec<f64> = self.sold.iter().map(|sold| ((sold.to_f64() - top) / b).exp()).collect();
+        let weights: Vec<f64> = self
+            .sold
+            .iter()
+            .map(|sold| ((sold.to_f64() - top) / b).exp())
+            .collect();
         let sum: f64 = weights.iter().sum();
         weights.into_iter().map(|weight| weight / sum).collect()
     }
@@ -62,7 +66,12 @@ impl Lmsr {
         let b = self.liquidity.to_f64();
         let top = change.iter().max().map_or(0.0, |most| most.to_f64());
         let prices = self.prices();
-        let pairs = || prices.iter().zip(change).map(|(price, change)| (price, (change.to_f64() - top) / b));
+        let pairs = || {
+            prices
+                .iter()
+                .zip(change)
+                .map(|(price, change)| (price, (change.to_f64() - top) / b))
+        };
         let small: f64 = pairs().map(|(price, by)| price * by.exp_m1()).sum();
         let cost = if small > -0.5 {
             top + b * small.ln_1p()
@@ -82,7 +91,9 @@ impl Lmsr {
             return Err(Error::Invalid("change"));
         }
         let pairs = self.sold.iter().zip(change);
-        let after: Vec<Money> = pairs.map(|(sold, change)| sold.plus(*change)).collect::<Result<_>>()?;
+        let after: Vec<Money> = pairs
+            .map(|(sold, change)| sold.plus(*change))
+            .collect::<Result<_>>()?;
         let spread = match (after.iter().max(), after.iter().min()) {
             (Some(most), Some(least)) => most.minus(*least)?.to_f64(),
             _ => 0.0,

@@ -36,7 +36,11 @@ impl Arm {
     /// The mean reward; 0 before the first one.
     #[must_use]
     pub fn mean(&self) -> f64 {
-        if self.pulls == 0 { 0.0 } else { self.total / self.pulls as f64 }
+        if self.pulls == 0 {
+            0.0
+        } else {
+            self.total / self.pulls as f64
+        }
     }
 }
 
@@ -63,7 +67,11 @@ impl Bandit {
             strategy,
             arms: vec![Arm::default(); arms as usize],
         };
-        if bandit.sound() { Ok(bandit) } else { Err(Error::Invalid("gamma")) }
+        if bandit.sound() {
+            Ok(bandit)
+        } else {
+            Err(Error::Invalid("gamma"))
+        }
     }
 
     /// An arm, and how likely it was to be chosen (1 for strategies that do not need to know). O(arms).
@@ -112,10 +120,17 @@ impl Bandit {
 
     fn exponential(&self, gamma: f64) -> Vec<f64> {
         let count = self.arms.len() as f64;
-        let top = self.arms.iter().map(|arm| arm.state).fold(f64::NEG_INFINITY, f64::max);
+        let top = self
+            .arms
+            .iter()
+            .map(|arm| arm.state)
+            .fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = self.arms.iter().map(|arm| (arm.state - top).exp()).collect();
         let sum: f64 = weights.iter().sum();
-        weights.into_iter().map(|weight| (1.0 - gamma) * weight / sum + gamma / count).collect()
+        weights
+            .into_iter()
+            .map(|weight| (1.0 - gamma) * weight / sum + gamma / count)
+            .collect()
     }
 
     /// The reward of a choice, within [0, 1], with the probability it was made with. O(1).

@@ -68,7 +68,9 @@ impl Constants {
 }
 
 fn identity(n: usize) -> Vec<f64> {
-    (0..n * n).map(|at| if at / n == at % n { 1.0 } else { 0.0 }).collect()
+    (0..n * n)
+        .map(|at| if at / n == at % n { 1.0 } else { 0.0 })
+        .collect()
 }
 
 impl CmaEs {
@@ -79,7 +81,10 @@ impl CmaEs {
     /// values.
     pub fn new(space: Vec<Dimension>) -> Result<Self> {
         space::check(&space)?;
-        if space.iter().any(|dimension| matches!(dimension, Dimension::Choice(_))) {
+        if space
+            .iter()
+            .any(|dimension| matches!(dimension, Dimension::Choice(_)))
+        {
             return Err(Error::Invalid("space"));
         }
         let n = space.len();
@@ -108,7 +113,12 @@ impl CmaEs {
             place = self.draw(rng);
         }
         place.iter_mut().for_each(|unit| *unit = unit.clamp(0.0, 1.0));
-        let values = self.space.iter().zip(&place).map(|(dimension, unit)| dimension.value(*unit)).collect();
+        let values = self
+            .space
+            .iter()
+            .zip(&place)
+            .map(|(dimension, unit)| dimension.value(*unit))
+            .collect();
         // More are waited for than a generation needs when many ask at once; the oldest ones are given up.
         if self.drawn.len() >= MAX_DRAWN {
             self.drawn.pop_first();
@@ -149,10 +159,22 @@ impl CmaEs {
         // Steps of the parents from the old mean, in units of sigma.
         let steps: Vec<Vec<f64>> = scored[..k.weights.len()]
             .iter()
-            .map(|(place, _)| place.iter().zip(&self.mean).map(|(x, m)| (x - m) / self.sigma).collect())
+            .map(|(place, _)| {
+                place
+                    .iter()
+                    .zip(&self.mean)
+                    .map(|(x, m)| (x - m) / self.sigma)
+                    .collect()
+            })
             .collect();
         let step: Vec<f64> = (0..n)
-            .map(|at| k.weights.iter().zip(&steps).map(|(weight, step)| weight * step[at]).sum())
+            .map(|at| {
+                k.weights
+                    .iter()
+                    .zip(&steps)
+                    .map(|(weight, step)| weight * step[at])
+                    .sum()
+            })
             .collect();
         for (mean, step) in self.mean.iter_mut().zip(&step) {
             *mean = (*mean + self.sigma * step).clamp(0.0, 1.0);
@@ -166,7 +188,11 @@ impl CmaEs {
         let length = self.path_sigma.iter().map(|p| p * p).sum::<f64>().sqrt();
         let age = 1.0 - (1.0 - k.c_sigma).powf(2.0 * self.generation as f64);
         let moving = length / age.sqrt() < (1.4 + 2.0 / (n as f64 + 1.0)) * k.chi;
-        let pull = if moving { (k.c_c * (2.0 - k.c_c) * k.mu_eff).sqrt() } else { 0.0 };
+        let pull = if moving {
+            (k.c_c * (2.0 - k.c_c) * k.mu_eff).sqrt()
+        } else {
+            0.0
+        };
         for (path, step) in self.path_c.iter_mut().zip(&step) {
             *path = (1.0 - k.c_c) * *path + pull * step;
         }
@@ -179,19 +205,34 @@ impl CmaEs {
     fn whiten(&self, step: &[f64]) -> Vec<f64> {
         let n = step.len();
         let along: Vec<f64> = (0..n)
-            .map(|col| (0..n).map(|row| self.axes[row * n + col] * step[row]).sum::<f64>() / self.scales[col])
+            .map(|col| {
+                (0..n)
+                    .map(|row| self.axes[row * n + col] * step[row])
+                    .sum::<f64>()
+                    / self.scales[col]
+            })
             .collect();
-        (0..n).map(|row| (0..n).map(|col| self.axes[row * n + col] * along[col]).sum()).collect()
+        (0..n)
+            .map(|row| (0..n).map(|col| self.axes[row * n + col] * along[col]).sum())
+            .collect()
     }
 
     /// Moves the covariance to the path and the parents' steps.
     fn bend(&mut self, k: &Constants, steps: &[Vec<f64>], moving: bool) {
         let n = self.mean.len();
-        let lost = if moving { 0.0 } else { k.c_1 * k.c_c * (2.0 - k.c_c) };
+        let lost = if moving {
+            0.0
+        } else {
+            k.c_1 * k.c_c * (2.0 - k.c_c)
+        };
         for row in 0..n {
             for col in 0..=row {
-                let parents: f64 =
-                    k.weights.iter().zip(steps).map(|(weight, step)| weight * step[row] * step[col]).sum();
+                let parents: f64 = k
+                    .weights
+                    .iter()
+                    .zip(steps)
+                    .map(|(weight, step)| weight * step[row] * step[col])
+                    .sum();
                 let old = self.covariance[row * n + col];
                 let new = (1.0 - k.c_1 - k.c_mu + lost) * old
                     + k.c_1 * self.path_c[row] * self.path_c[col]
@@ -212,7 +253,10 @@ impl CmaEs {
     pub(super) fn sound(&self) -> bool {
         let n = self.space.len();
         let finite = |list: &[f64], len: usize| list.len() == len && list.iter().all(|x| x.is_finite());
-        let places = self.drawn.values().chain(self.scored.iter().map(|(place, _)| place));
+        let places = self
+            .drawn
+            .values()
+            .chain(self.scored.iter().map(|(place, _)| place));
         space::check(&self.space).is_ok()
             && finite(&self.mean, n)
             && finite(&self.scales, n)

@@ -62,11 +62,15 @@ mod tests {
     #[test]
     fn vectors_and_values_give_the_matrix_back() {
         let n = 4;
-        let m = [4.0, 1.0, 0.5, 0.0, 1.0, 3.0, 0.2, 0.1, 0.5, 0.2, 2.0, 0.3, 0.0, 0.1, 0.3, 1.0];
+        let m = [
+            4.0, 1.0, 0.5, 0.0, 1.0, 3.0, 0.2, 0.1, 0.5, 0.2, 2.0, 0.3, 0.0, 0.1, 0.3, 1.0,
+        ];
         let (values, vectors) = symmetric(&m, n);
         for i in 0..n {
             for j in 0..n {
-                let back: f64 = (0..n).map(|k| vectors[i * n + k] * values[k] * vectors[j * n + k]).sum();
+                let back: f64 = (0..n)
+                    .map(|k| vectors[i * n + k] * values[k] * vectors[j * n + k])
+                    .sum();
                 assert!((back - m[i * n + j]).abs() < 1e-9);
             }
         }

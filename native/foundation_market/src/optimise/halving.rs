@@ -52,7 +52,10 @@ impl Halving {
     }
 
     /// A configuration and what may be spent on it; none while the rung is not complete, and when all is done.
-    #[expect(clippy::should_implement_trait, reason = "it is no iterator: after none there may be more")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it is no iterator: after none there may be more"
+    )]
     pub fn next(&mut self) -> Option<(u32, u64)> {
         let configuration = self.ahead.pop()?;
         self.running.insert(configuration);
@@ -110,7 +113,14 @@ impl Halving {
     pub(super) fn sound(&self) -> bool {
         (2..=100).contains(&self.eta)
             && self.ahead.len() + self.running.len() + self.scores.len() <= self.configurations as usize
-            && self.ahead.iter().chain(&self.running).all(|at| *at < self.configurations)
-            && self.scores.iter().all(|(at, score)| *at < self.configurations && score.is_finite())
+            && self
+                .ahead
+                .iter()
+                .chain(&self.running)
+                .all(|at| *at < self.configurations)
+            && self
+                .scores
+                .iter()
+                .all(|(at, score)| *at < self.configurations && score.is_finite())
     }
 }

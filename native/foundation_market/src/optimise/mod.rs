@@ -83,7 +83,10 @@ impl Optimiser {
     /// # Errors
     /// As [`Halving::new`].
     pub fn halving(configurations: u32, eta: u32, budget: u64, seed: u64) -> Result<Self> {
-        Ok(Self::with(Method::Halving(Halving::new(configurations, eta, budget)?), seed))
+        Ok(Self::with(
+            Method::Halving(Halving::new(configurations, eta, budget)?),
+            seed,
+        ))
     }
 
     /// A tree-structured Parzen estimator over numbers and choices.
@@ -231,7 +234,11 @@ impl Optimiser {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let rest = bytes.strip_prefix(&[VERSION]).ok_or(Error::Malformed)?;
         let state: Self = postcard::from_bytes(rest).map_err(|_| Error::Malformed)?;
-        if state.consistent() { Ok(state) } else { Err(Error::Malformed) }
+        if state.consistent() {
+            Ok(state)
+        } else {
+            Err(Error::Malformed)
+        }
     }
 
     fn consistent(&self) -> bool {
@@ -252,6 +259,9 @@ impl Optimiser {
             && self.pending.iter().all(|(id, open)| {
                 *id < self.next_id && open.id == *id && fits(&open.values) && open.probability > 0.0
             })
-            && self.best.as_ref().is_none_or(|(values, score)| fits(values) && score.is_finite())
+            && self
+                .best
+                .as_ref()
+                .is_none_or(|(values, score)| fits(values) && score.is_finite())
     }
 }

@@ -35,19 +35,31 @@ impl Dimension {
     pub(super) fn check(&self) -> Result<()> {
         let fits = match *self {
             Self::Real { low, high, log } => {
-                low.is_finite() && high.is_finite() && low < high && (high - low).is_finite() && (!log || low > 0.0)
+                low.is_finite()
+                    && high.is_finite()
+                    && low < high
+                    && (high - low).is_finite()
+                    && (!log || low > 0.0)
             }
             Self::Integer { low, high } => low < high && low >= -MAX_INTEGER && high <= MAX_INTEGER,
             Self::Choice(count) => (2..=10_000).contains(&count),
         };
-        if fits { Ok(()) } else { Err(Error::Invalid("space")) }
+        if fits {
+            Ok(())
+        } else {
+            Err(Error::Invalid("space"))
+        }
     }
 
     /// A value from a place in [0, 1]; not for choices.
     pub(super) fn value(&self, unit: f64) -> f64 {
         let unit = unit.clamp(0.0, 1.0);
         match *self {
-            Self::Real { low, high, log: false } => (low + unit * (high - low)).clamp(low, high),
+            Self::Real {
+                low,
+                high,
+                log: false,
+            } => (low + unit * (high - low)).clamp(low, high),
             Self::Real { low, high, log: true } => {
                 (low.ln() + unit * (high.ln() - low.ln())).exp().clamp(low, high)
             }
@@ -63,7 +75,11 @@ impl Dimension {
     /// The place of a value in [0, 1].
     pub(super) fn unit(&self, value: f64) -> f64 {
         match *self {
-            Self::Real { low, high, log: false } => (value - low) / (high - low),
+            Self::Real {
+                low,
+                high,
+                log: false,
+            } => (value - low) / (high - low),
             Self::Real { low, high, log: true } => (value.ln() - low.ln()) / (high.ln() - low.ln()),
             Self::Integer { low, high } => (value - low as f64 + 0.5) / ((high - low) as f64 + 1.0),
             Self::Choice(count) => (value + 0.5) / f64::from(count),
@@ -90,5 +106,9 @@ pub(super) fn check(space: &[Dimension]) -> Result<()> {
 }
 
 pub(super) fn has(space: &[Dimension], values: &[f64]) -> bool {
-    space.len() == values.len() && space.iter().zip(values).all(|(dimension, value)| dimension.has(*value))
+    space.len() == values.len()
+        && space
+            .iter()
+            .zip(values)
+            .all(|(dimension, value)| dimension.has(*value))
 }

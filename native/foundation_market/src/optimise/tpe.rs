@@ -40,7 +40,9 @@ impl Tpe {
     pub fn suggest(&self, rng: &mut Rng) -> Vec<f64> {
         let dimensions = self.space.iter().enumerate();
         if self.seen.len() < START {
-            return dimensions.map(|(_, dimension)| dimension.value(rng.unit())).collect();
+            return dimensions
+                .map(|(_, dimension)| dimension.value(rng.unit()))
+                .collect();
         }
         let count = (GOOD * self.seen.len() as f64).ceil() as usize;
         let (good, rest) = self.seen.split_at(count.min(MAX_GOOD));
@@ -49,7 +51,11 @@ impl Tpe {
                 Dimension::Choice(count) => choice(*count as usize, at, good, rest, rng),
                 _ => {
                     let column = |list: &[(Vec<f64>, f64)]| {
-                        Parzen::new(list.iter().map(|(values, _)| dimension.unit(values[at])).collect())
+                        Parzen::new(
+                            list.iter()
+                                .map(|(values, _)| dimension.unit(values[at]))
+                                .collect(),
+                        )
                     };
                     dimension.value(better(&column(good), &column(rest), rng))
                 }
@@ -71,7 +77,10 @@ impl Tpe {
     pub(super) fn sound(&self) -> bool {
         space::check(&self.space).is_ok()
             && self.seen.len() <= MAX_SEEN
-            && self.seen.iter().all(|(values, score)| self.has(values) && score.is_finite())
+            && self
+                .seen
+                .iter()
+                .all(|(values, score)| self.has(values) && score.is_finite())
             && self.seen.is_sorted_by(|a, b| a.1 >= b.1)
     }
 }
@@ -125,8 +134,14 @@ impl Parzen {
         let narrowest = 1.0 / (1.0 + points.len() as f64).min(100.0);
         let parts = (0..points.len())
             .map(|at| {
-                let left = if at == 0 { points[0] } else { points[at] - points[at - 1] };
-                let right = points.get(at + 1).map_or(1.0 - points[at], |next| next - points[at]);
+                let left = if at == 0 {
+                    points[0]
+                } else {
+                    points[at] - points[at - 1]
+                };
+                let right = points
+                    .get(at + 1)
+                    .map_or(1.0 - points[at], |next| next - points[at]);
                 (points[at], left.max(right).clamp(narrowest, 1.0))
             })
             .chain(std::iter::once((0.5, 1.0)))

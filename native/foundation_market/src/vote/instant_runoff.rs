@@ -45,11 +45,27 @@ pub fn instant_runoff(options: u32, ballots: &[Ballot], tie: TieBreak) -> Result
         }
         let active: u64 = counts.iter().sum();
         let left: Vec<u32> = (0..options).filter(|&option| alive[option as usize]).collect();
-        let most = left.iter().map(|&option| counts[option as usize]).max().unwrap_or(0);
-        let least = left.iter().map(|&option| counts[option as usize]).min().unwrap_or(0);
-        let leaders: Vec<u32> = left.iter().copied().filter(|&option| counts[option as usize] == most).collect();
+        let most = left
+            .iter()
+            .map(|&option| counts[option as usize])
+            .max()
+            .unwrap_or(0);
+        let least = left
+            .iter()
+            .map(|&option| counts[option as usize])
+            .min()
+            .unwrap_or(0);
+        let leaders: Vec<u32> = left
+            .iter()
+            .copied()
+            .filter(|&option| counts[option as usize] == most)
+            .collect();
         let over = active == 0 || 2 * most > active || most == least;
-        let lowest = || left.iter().copied().filter(|&option| counts[option as usize] == least);
+        let lowest = || {
+            left.iter()
+                .copied()
+                .filter(|&option| counts[option as usize] == least)
+        };
         let eliminated = (!over).then(|| weakest(lowest().collect(), &rounds));
         rounds.push(Round {
             exhausted: total - active,

@@ -47,7 +47,11 @@ fn check_weights(weights: impl IntoIterator<Item = u64>) -> Result<u64> {
     for weight in weights {
         total = total.saturating_add(weight);
     }
-    if total > MAX_WEIGHT { Err(Error::Invalid("weight")) } else { Ok(total) }
+    if total > MAX_WEIGHT {
+        Err(Error::Invalid("weight"))
+    } else {
+        Ok(total)
+    }
 }
 
 /// The number of options and the sum of the weights.

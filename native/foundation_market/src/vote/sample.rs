@@ -28,7 +28,11 @@ pub enum Verdict {
 }
 
 fn check(delta: f64) -> Result<()> {
-    if delta > 0.0 && delta < 1.0 { Ok(()) } else { Err(Error::Invalid("delta")) }
+    if delta > 0.0 && delta < 1.0 {
+        Ok(())
+    } else {
+        Err(Error::Invalid("delta"))
+    }
 }
 
 /// By how much the share of `n` drawn from `population` without replacement may be off, except with probability `delta`.
@@ -94,10 +98,20 @@ pub fn decide(yes: u64, asked: u64, population: u64, threshold: f64, delta: f64)
     if !(0.0..=1.0).contains(&threshold) {
         return Err(Error::Invalid("threshold"));
     }
-    let share = if asked == 0 { 0.5 } else { yes as f64 / asked as f64 };
+    let share = if asked == 0 {
+        0.5
+    } else {
+        yes as f64 / asked as f64
+    };
     let width = half_width(asked, population, delta);
     // Those who said yes or no are counted for certain.
-    let sure = |n: u64| if population == 0 { 0.0 } else { n as f64 / population as f64 };
+    let sure = |n: u64| {
+        if population == 0 {
+            0.0
+        } else {
+            n as f64 / population as f64
+        }
+    };
     let low = (share - width).max(sure(yes));
     let high = (share + width).min(1.0 - sure(asked - yes));
     let verdict = if low > threshold {

@@ -32,7 +32,9 @@ pub fn schulze(options: u32, ballots: &[Ballot], tie: TieBreak) -> Result<Schulz
     let strengths = strongest_paths(&preferences);
     let beats = |a: usize, b: usize| strengths[a][b] > strengths[b][a];
     // The relation is transitive: an option's place is decided by how many it loses to.
-    let losses: Vec<usize> = (0..count).map(|a| (0..count).filter(|&b| beats(b, a)).count()).collect();
+    let losses: Vec<usize> = (0..count)
+        .map(|a| (0..count).filter(|&b| beats(b, a)).count())
+        .collect();
     let mut places: Vec<usize> = losses.clone();
     places.sort_unstable();
     places.dedup();

@@ -57,7 +57,10 @@ impl Tally {
         let pairs = (0_u32..).zip(&scores);
         let winners: Vec<u32> = match most {
             0 => Vec::new(),
-            _ => pairs.filter(|(_, score)| **score == most).map(|(option, _)| option).collect(),
+            _ => pairs
+                .filter(|(_, score)| **score == most)
+                .map(|(option, _)| option)
+                .collect(),
         };
         Self {
             winner: tie.pick(&winners),
