@@ -8,7 +8,7 @@
 pub mod assignment;
 pub mod auction;
 mod error;
-// pub mod game;
+pub mod game;
 mod limits;
 pub mod lp;
 pub mod market;

@@ -152,7 +152,7 @@ impl Tableau {
                 return Ok(());
             };
             let Some(row) = self.leaving(col, bland) else {
-                return Err(Error::Invalid("programme: unbounded"));
+                return Err(Error::Invalid("programme"));
             };
             if !limits.go_on(1) {
                 return Err(Error::Stopped);
@@ -248,6 +248,26 @@ impl Tableau {
         self.pivot(row, col);
         self.barred[col] = true;
         true
+    }
+
+    /// Adds the row Σ x ≤ 1 over some of the first `cols` variables; the basis stays dual feasible, `repair` is to follow.
+    pub(crate) fn add_row(&mut self, variables: &[u32]) {
+        let width = self.cols + 1;
+        let mut row = vec![0.0; width];
+        row[self.cols] = 1.0;
+        for &variable in variables {
+            if let Some(col) = self.free.iter().position(|&free| free == variable) {
+                row[col] += 1.0;
+            } else if let Some(at) = self.basic.iter().position(|&basic| basic == variable) {
+                for (cell, basic) in row.iter_mut().zip(self.row(at)) {
+                    *cell -= basic;
+                }
+            }
+        }
+        let end = self.rows * width;
+        self.cells.splice(end..end, row);
+        self.basic.push((self.cols + self.rows) as u32);
+        self.rows += 1;
     }
 
     /// Keeps a variable at 0 that is not in the basis.

@@ -65,7 +65,7 @@ impl Allocation {
 
 /// The allocation of `items` items, one unit each, that is worth most. Bids at or below 0 never win.
 ///
-/// Branch and bound over the linear relaxation, depth first, warm from the parent's basis; a bound is the value of the
+/// Branch and bound over the linear relaxation with clique cuts, depth first, warm from the parent's basis; a bound is the value of the
 /// relaxation's dual prices, worked out in integers, so that a proof of optimality is exact. When the limits end the
 /// search, or the instance is too large for a dense tableau, the best allocation found comes with its gap. A step is
 /// one node, or one pivot of the first relaxation. The same input gives the same allocation.
@@ -79,7 +79,7 @@ pub fn determine_winners(
     bidding: Bidding,
     limits: &Limits<'_>,
 ) -> Result<Allocation> {
-    let instance = Instance::new(items, bids, bidding)?;
-    let found = Solver::new(&instance, limits).solve(&[], &[], None, limits);
+    let mut instance = Instance::new(items, bids, bidding)?;
+    let found = Solver::new(&mut instance, limits).solve(&[], &[], None, limits);
     Allocation::of(&instance, found)
 }

@@ -63,6 +63,15 @@ impl Instance {
         })
     }
 
+    /// Adds a resource that these bids take, of which no two can win together anyway.
+    pub(super) fn add_resource(&mut self, takers: Vec<u32>) {
+        for &bid in &takers {
+            self.bids[bid as usize].takes.push(self.resources as u32);
+        }
+        self.resources += 1;
+        self.takers.push(takers);
+    }
+
     /// Whether a set of bids shares no resource.
     pub(super) fn feasible(&self, bids: &[usize]) -> bool {
         let mut taken = vec![false; self.resources];

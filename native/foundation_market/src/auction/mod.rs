@@ -4,6 +4,7 @@
 //! the one that was placed first.
 
 pub mod cats;
+mod cliques;
 mod combinatorial;
 mod double;
 mod dutch;

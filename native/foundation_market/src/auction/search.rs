@@ -1,5 +1,6 @@
 //! Branch and bound for winner determination.
 
+use super::cliques;
 use super::instance::Instance;
 use super::prices::{Fate, SHIFT, bound, by_density, descend, excess, greedy, scaled};
 use crate::Limits;
@@ -42,6 +43,33 @@ pub(super) struct Solver<'i> {
     density: Vec<usize>,
 }
 
+/// The resources that someone wants.
+fn wanted(instance: &Instance) -> Vec<u32> {
+    let all = 0..instance.resources as u32;
+    all.filter(|&at| !instance.takers[at as usize].is_empty())
+        .collect()
+}
+
+/// The relaxation's optimal basis; none when it is too large or the limits end it.
+fn solved(instance: &Instance, scale: f64, limits: &Limits<'_>) -> Option<Tableau> {
+    let (bids, resources) = (&instance.bids, wanted(instance));
+    if (resources.len() + 1) * (bids.len() + 1) > MAX_CELLS {
+        return None;
+    }
+    let row = |at: u32| {
+        let mut row = vec![0.0; bids.len()];
+        for &bid in &instance.takers[at as usize] {
+            row[bid as usize] = 1.0;
+        }
+        (row, 1.0)
+    };
+    let rows: Vec<(Vec<f64>, f64)> = resources.into_iter().map(row).collect();
+    let values: Vec<f64> = bids.iter().map(|bid| bid.value as f64 / scale).collect();
+    let mut tableau = Tableau::new(&rows, &values);
+    tableau.maximise(limits).ok()?;
+    Some(tableau)
+}
+
 struct Best {
     bids: Vec<usize>,
     value: i128,
@@ -62,42 +90,27 @@ impl Best {
 }
 
 impl<'i> Solver<'i> {
-    pub(super) fn new(instance: &'i Instance, limits: &Limits<'_>) -> Self {
-        let resources: Vec<u32> = (0..instance.resources as u32)
-            .filter(|&at| !instance.takers[at as usize].is_empty())
-            .collect();
+    pub(super) fn new(instance: &'i mut Instance, limits: &Limits<'_>) -> Self {
+        let density = by_density(instance);
         let scale = instance.bids.iter().map(|bid| bid.value).max().unwrap_or(1) as f64;
-        let mut solver = Self {
-            instance,
-            root: None,
-            resources,
-            scale,
-            density: by_density(instance),
-        };
-        if (solver.resources.len() + 1) * (instance.bids.len() + 1) <= MAX_CELLS {
-            let mut tableau = solver.tableau();
-            if tableau.maximise(limits).is_ok() {
-                solver.root = Some(tableau);
-            }
+        let mut root = solved(instance, scale, limits);
+        if let Some(mut tableau) = root.clone()
+            && cliques::strengthen(instance, &mut tableau, limits)
+        {
+            // Cliques stand behind the other resources: the basis without them serves, too.
+            root = solved(instance, scale, limits).or(root);
         }
-        solver
+        Self {
+            resources: wanted(instance),
+            instance,
+            root,
+            scale,
+            density,
+        }
     }
 
-    fn tableau(&self) -> Tableau {
-        let bids = &self.instance.bids;
-        let rows: Vec<(Vec<f64>, f64)> = self
-            .resources
-            .iter()
-            .map(|&at| {
-                let mut row = vec![0.0; bids.len()];
-                for &bid in &self.instance.takers[at as usize] {
-                    row[bid as usize] = 1.0;
-                }
-                (row, 1.0)
-            })
-            .collect();
-        let values: Vec<f64> = bids.iter().map(|bid| bid.value as f64 / self.scale).collect();
-        Tableau::new(&rows, &values)
+    pub(super) fn instance(&self) -> &'i Instance {
+        self.instance
     }
 
     /// Prices of all resources, from the tableau's.

@@ -47,8 +47,9 @@ impl Outcome {
 /// # Errors
 /// As [`super::determine_winners`].
 pub fn vcg(items: u32, bids: &[BundleBid], bidding: Bidding, limits: &Limits<'_>) -> Result<Outcome> {
-    let instance = Instance::new(items, bids, bidding)?;
-    let solver = Solver::new(&instance, limits);
+    let mut problem = Instance::new(items, bids, bidding)?;
+    let solver = Solver::new(&mut problem, limits);
+    let instance = solver.instance();
     let best = solver.solve(&[], &[], None, limits);
     let mut winners: Vec<u32> = best.bids.iter().map(|&bid| instance.bids[bid].bidder).collect();
     winners.sort_unstable();
@@ -74,7 +75,7 @@ pub fn vcg(items: u32, bids: &[BundleBid], bidding: Bidding, limits: &Limits<'_>
         });
     }
     Ok(Outcome {
-        allocation: Allocation::of(&instance, best)?,
+        allocation: Allocation::of(instance, best)?,
         revenue: Money::sum(payments.iter().map(|payment| payment.amount))?,
         payments,
     })

@@ -38,7 +38,12 @@ impl Bimatrix {
         if size == 0 || row.len() != size || column.len() != size || !finite(&row) || !finite(&column) {
             return Err(Error::Invalid("payoffs"));
         }
-        Ok(Self { rows, cols, row, column })
+        Ok(Self {
+            rows,
+            cols,
+            row,
+            column,
+        })
     }
 
     /// The row player's strategies.
@@ -99,7 +104,9 @@ impl Bimatrix {
             let least = list.iter().copied().fold(f64::INFINITY, f64::min);
             let range = list.iter().copied().fold(f64::NEG_INFINITY, f64::max) - least;
             let range = if range > 0.0 { range } else { 1.0 };
-            list.iter().map(|payoff| 1.0 + (payoff - least) / range).collect::<Vec<f64>>()
+            list.iter()
+                .map(|payoff| 1.0 + (payoff - least) / range)
+                .collect::<Vec<f64>>()
         };
         (bring(&self.row), bring(&self.column))
     }
@@ -113,6 +120,9 @@ impl Profile {
             let sum: f64 = mix.iter().sum();
             mix.iter().map(|weight| weight / sum).collect()
         };
-        Self { row: part(row), column: part(column) }
+        Self {
+            row: part(row),
+            column: part(column),
+        }
     }
 }

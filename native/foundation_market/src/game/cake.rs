@@ -31,7 +31,9 @@ impl Cake {
     /// finite, or a player to whom nothing is worth anything.
     pub fn new(values: &[Vec<f64>]) -> Result<Self> {
         let segments = values.first().map_or(0, Vec::len);
-        let fits = |list: &Vec<f64>| list.len() == segments && list.iter().all(|value| *value >= 0.0 && *value <= 1e100);
+        let fits = |list: &Vec<f64>| {
+            list.len() == segments && list.iter().all(|value| *value >= 0.0 && *value <= 1e100)
+        };
         if segments == 0 || !values.iter().all(fits) {
             return Err(Error::Invalid("values"));
         }
@@ -113,7 +115,10 @@ pub fn moving_knife(cake: &Cake) -> Vec<Piece> {
     let mut from = 0.0;
     let mut pieces = Vec::with_capacity(count);
     while left.len() > 1 {
-        let cuts: Vec<f64> = left.iter().map(|&player| cake.cut(player, from, 1.0 / count as f64)).collect();
+        let cuts: Vec<f64> = left
+            .iter()
+            .map(|&player| cake.cut(player, from, 1.0 / count as f64))
+            .collect();
         let mut first = 0;
         for (at, cut) in cuts.iter().enumerate() {
             if *cut < cuts[first] {

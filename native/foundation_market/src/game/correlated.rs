@@ -45,7 +45,10 @@ pub fn correlated(game: &Bimatrix, weights: (f64, f64), limits: &Limits<'_>) -> 
         rows.push((gains, 0.0));
     }
     // Every plan is worth more than no plan, so that the probabilities of the best one sum up to 1.
-    let worth: Vec<f64> = (0..m * n).map(|at| game.at(at / n, at % n)).map(|(a, b)| weights.0 * a + weights.1 * b).collect();
+    let worth: Vec<f64> = (0..m * n)
+        .map(|at| game.at(at / n, at % n))
+        .map(|(a, b)| weights.0 * a + weights.1 * b)
+        .collect();
     let least = worth.iter().copied().fold(f64::INFINITY, f64::min);
     let range = worth.iter().copied().fold(f64::NEG_INFINITY, f64::max) - least;
     let range = if range > 0.0 { range } else { 1.0 };
@@ -53,8 +56,10 @@ pub fn correlated(game: &Bimatrix, weights: (f64, f64), limits: &Limits<'_>) -> 
     let best = lp::maximise(&rows, &goal, limits)?;
     let parts: Vec<f64> = best.x.iter().map(|p| p.max(0.0)).collect();
     let sum: f64 = parts.iter().sum();
-    let probabilities: Vec<Vec<f64>> =
-        parts.chunks_exact(n).map(|row| row.iter().map(|p| p / sum).collect()).collect();
+    let probabilities: Vec<Vec<f64>> = parts
+        .chunks_exact(n)
+        .map(|row| row.iter().map(|p| p / sum).collect())
+        .collect();
     let mut payoffs = (0.0, 0.0);
     for (i, row) in probabilities.iter().enumerate() {
         for (j, p) in row.iter().enumerate() {
@@ -62,7 +67,10 @@ pub fn correlated(game: &Bimatrix, weights: (f64, f64), limits: &Limits<'_>) -> 
             payoffs = (payoffs.0 + p * a, payoffs.1 + p * b);
         }
     }
-    Ok(Correlated { probabilities, payoffs })
+    Ok(Correlated {
+        probabilities,
+        payoffs,
+    })
 }
 
 fn pairs(n: usize) -> impl Iterator<Item = (usize, usize)> {

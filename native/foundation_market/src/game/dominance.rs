@@ -37,7 +37,11 @@ pub fn undominated(game: &Bimatrix, limits: &Limits<'_>) -> Result<Surviving> {
         if rows.len() == left.rows.len() && cols.len() == left.cols.len() {
             return Ok(left);
         }
-        left = Surviving { rows, cols, rounds: left.rounds + 1 };
+        left = Surviving {
+            rows,
+            cols,
+            rounds: left.rounds + 1,
+        };
     }
 }
 
@@ -56,10 +60,15 @@ fn strike(
         // By how much each rival does better: a mix that always does better has a value above 0.
         let table: Vec<f64> = rivals
             .iter()
-            .flat_map(|&rival| other.iter().map(move |&col| payoff(rival, col) - payoff(one, col)))
+            .flat_map(|&rival| {
+                other
+                    .iter()
+                    .map(move |&col| payoff(rival, col) - payoff(one, col))
+            })
             .collect();
         let scale = table.iter().fold(0.0, |most: f64, gain| most.max(gain.abs()));
-        let better = scale > 0.0 && minimax(rivals.len(), other.len(), &table, limits)?.value > MARGIN * scale;
+        let better =
+            scale > 0.0 && minimax(rivals.len(), other.len(), &table, limits)?.value > MARGIN * scale;
         if better {
             kept.remove(at);
         } else {

@@ -18,21 +18,36 @@ pub struct AdjustedWinner {
 /// # Errors
 /// [`Error::Invalid`] for lists of different lengths or sums, or sums of 0 or more than 2^30.
 pub fn adjusted_winner(first: &[u64], second: &[u64]) -> Result<AdjustedWinner> {
-    let total = first.iter().try_fold(0_u64, |sum, points| sum.checked_add(*points));
-    let other = second.iter().try_fold(0_u64, |sum, points| sum.checked_add(*points));
+    let total = first
+        .iter()
+        .try_fold(0_u64, |sum, points| sum.checked_add(*points));
+    let other = second
+        .iter()
+        .try_fold(0_u64, |sum, points| sum.checked_add(*points));
     let in_range = total.is_some_and(|total| total > 0 && total <= 1 << 30);
     if first.len() != second.len() || total != other || !in_range {
         return Err(Error::Invalid("points"));
     }
-    let mut parts: Vec<(u64, u64)> =
-        first.iter().zip(second).map(|(a, b)| (u64::from(a >= b), 1)).collect();
+    let mut parts: Vec<(u64, u64)> = first
+        .iter()
+        .zip(second)
+        .map(|(a, b)| (u64::from(a >= b), 1))
+        .collect();
     let points = |list: &[u64], gets: u64, parts: &[(u64, u64)]| -> u64 {
-        list.iter().zip(parts).filter(|(_, part)| part.0 == gets).map(|(points, _)| points).sum()
+        list.iter()
+            .zip(parts)
+            .filter(|(_, part)| part.0 == gets)
+            .map(|(points, _)| points)
+            .sum()
     };
     let (mut a, mut b) = (points(first, 1, &parts), points(second, 0, &parts));
     let first_leads = a > b;
     // The leader gives away what is worth least to it, for what it is worth to the other.
-    let (leader, follower) = if first_leads { (first, second) } else { (second, first) };
+    let (leader, follower) = if first_leads {
+        (first, second)
+    } else {
+        (second, first)
+    };
     let held = u64::from(first_leads);
     let mut order: Vec<usize> = (0..parts.len()).filter(|&at| parts[at].0 == held).collect();
     order.sort_by(|&x, &y| {
@@ -58,7 +73,11 @@ pub fn adjusted_winner(first: &[u64], second: &[u64]) -> Result<AdjustedWinner> 
         }
         // The leader keeps k of mine + theirs parts, so that a - mine + mine·k = b + theirs - theirs·k.
         let (whole, keep) = (mine + theirs, b + theirs + mine - a);
-        parts[at] = if first_leads { (keep, whole) } else { (whole - keep, whole) };
+        parts[at] = if first_leads {
+            (keep, whole)
+        } else {
+            (whole - keep, whole)
+        };
         shared = Some(at);
         break;
     }
@@ -100,7 +119,12 @@ pub fn envy_free_up_to_one(values: &[Vec<Money>], bundles: &[Vec<u32>]) -> Resul
     }
     let mut envious = Vec::new();
     for (one, values) in values.iter().enumerate() {
-        let amounts = |bundle: &Vec<u32>| bundle.iter().map(|item| values[*item as usize]).collect::<Vec<Money>>();
+        let amounts = |bundle: &Vec<u32>| {
+            bundle
+                .iter()
+                .map(|item| values[*item as usize])
+                .collect::<Vec<Money>>()
+        };
         let mine = Money::sum(amounts(&bundles[one]))?;
         for (other, bundle) in bundles.iter().enumerate() {
             let theirs = amounts(bundle);
@@ -116,5 +140,9 @@ pub fn envy_free_up_to_one(values: &[Vec<Money>], bundles: &[Vec<u32>]) -> Resul
 fn check(values: &[Vec<Money>]) -> Result<usize> {
     let items = values.first().ok_or(Error::Invalid("values"))?.len();
     let fits = |list: &Vec<Money>| list.len() == items && list.iter().all(|value| *value >= Money::ZERO);
-    if values.iter().all(fits) { Ok(items) } else { Err(Error::Invalid("values")) }
+    if values.iter().all(fits) {
+        Ok(items)
+    } else {
+        Err(Error::Invalid("values"))
+    }
 }

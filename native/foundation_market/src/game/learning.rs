@@ -59,7 +59,11 @@ pub fn fictitious_play(game: &Bimatrix, rounds: u64, tolerance: f64, limits: &Li
             let profile = Profile::normal(row_counts.clone(), column_counts.clone());
             let regret = game.regret(&profile);
             if last || regret <= tolerance {
-                return Ok(Learned { profile, regret, rounds: played });
+                return Ok(Learned {
+                    profile,
+                    regret,
+                    rounds: played,
+                });
             }
         }
     }
@@ -102,26 +106,48 @@ pub fn replicator(
             let sum = |at: usize| part(&k1)[at] + 2.0 * part(&k2)[at] + 2.0 * part(&k3)[at] + part(&k4)[at];
             (0..part(&k1).len()).map(|at| sum(at) / 6.0).collect::<Vec<f64>>()
         };
-        let by = Profile { row: blend(|p| &p.row), column: blend(|p| &p.column) };
+        let by = Profile {
+            row: blend(|p| &p.row),
+            column: blend(|p| &p.column),
+        };
         at = moved(&at, &by, step);
         at = Profile::normal(at.row, at.column);
-        if by.row.iter().chain(&by.column).all(|change| change.abs() <= tolerance) {
+        if by
+            .row
+            .iter()
+            .chain(&by.column)
+            .all(|change| change.abs() <= tolerance)
+        {
             break;
         }
     }
-    Ok(Learned { regret: game.regret(&at), profile: at, rounds: played })
+    Ok(Learned {
+        regret: game.regret(&at),
+        profile: at,
+        rounds: played,
+    })
 }
 
 fn moved(at: &Profile, by: &Profile, step: f64) -> Profile {
     let add = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a + step * b).max(0.0)).collect();
-    Profile { row: add(&at.row, &by.row), column: add(&at.column, &by.column) }
+    Profile {
+        row: add(&at.row, &by.row),
+        column: add(&at.column, &by.column),
+    }
 }
 
 /// Each share grows with what it gets above the average, in units of the game's range of payoffs.
 fn slope(game: &Bimatrix, at: &Profile) -> Profile {
     let grow = |mix: &[f64], payoffs: &[f64]| {
-        let mean: f64 = mix.iter().zip(payoffs).map(|(share, payoff)| share * payoff).sum();
-        mix.iter().zip(payoffs).map(|(share, payoff)| share * (payoff - mean)).collect::<Vec<f64>>()
+        let mean: f64 = mix
+            .iter()
+            .zip(payoffs)
+            .map(|(share, payoff)| share * payoff)
+            .sum();
+        mix.iter()
+            .zip(payoffs)
+            .map(|(share, payoff)| share * (payoff - mean))
+            .collect::<Vec<f64>>()
     };
     Profile {
         row: grow(&at.row, &game.row_payoffs(&at.column)),

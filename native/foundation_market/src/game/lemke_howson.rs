@@ -22,7 +22,12 @@ struct Variable {
 
 impl System {
     /// Columns: the slacks, the player's strategies, the right-hand side of ones.
-    fn new(strategies: usize, slacks: usize, payoff: impl Fn(usize, usize) -> f64, labels: (usize, usize)) -> Self {
+    fn new(
+        strategies: usize,
+        slacks: usize,
+        payoff: impl Fn(usize, usize) -> f64,
+        labels: (usize, usize),
+    ) -> Self {
         let width = slacks + strategies + 1;
         let mut cells = vec![0.0; slacks * width];
         for row in 0..slacks {
@@ -32,7 +37,10 @@ impl System {
             }
             cells[row * width + width - 1] = 1.0;
         }
-        let slack = |row| Variable { label: labels.1 + row, slack: true };
+        let slack = |row| Variable {
+            label: labels.1 + row,
+            slack: true,
+        };
         Self {
             rows: slacks,
             width,
@@ -43,7 +51,8 @@ impl System {
 
     /// Brings a column in; the row that leaves is the first in the lexicographic order of the rows over their pivots.
     fn pivot(&mut self, col: usize, entering: Variable) -> Option<Variable> {
-        let ratio = |row: usize, at: usize| self.cells[row * self.width + at] / self.cells[row * self.width + col];
+        let ratio =
+            |row: usize, at: usize| self.cells[row * self.width + at] / self.cells[row * self.width + col];
         let mut leaving: Option<usize> = None;
         for row in (0..self.rows).filter(|row| self.cells[row * self.width + col] > 1e-10) {
             let less = |best: usize| {
@@ -108,16 +117,31 @@ pub fn lemke_howson(game: &Bimatrix, label: usize, limits: &Limits<'_>) -> Resul
         if !limits.go_on(1) {
             return Err(Error::Stopped);
         }
-        let (system, slacks, labels) = if in_x { (&mut x, n, (0, m)) } else { (&mut y, m, (m, 0)) };
-        let col = if entering.slack { entering.label - labels.1 } else { slacks + entering.label - labels.0 };
+        let (system, slacks, labels) = if in_x {
+            (&mut x, n, (0, m))
+        } else {
+            (&mut y, m, (m, 0))
+        };
+        let col = if entering.slack {
+            entering.label - labels.1
+        } else {
+            slacks + entering.label - labels.0
+        };
         let left = system.pivot(col, entering).ok_or(Error::Stopped)?;
         if left.label == label {
             break;
         }
-        entering = Variable { label: left.label, slack: !left.slack };
+        entering = Variable {
+            label: left.label,
+            slack: !left.slack,
+        };
         in_x = !in_x;
     }
     let profile = Profile::normal(x.mix(m, 0), y.mix(n, m));
-    let sound = profile.row.iter().chain(&profile.column).all(|weight| weight.is_finite());
+    let sound = profile
+        .row
+        .iter()
+        .chain(&profile.column)
+        .all(|weight| weight.is_finite());
     if sound { Ok(profile) } else { Err(Error::Stopped) }
 }

@@ -153,7 +153,11 @@ pub fn blocking_pairs(
     let second_ranks = ranks(second, first.len())?;
     let fits = matching.partner.len() == first.len()
         && places.len() == second.len()
-        && matching.partner.iter().flatten().all(|partner| (*partner as usize) < second.len());
+        && matching
+            .partner
+            .iter()
+            .flatten()
+            .all(|partner| (*partner as usize) < second.len());
     if !fits {
         return Err(Error::Invalid("matching"));
     }

@@ -29,7 +29,12 @@ pub fn minimax(rows: usize, cols: usize, payoffs: &[f64], limits: &Limits<'_>) -
     let range = if most > least { most - least } else { 1.0 };
     let table: Vec<(Vec<f64>, f64)> = payoffs
         .chunks_exact(cols)
-        .map(|row| (row.iter().map(|payoff| 1.0 + (payoff - least) / range).collect(), 1.0))
+        .map(|row| {
+            (
+                row.iter().map(|payoff| 1.0 + (payoff - least) / range).collect(),
+                1.0,
+            )
+        })
         .collect();
     let best = lp::maximise(&table, &vec![1.0; cols], limits)?;
     let part = |mix: Vec<f64>| {

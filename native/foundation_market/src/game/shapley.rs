@@ -22,7 +22,12 @@ pub fn shapley(worth: &[Money], limits: &Limits<'_>) -> Result<Vec<Money>> {
     if n > MAX_EXACT {
         return Err(Error::TooLarge("players"));
     }
-    let factorial: Vec<i128> = (0..=n as i128).scan(1, |f, k| { *f *= k.max(1); Some(*f) }).collect();
+    let factorial: Vec<i128> = (0..=n as i128)
+        .scan(1, |f, k| {
+            *f *= k.max(1);
+            Some(*f)
+        })
+        .collect();
     // Sums in units of 1 / n! of a millionth: n! · 2^64 is below 2^127 for n = 20.
     let mut sums = vec![0_i128; n];
     for coalition in 0..worth.len() {
@@ -153,7 +158,10 @@ impl ShapleySampler {
                 let bernstein = (2.0 * variance * log / n).sqrt() + 7.0 * range * log / (3.0 * (n - 1.0));
                 hoeffding.min(bernstein)
             };
-            Sampled { share, within: within.min(range) }
+            Sampled {
+                share,
+                within: within.min(range),
+            }
         };
         Ok(self.sums.iter().zip(&self.squares).map(sampled).collect())
     }

@@ -58,8 +58,13 @@ pub fn equilibria(game: &Bimatrix, limits: &Limits<'_>) -> Result<Equilibria> {
             }
         }
     }
-    let degenerate = rows.iter().any(|x| x.labelled as usize > m) || columns.iter().any(|y| y.labelled as usize > n);
-    Ok(Equilibria { profiles, complete, degenerate })
+    let degenerate =
+        rows.iter().any(|x| x.labelled as usize > m) || columns.iter().any(|y| y.labelled as usize > n);
+    Ok(Equilibria {
+        profiles,
+        complete,
+        degenerate,
+    })
 }
 
 /// The vertices of the polytope of a player with `own` strategies: Σ payoff(i, k) · x_i ≤ 1 for all k, without the origin.
@@ -84,7 +89,10 @@ fn vertices(
                     continue;
                 };
                 let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-7);
-                if !found.iter().any(|old| old.labels == vertex.labels && near(&old.mix, &vertex.mix)) {
+                if !found
+                    .iter()
+                    .any(|old| old.labels == vertex.labels && near(&old.mix, &vertex.mix))
+                {
                     found.push(vertex);
                 }
             }
@@ -133,14 +141,22 @@ fn vertex(
             labelled += 1;
         }
     }
-    Some(Vertex { mix, labels, labelled })
+    Some(Vertex {
+        mix,
+        labels,
+        labelled,
+    })
 }
 
 /// Gauss's elimination with partial pivoting; none for a singular system. Row by row, the right-hand side last.
 fn solve(system: &mut [f64], n: usize) -> Option<Vec<f64>> {
     let width = n + 1;
     for col in 0..n {
-        let pivot = (col..n).max_by(|&a, &b| system[a * width + col].abs().total_cmp(&system[b * width + col].abs()))?;
+        let pivot = (col..n).max_by(|&a, &b| {
+            system[a * width + col]
+                .abs()
+                .total_cmp(&system[b * width + col].abs())
+        })?;
         if system[pivot * width + col].abs() < 1e-11 {
             return None;
         }
@@ -156,7 +172,11 @@ fn solve(system: &mut [f64], n: usize) -> Option<Vec<f64>> {
             }
         }
     }
-    Some((0..n).map(|row| system[row * width + n] / system[row * width + row]).collect())
+    Some(
+        (0..n)
+            .map(|row| system[row * width + n] / system[row * width + row])
+            .collect(),
+    )
 }
 
 /// All subsets of a size, as ascending lists.

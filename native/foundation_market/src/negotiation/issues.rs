@@ -41,7 +41,10 @@ impl Issues {
         let fits = |party: &Vec<Vec<i64>>| {
             party.len() == options.len()
                 && party.iter().zip(&options).all(|(issue, count)| {
-                    issue.len() == *count && issue.iter().all(|points| points.unsigned_abs() <= MAX_POINTS as u64)
+                    issue.len() == *count
+                        && issue
+                            .iter()
+                            .all(|points| points.unsigned_abs() <= MAX_POINTS as u64)
                 })
         };
         if options.is_empty() || options.contains(&0) || !points.iter().all(fits) {
@@ -52,7 +55,10 @@ impl Issues {
 
     fn check(&self, deal: &[u32]) -> Result<()> {
         let fits = deal.len() == self.options.len()
-            && deal.iter().zip(&self.options).all(|(option, count)| (*option as usize) < *count);
+            && deal
+                .iter()
+                .zip(&self.options)
+                .all(|(option, count)| (*option as usize) < *count);
         if fits { Ok(()) } else { Err(Error::Invalid("deal")) }
     }
 
@@ -63,7 +69,11 @@ impl Issues {
     pub fn worth(&self, deal: &[u32]) -> Result<Vec<i64>> {
         self.check(deal)?;
         let of = |party: &Vec<Vec<i64>>| {
-            party.iter().zip(deal).map(|(issue, option)| issue[*option as usize]).sum()
+            party
+                .iter()
+                .zip(deal)
+                .map(|(issue, option)| issue[*option as usize])
+                .sum()
         };
         Ok(self.points.iter().map(of).collect())
     }
@@ -92,7 +102,12 @@ impl Issues {
             worth = self.worth(&deal)?;
             steps += 1;
         }
-        Ok(Improved { deal, worth, steps, complete })
+        Ok(Improved {
+            deal,
+            worth,
+            steps,
+            complete,
+        })
     }
 
     fn change(&self, deal: &[u32], issue: usize, option: usize) -> Vec<i64> {
@@ -124,7 +139,11 @@ impl Issues {
                 }
             }
         }
-        if limits.go_on(1) { Ok(best.1) } else { Err(Error::Stopped) }
+        if limits.go_on(1) {
+            Ok(best.1)
+        } else {
+            Err(Error::Stopped)
+        }
     }
 
     /// All deals that no other one beats (as good for all and better for one), with what they are worth: one deal for
@@ -133,7 +152,10 @@ impl Issues {
     /// # Errors
     /// [`Error::TooLarge`] for more than a million deals; [`Error::Stopped`].
     pub fn frontier(&self, limits: &Limits<'_>) -> Result<Vec<(Vec<u32>, Vec<i64>)>> {
-        let count = self.options.iter().try_fold(1_usize, |all, count| all.checked_mul(*count));
+        let count = self
+            .options
+            .iter()
+            .try_fold(1_usize, |all, count| all.checked_mul(*count));
         if count.is_none_or(|count| count > 1_000_000) {
             return Err(Error::TooLarge("deals"));
         }
@@ -150,7 +172,10 @@ impl Issues {
                 kept.push((deal.clone(), worth));
             }
             // The next deal, like the next number.
-            let Some(issue) = (0..deal.len()).rev().find(|&at| (deal[at] as usize) + 1 < self.options[at]) else {
+            let Some(issue) = (0..deal.len())
+                .rev()
+                .find(|&at| (deal[at] as usize) + 1 < self.options[at])
+            else {
                 return Ok(kept);
             };
             deal[issue] += 1;

@@ -86,12 +86,19 @@ impl AlternatingOffers {
             _ => return Err(Error::NotYourTurn),
         }
         if accept {
-            self.agreement = self.offer.map(|shares| Agreement { shares, round: self.round });
+            self.agreement = self.offer.map(|shares| Agreement {
+                shares,
+                round: self.round,
+            });
             self.turn = Turn::Over;
         } else {
             self.round += 1;
             self.offer = None;
-            self.turn = if self.round == self.rounds { Turn::Over } else { Turn::Offer(party) };
+            self.turn = if self.round == self.rounds {
+                Turn::Over
+            } else {
+                Turn::Offer(party)
+            };
         }
         Ok(self.turn)
     }

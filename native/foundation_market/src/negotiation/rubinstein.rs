@@ -4,7 +4,11 @@ use crate::{Error, Result};
 
 fn check(first: f64, second: f64) -> Result<()> {
     let fits = |delta: f64| (0.0..1.0).contains(&delta);
-    if fits(first) && fits(second) { Ok(()) } else { Err(Error::Invalid("discount")) }
+    if fits(first) && fits(second) {
+        Ok(())
+    } else {
+        Err(Error::Invalid("discount"))
+    }
 }
 
 /// The share of the one who offers first, in the one equilibrium without an end: (1 - δ2) / (1 - δ1·δ2). It is accepted

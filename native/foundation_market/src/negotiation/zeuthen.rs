@@ -30,22 +30,32 @@ pub fn zeuthen(first: &[f64], second: &[f64], conflict: (f64, f64)) -> Result<Co
     if first.len() > 10_000 {
         return Err(Error::TooLarge("deals"));
     }
-    let gains: Vec<[f64; 2]> = first.iter().zip(second).map(|(a, b)| [a - conflict.0, b - conflict.1]).collect();
+    let gains: Vec<[f64; 2]> = first
+        .iter()
+        .zip(second)
+        .map(|(a, b)| [a - conflict.0, b - conflict.1])
+        .collect();
     let deals: Vec<usize> = (0..gains.len()).filter(|&deal| sensible(&gains, deal)).collect();
     let favourite = |party: usize| {
         let better = |a: &&usize, b: &&usize| {
-            gains[**a][party].total_cmp(&gains[**b][party]).then(gains[**a][1 - party].total_cmp(&gains[**b][1 - party]))
+            gains[**a][party]
+                .total_cmp(&gains[**b][party])
+                .then(gains[**a][1 - party].total_cmp(&gains[**b][1 - party]))
         };
         deals.iter().max_by(better).copied()
     };
     let (Some(mine), Some(theirs)) = (favourite(0), favourite(1)) else {
-        return Ok(Concession { deal: None, path: Vec::new() });
+        return Ok(Concession {
+            deal: None,
+            path: Vec::new(),
+        });
     };
     let mut proposals = [mine, theirs];
     let mut path = vec![(mine as u32, theirs as u32)];
     loop {
         // Who likes the other's proposal as much as the own one agrees to it.
-        let content = (0..2).find(|&party| gains[proposals[1 - party]][party] >= gains[proposals[party]][party]);
+        let content =
+            (0..2).find(|&party| gains[proposals[1 - party]][party] >= gains[proposals[party]][party]);
         if let Some(party) = content {
             let deal = Some(proposals[1 - party] as u32);
             return Ok(Concession { deal, path });
@@ -54,10 +64,19 @@ pub fn zeuthen(first: &[f64], second: &[f64], conflict: (f64, f64)) -> Result<Co
         let product = |deal: usize| gains[deal][0] * gains[deal][1];
         let party = usize::from(product(proposals[1]) < product(proposals[0]));
         let (own, other) = (proposals[party], proposals[1 - party]);
-        let concessions = || deals.iter().copied().filter(|&deal| gains[deal][1 - party] > gains[own][1 - party]);
-        let least = |deals: &mut dyn Iterator<Item = usize>| deals.max_by(|&a, &b| gains[a][party].total_cmp(&gains[b][party]));
+        let concessions = || {
+            deals
+                .iter()
+                .copied()
+                .filter(|&deal| gains[deal][1 - party] > gains[own][1 - party])
+        };
+        let least = |deals: &mut dyn Iterator<Item = usize>| {
+            deals.max_by(|&a, &b| gains[a][party].total_cmp(&gains[b][party]))
+        };
         let enough = least(&mut concessions().filter(|&deal| {
-            product(deal) > product(other) || (deal == other) || (product(deal) == product(other) && party == 1)
+            product(deal) > product(other)
+                || (deal == other)
+                || (product(deal) == product(other) && party == 1)
         }));
         // The other's own proposal is always a concession, and the last one.
         proposals[party] = enough.unwrap_or(other);
@@ -68,5 +87,9 @@ pub fn zeuthen(first: &[f64], second: &[f64], conflict: (f64, f64)) -> Result<Co
 /// Whether no deal is better for one and as good for the other, and both gain by it rather than by conflict.
 fn sensible(gains: &[[f64; 2]], deal: usize) -> bool {
     let [a, b] = gains[deal];
-    a >= 0.0 && b >= 0.0 && !gains.iter().any(|[c, d]| c >= &a && d >= &b && (c > &a || d > &b))
+    a >= 0.0
+        && b >= 0.0
+        && !gains
+            .iter()
+            .any(|[c, d]| c >= &a && d >= &b && (c > &a || d > &b))
 }

@@ -117,7 +117,10 @@ fn larger_cats_instances_are_proved_and_stay_below_the_relaxation() {
             check(&bids, &best.winners, best.value, Bidding::Xor);
             let top = relaxation(50, &bids);
             let part = best.value.to_f64() / top;
-            assert!(part <= 1.0 + 1e-9 && part > 0.6, "seed {seed}: {part} of the relaxation");
+            assert!(
+                part <= 1.0 + 1e-9 && part > 0.6,
+                "seed {seed}: {part} of the relaxation"
+            );
         }
     }
 }

@@ -4,7 +4,9 @@ mod assignment;
 mod auctions;
 mod book;
 mod combinatorial;
+mod games;
 mod markets;
+mod negotiations;
 mod optimisers;
 mod votes;
 
