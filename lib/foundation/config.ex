@@ -34,11 +34,12 @@ defmodule Foundation.Config do
   | `sync:` (false) | enables it when the application starts, which waits for it and fails without |
   | `timeout:` (30,000 ms) | how long enabling waits |
   | `available:` ([]) | paths, and all below them, that are set on every side of a split, see `set_cluster_wide/3` |
-  | `history:` (100) | how many changes are remembered, 512 KB of them at most |
+  | `history:` (100) | how many changes are remembered, as far as they fit |
   | `group:` | another coordination group than the default |
   | `state:` | options of `Foundation.Distributed.State.new/3` for the available paths, such as `durable:` |
 
-  What is set cluster-wide counts more than what the node has of its own, which is in force again when it is set no more.
+  All that is set cluster-wide takes 1 MB at most, the change that is made and what was there before included; then
+  `:too_large`. The history has what is left of that. What is set cluster-wide counts more than what the node has of its own, which is in force again when it is set no more.
 
   Errors are `Foundation.Types.Error` structs unless said otherwise. Those of the group are atoms: `:unknown` (it may have
   been done), `:no_leader`, `:busy`, `:timeout`, `:too_large`, `:no_group`, `:not_configured`, `:stopped` (it was not).

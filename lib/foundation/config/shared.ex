@@ -50,7 +50,7 @@ defmodule Foundation.Config.Shared do
 
     commit(options, settings, fn ledger ->
       with {:ok, values} <- past(ledger, version),
-           :ok <- fits(values),
+           :ok <- fits(values, ledger.values),
            do: Ledger.advance(ledger, values, how)
     end)
   end
@@ -87,11 +87,14 @@ defmodule Foundation.Config.Shared do
     end
   end
 
-  defp fits(values) do
+  # What stays as it is may be of a section that this node does not know.
+  defp fits(values, before) do
     with {:ok, config, schemas} <- ConfigServer.present() do
-      case Overlay.laid(config, schemas, values) do
-        {_config, refused} when refused == %{} -> :ok
-        {_config, refused} -> {:error, refused |> Enum.min() |> elem(1)}
+      {_config, refused} = Overlay.laid(config, schemas, values)
+
+      case Enum.find(Enum.sort(refused), fn {path, _error} -> before[path] != values[path] end) do
+        nil -> :ok
+        {_path, error} -> {:error, error}
       end
     end
   end

@@ -97,8 +97,7 @@ defmodule Foundation.Distributed.Work do
   `recovered`: how many results of a job were recorded before.
 
   Errors: `:no_nodes` when no node could begin or none is left, `:timeout`, `{:on_result, reason}`. Nothing runs on after an
-  error. Of a job also `:other_items` (the name is that of a job with others), `:too_large` (a result of more than the group
-  takes), and those of `Foundation.Distributed.Coordination.acquire/2`; what is recorded stays.
+  error. Of a job also `:other_items` (the name is that of a job with others), `:too_large` (a result of more than 1 MB), and those of `Foundation.Distributed.Coordination.acquire/2`; what is recorded stays.
   """
   @spec run(Enumerable.t(), worker, [option]) :: {:ok, run} | {:error, term}
   def run(items, worker, options \\ []) do

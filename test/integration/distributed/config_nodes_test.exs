@@ -27,15 +27,26 @@ defmodule Foundation.Distributed.ConfigNodesTest do
     cluster
   end
 
-  # Where a policy decides over splits.
+  # Where a policy decides over splits, and a node has the cluster's configuration before its application has started.
   defp start_with_policy do
-    start(
-      env: [
-        cluster: {:static, nodes: @names},
-        cluster_options: [down_after: 1_000],
-        partitions: [policy: :majority, confirm_after: 300]
-      ]
-    )
+    cluster =
+      start(
+        env: [
+          cluster: {:static, nodes: @names},
+          cluster_options: [down_after: 1_000],
+          partitions: [policy: :majority, confirm_after: 300],
+          shared_config: [sync: true]
+        ]
+      )
+
+    for node <- @names do
+      # Of connections that are refused.
+      :ok = Nodes.rpc(cluster, node, Logger, :configure, [[level: :critical]])
+      assert_eventually(length(Nodes.rpc(cluster, node, Foundation.Cluster, :nodes, [])) == 3, 20_000)
+      assert on(cluster, node, :cluster_status, []).synced
+    end
+
+    cluster
   end
 
   defp on(cluster, node, function, arguments), do: Nodes.rpc(cluster, node, Config, function, arguments)
@@ -101,11 +112,9 @@ defmodule Foundation.Distributed.ConfigNodesTest do
     assert_eventually(on(cluster, c, :cluster_status, []).refused == %{})
   end
 
-  test "a minority reads and refuses, and has what the others set when the split is over" do
+  test "a minority reads and refuses, and has what the others set when the split is over; a node that starts has it at once" do
     cluster = start_with_policy()
     [a, b, c] = @names
-    for node <- @names, do: assert_eventually(length(cluster_nodes(cluster, node)) == 3, 20_000)
-    for node <- @names, do: sync(cluster, node)
     heard = subscriber(cluster, a, {Partitions, :subscribe, []})
     {:ok, 1} = set(cluster, b, 1)
     for node <- @names, do: assert_eventually(get(cluster, node) == {:ok, 1})
@@ -134,13 +143,17 @@ defmodule Foundation.Distributed.ConfigNodesTest do
     )
 
     for node <- @names, do: assert_eventually(get(cluster, node) == {:ok, 4})
+
+    Nodes.kill(cluster, c)
+    assert_eventually(match?({:ok, _}, set(cluster, b, 5)), 20_000)
+    cluster = Nodes.restart(cluster, c)
+    on_exit(fn -> Nodes.stop(cluster) end)
+    assert get(cluster, c) == {:ok, 5}
   end
 
   test "available paths are set on both sides, the same is in force on all after, and a conflict is resolved once" do
     cluster = start_with_policy()
     [a, b, c] = @names
-    for node <- @names, do: assert_eventually(length(cluster_nodes(cluster, node)) == 3, 20_000)
-    for node <- @names, do: sync(cluster, node)
     for node <- @names, do: :ok = on(cluster, node, :register_schema, [PaymentsConfig])
     path = [:payments, :currencies]
 
@@ -176,6 +189,4 @@ defmodule Foundation.Distributed.ConfigNodesTest do
       assert_eventually(on(cluster, node, :config_conflicts, []) == [])
     end
   end
-
-  defp cluster_nodes(cluster, node), do: Nodes.rpc(cluster, node, Foundation.Cluster, :nodes, [])
 end

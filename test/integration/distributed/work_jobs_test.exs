@@ -81,10 +81,10 @@ defmodule Foundation.Distributed.WorkJobsTest do
 
     test "a result that is too large for the group ends the run, and many that are large together do not" do
       large = fn n -> :binary.copy("x", n) end
-      assert {:ok, run} = Work.run([1, 2, 3, 4], fn _ -> large.(1_500_000) end, nodes: [node()], job: :large)
-      assert Enum.all?(run.results, &(&1 == {:ok, large.(1_500_000)}))
+      assert {:ok, run} = Work.run([1, 2, 3, 4], fn _ -> large.(600_000) end, nodes: [node()], job: :large)
+      assert Enum.all?(run.results, &(&1 == {:ok, large.(600_000)}))
 
-      assert Work.run([1], fn _ -> large.(5_000_000) end, nodes: [node()], job: :larger) ==
+      assert Work.run([1], fn _ -> large.(1_100_000) end, nodes: [node()], job: :larger) ==
                {:error, :too_large}
     end
 

@@ -8,8 +8,8 @@ defmodule Foundation.Config.Shared.Ledger do
   alias Foundation.Config.Change
 
   @format 1
-  # What the history may take, so that the whole stays small enough to be proposed at once.
-  @history_bytes 512 * 1024
+  # What all of it may take: the group keeps values of 1 MB. The history has what the values leave.
+  @bytes 1_000_000
 
   defstruct version: 0, values: %{}, entries: []
 
@@ -78,7 +78,7 @@ defmodule Foundation.Config.Shared.Ledger do
       |> Map.take([:kind, :author, :node, :note])
       |> Map.merge(%{version: version, at: time(how.at, ledger.entries), changes: diff(ledger.values, values)})
 
-    entries = bounded([entry | ledger.entries], how.limit)
+    entries = bounded([entry | ledger.entries], how.limit, @bytes - :erlang.external_size(values))
     {:ok, %__MODULE__{version: version, values: values, entries: entries}}
   end
 
@@ -101,13 +101,14 @@ defmodule Foundation.Config.Shared.Ledger do
     end
   end
 
-  defp bounded([newest | older], limit) do
-    {kept, _bytes} =
+  # The newest is always kept.
+  defp bounded([newest | older], limit, room) do
+    {kept, _room} =
       older
       |> Enum.take(limit - 1)
-      |> Enum.reduce_while({[newest], :erlang.external_size(newest)}, fn entry, {kept, bytes} ->
-        bytes = bytes + :erlang.external_size(entry)
-        if bytes > @history_bytes, do: {:halt, {kept, bytes}}, else: {:cont, {[entry | kept], bytes}}
+      |> Enum.reduce_while({[newest], room - :erlang.external_size(newest)}, fn entry, {kept, room} ->
+        room = room - :erlang.external_size(entry)
+        if room < 0, do: {:halt, {kept, room}}, else: {:cont, {[entry | kept], room}}
       end)
 
     Enum.reverse(kept)
