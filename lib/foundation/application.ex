@@ -21,7 +21,7 @@ defmodule Foundation.Application do
 
     with {:ok, supervisor} <-
            Supervisor.start_link(children(), strategy: :one_for_one, name: Foundation.Supervisor) do
-      supervisor |> with_cluster(Task.await(prepared, :infinity)) |> started(supervisor)
+      supervisor |> with_cluster(Task.await(prepared, :infinity)) |> with_config() |> started(supervisor)
     end
   end
 
@@ -41,6 +41,10 @@ defmodule Foundation.Application do
   end
 
   defp with_cluster(_supervisor, {:error, problem}), do: {:error, problem}
+
+  # A node that is to have the cluster's configuration has it before it answers.
+  defp with_config(:ok), do: Foundation.Config.Shared.at_start()
+  defp with_config(problem), do: problem
 
   defp started(:ok, supervisor), do: {:ok, supervisor}
 

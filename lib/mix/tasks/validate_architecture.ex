@@ -37,7 +37,17 @@ defmodule Mix.Tasks.ValidateArchitecture do
       error: ["Foundation.Error", "Foundation.ErrorContext"],
       telemetry: ["Foundation.Telemetry", "Foundation.Services.TelemetryService"],
       events: ["Foundation.Events", "Foundation.Services.EventStore"],
-      config: ["Foundation.Config", "Foundation.Services.ConfigServer", "Inspect.Foundation.Types.Config"],
+      config: [
+        "Foundation.Config.Change",
+        "Foundation.Config.Conceal",
+        "Foundation.Config.History",
+        "Foundation.Config.Overlay",
+        "Foundation.Config.Proposal",
+        "Foundation.Config.Registration",
+        "Foundation.Config.Schema",
+        "Foundation.Services.ConfigServer",
+        "Inspect.Foundation.Types.Config"
+      ],
       infrastructure: ["Foundation.Infrastructure"],
       lifecycle: ["Foundation.ProcessLifecycle", "Foundation.HealthCheck"]
     ],
@@ -52,7 +62,9 @@ defmodule Mix.Tasks.ValidateArchitecture do
         "Foundation.DistributedState",
         "Foundation.Coordination",
         "Foundation.BEAM.Distribution"
-      ]
+      ],
+      # The door of the configuration, this node's and the cluster's.
+      configuration: ["Foundation.Config"]
     ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],
@@ -87,6 +99,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       infrastructure: [:error, :telemetry, :events, :config],
       lifecycle: [:telemetry],
       distributed: [:cluster],
+      configuration: [:distributed, :cluster],
       intelligence: [:mabeam]
     ]
   end
