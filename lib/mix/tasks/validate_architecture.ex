@@ -24,7 +24,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       # What a request is about, from the ground up: events and errors ask for its trace.
       context: ["Foundation.Distributed.Context"],
       contracts: ["Foundation.Contracts"],
-      registry: ["Foundation.ProcessRegistry", "Foundation.ServiceRegistry"],
+      registry: ["Foundation.ProcessRegistry"],
       validation: ["Foundation.Validation"],
       logic: ["Foundation.Logic", "Foundation.Config.Guard"],
       # Whom to ask in the cluster; who carries the question stands above.
@@ -52,7 +52,9 @@ defmodule Mix.Tasks.ValidateArchitecture do
         "Foundation.DistributedState",
         "Foundation.Coordination",
         "Foundation.BEAM.Distribution"
-      ]
+      ],
+      mesh: ["Foundation.ServiceRegistry", "Foundation.ServiceMesh"],
+      shared_limits: ["Foundation.Infrastructure.Limits.Cluster"]
     ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],
@@ -87,6 +89,8 @@ defmodule Mix.Tasks.ValidateArchitecture do
       infrastructure: [:error, :telemetry, :events, :config],
       lifecycle: [:telemetry],
       distributed: [:cluster],
+      mesh: [:distributed],
+      shared_limits: [:distributed],
       intelligence: [:mabeam]
     ]
   end
