@@ -62,10 +62,11 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Budget do
     budget = %{budget | holders: Map.put(budget.holders, holder, account)}
     free = budget.limit - charged(budget)
     share = max(div(budget.limit, 2 * map_size(budget.holders)), min(@unit, budget.limit))
-    amount = if need > free, do: 0, else: want |> min(max(share, need)) |> min(free) |> max(0)
+    allowed = min(want, max(share, need))
+    amount = if need > free, do: 0, else: allowed |> min(free) |> max(0)
     account = %{account | granted: account.granted + amount, ends: now + budget.lease + budget.skew}
     budget = %{budget | holders: Map.put(budget.holders, holder, account)}
-    retry = if amount < want, do: retry(budget, now), else: 0
+    retry = if amount < allowed, do: retry(budget, now), else: 0
     {{:ok, account.granted, budget.lease, retry, map_size(budget.holders)}, budget}
   end
 

@@ -276,7 +276,7 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Keeper do
 
         # What it had of it was dropped when it went on alone.
         {_amount, _lease, _retry, slice} ->
-          %{slice | ends: nil, returned: slice.granted - slice.spent, retry_at: 0}
+          %{slice | ends: nil, returned: slice.granted - slice.spent, retry_at: now()}
       end
 
     Telemetry.execute([:foundation, :limits, :alone], %{counter: 1}, %{

@@ -34,7 +34,7 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Slice do
 
   @doc "Nothing leased yet."
   @spec new(map, integer) :: t
-  def new(budget, now), do: %__MODULE__{budget: budget, life: life(), reported_at: now}
+  def new(budget, now), do: %__MODULE__{budget: budget, life: life(), reported_at: now, retry_at: now}
 
   defp life, do: :crypto.strong_rand_bytes(8)
 
@@ -112,10 +112,10 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Slice do
     {amount, max(slice.ends - now, 0), retry, slice}
   end
 
-  def answered(slice, :ended, _asked_at, _now),
-    do:
-      {:ended,
-       %{slice | life: life(), granted: 0, returned: 0, spent: 0, ends: nil, retry_at: 0, failed: false}}
+  def answered(slice, :ended, _asked_at, now) do
+    slice = %{slice | granted: 0, returned: 0, spent: 0, ends: nil, retry_at: now, failed: false}
+    {:ended, %{slice | life: life()}}
+  end
 
   @doc "No answer came."
   @spec failed(t, integer) :: t
