@@ -11,8 +11,8 @@ defmodule Foundation.Distributed.SharedLimitsNodesTest do
 
   @moduletag timeout: 180_000
   @unit 1_000_000_000
-  @limit 300
-  @per 2_000
+  @limit 150
+  @per 1_000
 
   setup context do
     cluster = Nodes.start(3, durable: false, coordination: [expect: 3, session_ms: 2_000])
@@ -26,7 +26,7 @@ defmodule Foundation.Distributed.SharedLimitsNodesTest do
             30_000
           )
 
-    options = [scope: :cluster, lease_ms: 500, timeout: 20_000] ++ Map.get(context, :shared, [])
+    options = [scope: :cluster, lease_ms: 300, timeout: 20_000] ++ Map.get(context, :shared, [])
     limits = [requests: [limit: @limit, per: @per]]
 
     for node <- names,
