@@ -17,6 +17,7 @@ defmodule Foundation.Application do
   defp start(cluster) do
     prepared = Task.async(fn -> Foundation.Cluster.prepare(cluster) end)
     Foundation.Engine.start()
+    Foundation.Infrastructure.Limits.Cluster.install()
     Logger.info("Starting Foundation")
 
     with {:ok, supervisor} <-
@@ -88,7 +89,9 @@ defmodule Foundation.Application do
         Foundation.Events.Causality,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor},
         {DynamicSupervisor, name: Foundation.ProcessLifecycle.Processes},
-        Foundation.ProcessLifecycle.Server
+        Foundation.ProcessLifecycle.Server,
+        {Foundation.Distributed.Discovery, nil},
+        Foundation.ServiceMesh.Supervisor
       ]
   end
 
