@@ -30,7 +30,7 @@ defmodule Foundation.Application do
   defp with_cluster(supervisor, {:ok, cluster}) do
     with {:ok, federation} <- Foundation.Cluster.Federation.children(),
          {:ok, clusters} <- Foundation.Distributed.Clusters.children() do
-      children = cluster ++ fabric() ++ partitions() ++ clusters ++ federation ++ coordination()
+      children = cluster ++ fabric() ++ partitions() ++ clusters ++ federation ++ coordination() ++ mabeam()
 
       Enum.find_value(children, :ok, fn child ->
         case Supervisor.start_child(supervisor, child) do
@@ -115,6 +115,13 @@ defmodule Foundation.Application do
          ) do
       nil -> []
       settings -> [{Foundation.Distributed.Coordination.Formation, settings}]
+    end
+  end
+
+  defp mabeam do
+    case Application.get_env(:foundation, :mabeam, false) do
+      off when off in [false, nil] -> []
+      options -> [{Foundation.MABEAM.Supervisor, options}]
     end
   end
 
