@@ -411,8 +411,12 @@ defmodule Foundation.Config do
           {:ok, [map]} | {:error, term}
   defdelegate resolve_config_conflicts(strategy), to: Shared, as: :resolve
 
-  defp path!(path) when is_list(path), do: path
-  defp path!(other), do: raise(ArgumentError, "a path is a list of keys, got: #{inspect(other)}")
+  defp path!(path) do
+    (is_list(path) and not List.improper?(path)) ||
+      raise ArgumentError, "a path is a list of keys, got: #{inspect(path)}"
+
+    path
+  end
 
   defp pairs!(changes) when is_map(changes),
     do: changes |> Map.to_list() |> Enum.sort_by(&depth/1) |> pairs!()

@@ -55,9 +55,24 @@ defmodule Foundation.ConfigClusterTest do
       end
 
       assert Config.cluster_version() == {:ok, 0}
-      assert_raise ArgumentError, ~r/a path is a list/, fn -> Config.set_cluster_wide(:a, 1) end
+
+      for path <- [:a, [:a | :b], %{}] do
+        assert_raise ArgumentError, ~r/a path is a list/, fn -> Config.set_cluster_wide(path, 1) end
+        assert_raise ArgumentError, ~r/a path is a list/, fn -> Config.get_with_consensus(path) end
+      end
+
+      assert {:error, _} = Config.validate_and_update([{[:a | :b], 1}], scope: :cluster)
+      assert {:error, _} = Config.get_with_consensus(List.duplicate(:a, 10_000))
+      assert {:error, :too_large} = too_large()
       assert_raise ArgumentError, ~r/consistency/, fn -> Config.set_cluster_wide([:a], 1, consistency: :x) end
       assert_raise ArgumentError, ~r/no option :nope/, fn -> Config.set_cluster_wide([:a], 1, nope: 1) end
+    end
+
+    # More than the group keeps of one value.
+    defp too_large do
+      :ok = Config.register_schema(PaymentsConfig)
+      currencies = for n <- 1..4, do: String.duplicate("#{n}", 300_000)
+      Config.set_cluster_wide([:payments, :currencies], currencies)
     end
 
     test "a change is checked together with all that is agreed on" do

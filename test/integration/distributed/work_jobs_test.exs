@@ -5,6 +5,7 @@ defmodule Foundation.Distributed.WorkJobsTest do
 
   alias Foundation.ConsensusNodes, as: Nodes
   alias Foundation.Distributed.{Consensus, Work}
+  alias Foundation.Distributed.Work.Checkpoint
   alias Foundation.WorkSteps
 
   @moduletag timeout: 120_000
@@ -86,6 +87,18 @@ defmodule Foundation.Distributed.WorkJobsTest do
 
       assert Work.run([1], fn _ -> large.(1_100_000) end, nodes: [node()], job: :larger) ==
                {:error, :too_large}
+    end
+
+    test "of two who think that they coordinate, one is told that it does not" do
+      options = %{job: :fenced, group: Consensus.default_group()}
+      assert {:ok, checkpoint} = Checkpoint.run(%{0 => :a, 1 => :b}, options, &{:ok, &1})
+      assert {:ok, one} = Checkpoint.record(checkpoint, %{0 => {:ok, :one}})
+      assert Checkpoint.record(checkpoint, %{0 => {:ok, :other}}) == {:error, :superseded}
+      # The same again, as after an answer that was lost.
+      assert {:ok, ^one} = Checkpoint.record(checkpoint, %{0 => {:ok, :one}})
+      assert {:ok, _} = Checkpoint.record(one, %{1 => {:ok, :two}})
+      assert {:ok, %{results: results, next: 2}} = Checkpoint.run(%{0 => :a, 1 => :b}, options, &{:ok, &1})
+      assert results == %{0 => {:ok, :one}, 1 => {:ok, :two}}
     end
 
     test "map_reduce is two jobs" do

@@ -110,11 +110,19 @@ defmodule Foundation.Services.ConfigServer.Writes do
     {config, overlay} = Overlay.put(state.config, state.schemas, state.overlay, values)
     paths = Map.keys(state.overlay.values) ++ Map.keys(values)
     changes = Overlay.changes(state.config, config, paths)
-    state = %{state | overlay: overlay}
 
-    if changes == [],
-      do: {:reply, {:ok, overlay.refused}, State.publish(state)},
-      else: {:reply, {:ok, overlay.refused}, commit(state, :cluster, config, changes, from, note)}
+    cond do
+      changes != [] ->
+        state = commit(%{state | overlay: overlay}, :cluster, config, changes, from, note)
+        {:reply, {:ok, overlay.refused}, state}
+
+      # Still refused, as it was.
+      Map.keys(overlay.refused) == Map.keys(state.overlay.refused) and overlay.values == state.overlay.values ->
+        {:reply, {:ok, overlay.refused}, state}
+
+      true ->
+        {:reply, {:ok, overlay.refused}, State.publish(%{state | overlay: overlay})}
+    end
   end
 
   # What is set for all is not changed for this node alone.
