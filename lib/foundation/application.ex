@@ -82,9 +82,11 @@ defmodule Foundation.Application do
         Foundation.ErrorContext.Store,
         Foundation.Distributed.Context.Hops,
         Foundation.Events.Causality,
+        Foundation.ProcessRegistry.Global.Supervisor,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor},
         {DynamicSupervisor, name: Foundation.ProcessLifecycle.Processes},
-        Foundation.ProcessLifecycle.Server
+        Foundation.ProcessLifecycle.Server,
+        Foundation.Distributed.Registry
       ]
   end
 

@@ -50,6 +50,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       distributed: [
         "Foundation.Distributed",
         "Foundation.DistributedState",
+        "Foundation.DistributedSupervisor",
         "Foundation.Coordination",
         "Foundation.BEAM.Distribution"
       ]
