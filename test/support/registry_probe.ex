@@ -51,6 +51,7 @@ defmodule Foundation.RegistryProbe do
     newer.pid
   end
 
+  def two(_before), do: 2
   def none(_name, _older, _newer), do: :none
   def rubbish(_name, _older, _newer), do: :whatever
   def crash(_name, _older, _newer), do: raise("no idea")
@@ -64,8 +65,14 @@ defmodule Foundation.RegistryProbe do
 
   def start_link({supervisor, name}), do: GenServer.start_link(__MODULE__, {supervisor, name})
 
+  @doc "The processes of that child on this node."
+  def running(name) do
+    for pid <- Process.list(), {:dictionary, dictionary} <- [Process.info(pid, :dictionary)], dictionary[__MODULE__] == name, do: pid
+  end
+
   @impl true
   def init({supervisor, name}) do
+    Process.put(__MODULE__, name)
     {:ok, %{supervisor: supervisor, name: name, token: DistributedSupervisor.fencing_token(supervisor, name), count: 0}}
   end
 
