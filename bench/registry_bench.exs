@@ -45,7 +45,10 @@ defmodule RegistryBench do
   end
 
   defp lead do
-    _ = with {:ok, _other} <- Consensus.leader(:foundation), do: Consensus.transfer_leadership(:foundation, node(), 5_000)
+    _ =
+      with {:ok, _other} <- Consensus.leader(:foundation),
+           do: Consensus.transfer_leadership(:foundation, node(), 5_000)
+
     false
   end
 
@@ -57,7 +60,9 @@ defmodule RegistryBench do
         named = Enum.zip(pids, 1..@names)
 
         {us, _} =
-          :timer.tc(fn -> for {pid, n} <- named, do: :ok = ProcessRegistry.register_global({round, n}, pid) end)
+          :timer.tc(fn ->
+            for {pid, n} <- named, do: :ok = ProcessRegistry.register_global({round, n}, pid)
+          end)
 
         {spread, _} =
           :timer.tc(fn ->
@@ -71,7 +76,11 @@ defmodule RegistryBench do
 
     rate = rounds |> Enum.map(&elem(&1, 0)) |> Bench.median()
     Bench.figure(":crdt register/s", round(rate), "(wanted 60,000)")
-    Bench.figure("then until both others have all", "#{rounds |> Enum.map(&elem(&1, 1)) |> Bench.median()} ms")
+
+    Bench.figure(
+      "then until both others have all",
+      "#{rounds |> Enum.map(&elem(&1, 1)) |> Bench.median()} ms"
+    )
   end
 
   defp lookup do

@@ -67,13 +67,23 @@ defmodule Foundation.RegistryProbe do
 
   @doc "The processes of that child on this node."
   def running(name) do
-    for pid <- Process.list(), {:dictionary, dictionary} <- [Process.info(pid, :dictionary)], dictionary[__MODULE__] == name, do: pid
+    for pid <- Process.list(),
+        {:dictionary, dictionary} <- [Process.info(pid, :dictionary)],
+        dictionary[__MODULE__] == name,
+        do: pid
   end
 
   @impl true
   def init({supervisor, name}) do
     Process.put(__MODULE__, name)
-    {:ok, %{supervisor: supervisor, name: name, token: DistributedSupervisor.fencing_token(supervisor, name), count: 0}}
+
+    {:ok,
+     %{
+       supervisor: supervisor,
+       name: name,
+       token: DistributedSupervisor.fencing_token(supervisor, name),
+       count: 0
+     }}
   end
 
   @impl true

@@ -14,11 +14,19 @@ defmodule Foundation.Distributed.RegistryKillTest do
     cluster = Nodes.start(3, coordination: [expect: 3, session_ms: 1_000])
     on_exit(fn -> Nodes.stop(cluster) end)
     [a, b, c] = names = Nodes.names(cluster)
-    name = fn cluster, node, name, options -> Nodes.rpc(cluster, node, RegistryProbe, :name, [name, options]) end
+
+    name = fn cluster, node, name, options ->
+      Nodes.rpc(cluster, node, RegistryProbe, :name, [name, options])
+    end
+
     whereis = fn cluster, node, name -> Nodes.rpc(cluster, node, Global, :whereis, [name]) end
 
     for node <- names,
-        do: assert_eventually(Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names}, 60_000)
+        do:
+          assert_eventually(
+            Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names},
+            60_000
+          )
 
     {_, :ok} = name.(cluster, c, :available, [])
     {leased, :ok} = name.(cluster, c, :leased, consistency: :consensus)
@@ -32,7 +40,10 @@ defmodule Foundation.Distributed.RegistryKillTest do
 
     {leased, :ok} =
       assert_eventually(
-        with({_, {:error, _}} <- name.(cluster, b, :leased, consistency: :consensus, timeout: 1_000), do: nil),
+        with(
+          {_, {:error, _}} <- name.(cluster, b, :leased, consistency: :consensus, timeout: 1_000),
+          do: nil
+        ),
         15_000
       )
 

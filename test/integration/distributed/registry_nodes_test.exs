@@ -16,7 +16,11 @@ defmodule Foundation.Distributed.RegistryNodesTest do
     [a, b, c] = names = Nodes.names(cluster)
 
     for node <- names,
-        do: assert_eventually(Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names}, 60_000)
+        do:
+          assert_eventually(
+            Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names},
+            60_000
+          )
 
     {:ok, cluster: cluster, a: a, b: b, c: c, names: names}
   end
@@ -31,14 +35,21 @@ defmodule Foundation.Distributed.RegistryNodesTest do
   defp known(cluster, names) do
     for node <- names do
       assert_eventually(
-        match?({:ok, %{peers: peers}} when map_size(peers) == length(names) - 1, Nodes.rpc(cluster, node, Global, :status, [])),
+        match?(
+          {:ok, %{peers: peers}} when map_size(peers) == length(names) - 1,
+          Nodes.rpc(cluster, node, Global, :status, [])
+        ),
         20_000
       )
     end
   end
 
-  defp whereis(cluster, node, name, scope), do: Nodes.rpc(cluster, node, Global, :whereis, [name, [scope: scope]])
-  defp everywhere?(cluster, names, name, scope, pid), do: Enum.all?(names, &(whereis(cluster, &1, name, scope) == pid))
+  defp whereis(cluster, node, name, scope),
+    do: Nodes.rpc(cluster, node, Global, :whereis, [name, [scope: scope]])
+
+  defp everywhere?(cluster, names, name, scope, pid),
+    do: Enum.all?(names, &(whereis(cluster, &1, name, scope) == pid))
+
   defp name(cluster, node, name, options), do: Nodes.rpc(cluster, node, RegistryProbe, :name, [name, options])
   defp messages(cluster, pid), do: Nodes.rpc(cluster, node(pid), RegistryProbe, :messages, [pid])
 
@@ -50,7 +61,13 @@ defmodule Foundation.Distributed.RegistryNodesTest do
     assert {:ok, 2} = Nodes.rpc(cluster, c, Global, :update, [:name, &RegistryProbe.two/1, [scope: scope]])
 
     for node <- names,
-        do: assert_eventually(match?({:ok, %{metadata: 2, node: ^a}}, Nodes.rpc(cluster, node, Global, :lookup, [:name, [scope: scope]])))
+        do:
+          assert_eventually(
+            match?(
+              {:ok, %{metadata: 2, node: ^a}},
+              Nodes.rpc(cluster, node, Global, :lookup, [:name, [scope: scope]])
+            )
+          )
 
     # A process of another node is registered there.
     assert :ok = Nodes.rpc(cluster, c, Global, :register, [:second, pid, [scope: scope]])
@@ -62,11 +79,25 @@ defmodule Foundation.Distributed.RegistryNodesTest do
     assert_eventually(everywhere?(cluster, names, :name, scope, nil))
   end
 
-  test "thousands of names come and go in order", %{cluster: cluster, a: a, b: b, c: c, names: names, scope: scope} do
-    pids = for {node, from} <- [{a, 0}, {b, 3_000}, {c, 6_000}], do: Nodes.rpc(cluster, node, RegistryProbe, :names, [(from + 1)..(from + 3_000), [scope: scope]])
-    for node <- names, do: assert_eventually(Nodes.rpc(cluster, node, Global, :count, [[scope: scope]]) == 9_000)
+  test "thousands of names come and go in order", %{
+    cluster: cluster,
+    a: a,
+    b: b,
+    c: c,
+    names: names,
+    scope: scope
+  } do
+    pids =
+      for {node, from} <- [{a, 0}, {b, 3_000}, {c, 6_000}],
+          do: Nodes.rpc(cluster, node, RegistryProbe, :names, [(from + 1)..(from + 3_000), [scope: scope]])
+
+    for node <- names,
+        do: assert_eventually(Nodes.rpc(cluster, node, Global, :count, [[scope: scope]]) == 9_000)
+
     Nodes.rpc(cluster, b, Process, :exit, [Enum.at(pids, 1), :kill])
-    for node <- names, do: assert_eventually(Nodes.rpc(cluster, node, Global, :count, [[scope: scope]]) == 6_000)
+
+    for node <- names,
+        do: assert_eventually(Nodes.rpc(cluster, node, Global, :count, [[scope: scope]]) == 6_000)
   end
 
   test "after a split the older one keeps the name everywhere, and the other one is told, once", context do
@@ -86,7 +117,9 @@ defmodule Foundation.Distributed.RegistryNodesTest do
     assert_eventually(everywhere?(cluster, names, :other, scope, told))
     assert_eventually(Nodes.rpc(cluster, c, Process, :alive?, [newer]) == false)
     assert messages(cluster, older) == []
-    for node <- names, do: assert {:ok, %{contested: []}} = Nodes.rpc(cluster, node, Global, :status, [])
+
+    for node <- names,
+        do: assert_eventually(match?({:ok, %{contested: []}}, Nodes.rpc(cluster, node, Global, :status, [])))
   end
 
   test "the function of the older one decides, and is asked once", context do
@@ -123,7 +156,9 @@ defmodule Foundation.Distributed.RegistryNodesTest do
     Nodes.heal(cluster)
     known(cluster, names)
     assert_eventually(everywhere?(cluster, names, :name, scope, older))
-    for node <- names, do: assert_eventually(match?({:ok, %{contested: []}}, Nodes.rpc(cluster, node, Global, :status, [])))
+
+    for node <- names,
+        do: assert_eventually(match?({:ok, %{contested: []}}, Nodes.rpc(cluster, node, Global, :status, [])))
   end
 
   test "the group gives a name once, with a greater token each time", context do
@@ -131,7 +166,10 @@ defmodule Foundation.Distributed.RegistryNodesTest do
     options = [scope: scope, consistency: :consensus, metadata: :m]
     {pid, :ok} = name(cluster, a, :leased, options)
     assert_eventually(everywhere?(cluster, names, :leased, scope, pid))
-    {:ok, %{fencing_token: token, consistency: :consensus}} = Nodes.rpc(cluster, b, Global, :lookup, [:leased, [scope: scope]])
+
+    {:ok, %{fencing_token: token, consistency: :consensus}} =
+      Nodes.rpc(cluster, b, Global, :lookup, [:leased, [scope: scope]])
+
     assert is_integer(token)
 
     assert {:ok, %{pid: ^pid, fencing_token: ^token, metadata: :m}} =
@@ -141,7 +179,10 @@ defmodule Foundation.Distributed.RegistryNodesTest do
     assert {_, {:error, {:already_registered, ^pid}}} = name(cluster, b, :leased, scope: scope)
     assert :ok = Nodes.rpc(cluster, b, Global, :unregister, [:leased, [scope: scope]])
     {second, :ok} = name(cluster, b, :leased, options)
-    assert {:ok, %{pid: ^second, fencing_token: later}} = Nodes.rpc(cluster, b, Global, :lookup, [:leased, [scope: scope]])
+
+    assert {:ok, %{pid: ^second, fencing_token: later}} =
+             Nodes.rpc(cluster, b, Global, :lookup, [:leased, [scope: scope]])
+
     assert later > token
     Nodes.rpc(cluster, b, Process, :exit, [second, :kill])
     assert_eventually(everywhere?(cluster, names, :leased, scope, nil))
@@ -151,7 +192,10 @@ defmodule Foundation.Distributed.RegistryNodesTest do
   test "many at once on all nodes: one has it", %{cluster: cluster, names: names, scope: scope} do
     answers =
       for(node <- names, _ <- 1..4, do: node)
-      |> Task.async_stream(&name(cluster, &1, :leased, scope: scope, consistency: :consensus), max_concurrency: 12, timeout: 30_000)
+      |> Task.async_stream(&name(cluster, &1, :leased, scope: scope, consistency: :consensus),
+        max_concurrency: 12,
+        timeout: 30_000
+      )
       |> Enum.map(fn {:ok, answer} -> answer end)
 
     assert [{winner, :ok}] = Enum.filter(answers, &match?({_, :ok}, &1))
@@ -198,7 +242,8 @@ defmodule Foundation.Distributed.RegistryNodesTest do
   end
 
   # Named by the group, whatever this node's table says.
-  defp eventually_taken(cluster, node, name, options, _from), do: eventually_named(cluster, node, name, options)
+  defp eventually_taken(cluster, node, name, options, _from),
+    do: eventually_named(cluster, node, name, options)
 
   defp eventually_named(cluster, node, name, options) do
     assert_eventually(

@@ -5,7 +5,7 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
 
   alias Foundation.ConsensusNodes, as: Nodes
   alias Foundation.Distributed.Consensus
-  alias Foundation.{DistributedSupervisor, ProcessRegistry, RegistryProbe}
+  alias Foundation.{DistributedSupervisor, HealthCheck, ProcessRegistry, RegistryProbe}
   alias Foundation.DistributedSupervisor.Move
 
   @moduletag timeout: 240_000
@@ -16,20 +16,45 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
     names = Nodes.names(cluster)
 
     for node <- names,
-        do: assert_eventually(Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names}, 60_000)
+        do:
+          assert_eventually(
+            Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names},
+            60_000
+          )
 
     for {node, n} <- Enum.with_index(names),
-        do: Nodes.rpc(cluster, node, RegistryProbe, :supervise, [[name: Sup, metadata: %{gpu: n == 2}] ++ options])
+        do:
+          Nodes.rpc(cluster, node, RegistryProbe, :supervise, [
+            [name: Sup, metadata: %{gpu: n == 2}] ++ options
+          ])
 
-    for node <- names, do: assert_eventually(Nodes.rpc(cluster, node, DistributedSupervisor, :nodes, [Sup]) == names, 20_000)
-    for node <- names, do: assert_eventually(match?({:ok, _}, Nodes.rpc(cluster, node, DistributedSupervisor, :list_children, [Sup])), 20_000)
+    for node <- names,
+        do: assert_eventually(Nodes.rpc(cluster, node, DistributedSupervisor, :nodes, [Sup]) == names, 20_000)
+
+    for node <- names,
+        do:
+          assert_eventually(
+            match?({:ok, _}, Nodes.rpc(cluster, node, DistributedSupervisor, :list_children, [Sup])),
+            20_000
+          )
+
     {cluster, names}
   end
 
   defp start(cluster, node, name, options \\ []),
-    do: Nodes.rpc(cluster, node, DistributedSupervisor, :start_child, [Sup, {RegistryProbe, {Sup, name}}, options], 60_000)
+    do:
+      Nodes.rpc(
+        cluster,
+        node,
+        DistributedSupervisor,
+        :start_child,
+        [Sup, {RegistryProbe, {Sup, name}}, options],
+        60_000
+      )
 
-  defp whereis(cluster, node, name), do: Nodes.rpc(cluster, node, DistributedSupervisor, :whereis, [Sup, name])
+  defp whereis(cluster, node, name),
+    do: Nodes.rpc(cluster, node, DistributedSupervisor, :whereis, [Sup, name])
+
   defp ask(cluster, node, pid, what), do: Nodes.rpc(cluster, node, GenServer, :call, [pid, what])
 
   # Where processes of that child live: on each node, those that say so themselves.
@@ -50,7 +75,11 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
 
     assert pids |> Enum.frequencies_by(&node/1) |> Map.values() == [2, 2, 2]
     assert {:error, {:already_started, _}} = start(cluster, b, {:child, 1})
-    for n <- 1..6, node <- names, do: assert_eventually(whereis(cluster, node, {:child, n}) == Enum.at(pids, n - 1))
+
+    for n <- 1..6,
+        node <- names,
+        do: assert_eventually(whereis(cluster, node, {:child, n}) == Enum.at(pids, n - 1))
+
     %{specs: 6, active: 6, workers: 6} = Nodes.rpc(cluster, c, DistributedSupervisor, :count_children, [Sup])
 
     # Only the third node has what it takes.
@@ -78,12 +107,26 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
     # Emptied.
     kept = for n <- 1..6, pid = whereis(cluster, a, {:child, n}), node(pid) != b, do: {n, pid}
     for _ <- 1..3, {_, pid} <- kept, do: ask(cluster, a, pid, :count)
-    for n <- 1..6, pid = whereis(cluster, a, {:child, n}), node(pid) == b, do: for(_ <- 1..7, do: ask(cluster, a, pid, :count))
+
+    for n <- 1..6,
+        pid = whereis(cluster, a, {:child, n}),
+        node(pid) == b,
+        do: for(_ <- 1..7, do: ask(cluster, a, pid, :count))
+
+    Nodes.rpc(cluster, b, HealthCheck, :drain, [true])
     :ok = Nodes.rpc(cluster, b, Move, :drain, [Sup], 60_000)
     assert Nodes.rpc(cluster, a, DistributedSupervisor, :nodes, [Sup]) == [a, c]
 
     for n <- 1..6 do
-      pid = assert_eventually(with(pid when pid != nil and node(pid) != b <- whereis(cluster, a, {:child, n}), do: pid, else: (_ -> nil)))
+      pid =
+        assert_eventually(
+          with(
+            pid when pid != nil and node(pid) != b <- whereis(cluster, a, {:child, n}),
+            do: pid,
+            else: (_ -> nil)
+          )
+        )
+
       {_, _, count} = ask(cluster, a, pid, :where)
       assert count == if(List.keymember?(kept, n, 0), do: 3, else: 7) or n == 1
     end
@@ -93,14 +136,23 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
     assert dead != []
     Nodes.kill(cluster, c)
 
-    for n <- dead, do: assert_eventually(with(pid when pid != nil <- whereis(cluster, a, {:child, n}), do: node(pid) == a), 30_000)
+    for n <- dead,
+        do:
+          assert_eventually(
+            with(pid when pid != nil <- whereis(cluster, a, {:child, n}), do: node(pid) == a),
+            30_000
+          )
+
     for n <- 1..6, do: assert_eventually(match?([_], running(cluster, [a, b], {:child, n})), 10_000)
 
     # Its only node is gone; it is still a child.
     assert whereis(cluster, a, :wants_gpu) == nil
     assert :ok = Nodes.rpc(cluster, a, DistributedSupervisor, :terminate_child, [Sup, {:child, 1}], 60_000)
     assert running(cluster, [a, b], {:child, 1}) == []
-    assert {:error, :not_found} = Nodes.rpc(cluster, a, DistributedSupervisor, :terminate_child, [Sup, {:child, 1}])
+
+    assert {:error, :not_found} =
+             Nodes.rpc(cluster, a, DistributedSupervisor, :terminate_child, [Sup, {:child, 1}])
+
     {:ok, children} = Nodes.rpc(cluster, b, DistributedSupervisor, :list_children, [Sup])
     assert length(children) == 6
   end
@@ -114,7 +166,12 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
     Nodes.split(cluster, [[a, b], [c]])
 
     for n <- alone do
-      pid = assert_eventually(with(pid when pid != nil <- whereis(cluster, a, {:child, n}), do: node(pid) != c && pid), 30_000)
+      pid =
+        assert_eventually(
+          with(pid when pid != nil <- whereis(cluster, a, {:child, n}), do: node(pid) != c && pid),
+          30_000
+        )
+
       # Now, and not a moment ago, the old one is dead.
       assert Nodes.rpc(cluster, c, Process, :alive?, [before[n]]) == false
       {_, token, 0} = ask(cluster, node(pid), pid, :where)

@@ -36,7 +36,11 @@ defmodule Foundation.DistributedSupervisor.PlacementTest do
     refute Child.eligible?(gpu, :b@h, %{})
     asked = Child.new!({Agent, fn -> 1 end}, filter: {Kernel, :==, []})
     assert Child.eligible?(asked, :b@h, :b@h)
-    assert_raise ArgumentError, ~r/every node can call/, fn -> Child.new!(Agent, filter: fn _, _ -> true end) end
+
+    assert_raise ArgumentError, ~r/every node can call/, fn ->
+      Child.new!(Agent, filter: fn _, _ -> true end)
+    end
+
     assert_raise ArgumentError, ~r/nodes: is/, fn -> Child.new!({Agent, 1}, nodes: []) end
     assert_raise ArgumentError, ~r/handoff: is/, fn -> Child.new!({Agent, 1}, handoff: :yes) end
     assert_raise ArgumentError, ~r/no option :nam/, fn -> Child.new!({Agent, 1}, nam: 1) end

@@ -19,7 +19,10 @@ defmodule Foundation.ProcessRegistry.GlobalTest do
 
   test "a name is found, with all that is known of it", %{scope: scope, in: within} do
     before = System.os_time(:microsecond)
-    assert :ok = ProcessRegistry.register_global({:any, %{term: 1}}, self(), [metadata: %{version: 2}] ++ within)
+
+    assert :ok =
+             ProcessRegistry.register_global({:any, %{term: 1}}, self(), [metadata: %{version: 2}] ++ within)
+
     assert {:ok, entry} = ProcessRegistry.lookup_global({:any, %{term: 1}}, within)
     here = node()
     me = self()
@@ -153,7 +156,11 @@ defmodule Foundation.ProcessRegistry.GlobalTest do
 
   test "what makes no sense is refused" do
     assert_raise ArgumentError, ~r/no option :scop/, fn -> Global.register(:n, self(), scop: 1) end
-    assert_raise ArgumentError, ~r/consistency: is :crdt or :consensus/, fn -> Global.register(:n, self(), consistency: 1) end
+
+    assert_raise ArgumentError, ~r/consistency: is :crdt or :consensus/, fn ->
+      Global.register(:n, self(), consistency: 1)
+    end
+
     assert_raise ArgumentError, ~r/on_lost: is/, fn -> Global.register(:n, self(), on_lost: :cry) end
     assert_raise ArgumentError, ~r/resolve: is {module/, fn -> Global.register(:n, self(), resolve: & &1) end
     assert_raise ArgumentError, ~r/timeout: is/, fn -> Global.register(:n, self(), timeout: 0) end

@@ -216,7 +216,7 @@ defmodule Foundation.ProcessRegistry.Global.Replication do
 
   # -- other messages
 
-  @doc "Tells the node of a claim that it has lost, and to which process (false: to none)."
+  @doc "Tells the node of a claim that it has lost, and to which process (nil: to none)."
   def concede(all, key, {_pid, _metadata, stamp, origin, _token}, winner) do
     if pid = all.nodes[origin], do: send_to(pid, :concede, {key, stamp, winner && elem(winner, 0)})
     :ok

@@ -338,7 +338,7 @@ defmodule Foundation.ProcessRegistry.Global.Server do
   defp judged(state, key, mine, other, verdict) do
     with {^mine, _number, _settings} <- Table.own(key), true <- other in Map.get(state.rivals, key, []) do
       if verdict in [:mine, :none],
-        do: Replication.concede(state.replication, key, other, verdict == :mine && mine)
+        do: Replication.concede(state.replication, key, other, if(verdict == :mine, do: mine))
 
       if verdict in [:other, :none],
         do: defeated(state, key, {:conflict, if(verdict == :other, do: elem(other, 0))}),
