@@ -87,11 +87,13 @@ defmodule Foundation.Application do
         Foundation.ErrorContext.Store,
         Foundation.Distributed.Context.Hops,
         Foundation.Events.Causality,
+        Foundation.ProcessRegistry.Global.Supervisor,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor},
         {DynamicSupervisor, name: Foundation.ProcessLifecycle.Processes},
         Foundation.ProcessLifecycle.Server,
         {Foundation.Distributed.Discovery, nil},
-        Foundation.ServiceMesh.Supervisor
+        Foundation.ServiceMesh.Supervisor,
+        Foundation.Distributed.Registry
       ]
   end
 

@@ -60,6 +60,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       distributed: [
         "Foundation.Distributed",
         "Foundation.DistributedState",
+        "Foundation.DistributedSupervisor",
         "Foundation.Coordination",
         "Foundation.BEAM.Distribution"
       ],
