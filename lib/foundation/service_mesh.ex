@@ -51,7 +51,7 @@ defmodule Foundation.ServiceMesh do
   """
 
   alias Foundation.Distributed.Discovery.{Directory, Load}
-  alias Foundation.ServiceMesh.{Attempt, Budget, Options, Outliers, Pick, Tables, Transport}
+  alias Foundation.ServiceMesh.{Attempt, Budget, Options, Outliers, Pick, Transport}
 
   @type target :: {:service, term} | {:capability, term} | term
   @type reason ::
@@ -90,8 +90,8 @@ defmodule Foundation.ServiceMesh do
   def call(target, request, options \\ []) do
     running(options, fn ->
       selection = Pick.selection(target)
-      settings = Options.call(selection, options)
-      Attempt.run(selection, settings, &ask(&1, request, &2, settings))
+      {settings, _, _} = row = row(selection, options)
+      Attempt.run(selection, row, &ask(&1, request, &2, settings))
     end)
   end
 
@@ -99,6 +99,13 @@ defmodule Foundation.ServiceMesh do
   @spec call(target, term, timeout :: non_neg_integer, keyword) :: {:ok, term} | {:error, reason}
   def call(target, request, timeout, options) when is_integer(timeout),
     do: call(target, request, [timeout: timeout] ++ Keyword.delete(options, :timeout))
+
+  defp row(selection, []), do: Options.row(selection)
+
+  defp row(selection, options) do
+    {settings, budget, series} = Options.row(selection)
+    {Options.over(settings, options), budget, series}
+  end
 
   defp ask({_, pid, _, _, _}, request, timeout, settings),
     do: pid |> Transport.call(request, timeout, settings.channel) |> refused(settings.failure?)
@@ -121,8 +128,8 @@ defmodule Foundation.ServiceMesh do
   def run(target, function, options \\ []) when is_function(function, 2) do
     running(options, fn ->
       selection = Pick.selection(target)
-      settings = Options.call(selection, options)
-      Attempt.run(selection, settings, &apply_to(&1, function, &2, settings))
+      {settings, _, _} = row = row(selection, options)
+      Attempt.run(selection, row, &apply_to(&1, function, &2, settings))
     end)
   end
 
@@ -151,7 +158,8 @@ defmodule Foundation.ServiceMesh do
     do: raise(ArgumentError, "options are a keyword list, got: #{inspect(options)}")
 
   @doc """
-  Sets what calls of this node to a target do unless they say otherwise, and how its providers are watched.
+  Sets what calls of this node to a target do unless they say otherwise, and how its providers are watched. The retry budget
+  is full afterwards.
 
   The options of `call/3`, and: `:retry_ratio` (0.2), `:retries_per_second` (10) and `:retry_burst` (100), the retry budget,
   see above; `:outlier`, a list of `consecutive:` (5, or `:infinity`) failures in a row, `interval_ms:` (10,000) between looks at the
@@ -191,18 +199,18 @@ defmodule Foundation.ServiceMesh do
 
   Errors: `{:error, :not_running}`. O(providers).
   """
-  @spec status(target) :: {:ok, %{providers: [map], budget: map | nil}} | {:error, :not_running}
+  @spec status(target) :: {:ok, %{providers: [map], budget: map}} | {:error, :not_running}
   def status(target) do
     running([], fn ->
       selection = Pick.selection(target)
-      now = System.monotonic_time(:millisecond)
+      now = System.monotonic_time(:nanosecond)
 
       providers =
         for {{_, _, load, _, _}, found} <- Directory.providers(nil, selection),
             do: Map.merge(found, Load.view(load, now))
 
-      budget = Tables.get({:budget, selection})
-      {:ok, %{providers: providers, budget: budget && Budget.view(budget)}}
+      {_, budget, _} = Options.row(selection)
+      {:ok, %{providers: providers, budget: Budget.view(budget)}}
     end)
   end
 

@@ -308,12 +308,7 @@ defmodule Foundation.ServiceRegistry do
     selection = Pick.selection(target)
     settings = Options.call(selection, options)
 
-    request = %{
-      selection: selection,
-      policy: settings.policy,
-      spill_over: settings.spill_over,
-      excluded: ids(selection, exclude)
-    }
+    request = Pick.request(selection, settings, ids(selection, exclude))
 
     with {:ok, provider} <- Pick.pick(request) do
       case Directory.found(nil, provider) do

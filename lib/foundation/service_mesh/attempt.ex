@@ -7,43 +7,46 @@ defmodule Foundation.ServiceMesh.Attempt do
 
   alias Foundation.Distributed.Context
   alias Foundation.Distributed.Discovery.{Directory, Load}
-  alias Foundation.ServiceMesh.{Budget, Hedge, Outliers, Pick, Tables, Transport}
+  alias Foundation.ServiceMesh.{Budget, Hedge, Options, Outliers, Pick, Tables, Transport}
   alias Foundation.Telemetry
 
   @longest_backoff_ms 1_000
+  @millisecond 1_000_000
 
   @type answer :: {:ok, term} | {:refused, term} | {:error, term, :unsent | :unknown}
   @type tried :: (Directory.provider(), non_neg_integer -> answer)
 
-  @doc "Makes the call: `{:ok, value}` or `{:error, reason}`."
-  @spec run(Directory.selection(), map, tried) :: {:ok, term} | {:error, term}
-  def run(selection, settings, function) do
-    case time_left() do
-      left when left < settings.timeout -> within(selection, settings, left, function)
-      _ -> within(selection, settings, settings.timeout, function)
-    end
-  end
-
-  defp within(_selection, _settings, timeout, _function) when timeout <= 0, do: {:error, :timeout}
-
-  defp within(selection, settings, timeout, function) do
-    budget = Budget.of(selection, settings)
+  @doc "Makes the call: `{:ok, value}` or `{:error, reason}`; `what` is `Options.row/1` with the options of the call."
+  @spec run(Directory.selection(), Options.row(), tried) :: {:ok, term} | {:error, term}
+  def run(selection, {settings, budget, series}, function) do
     Budget.deposit(budget, settings)
 
     call = %{
       selection: selection,
       settings: settings,
       budget: budget,
-      deadline: System.monotonic_time(:millisecond) + timeout,
-      function: function
+      series: series,
+      function: function,
+      deadline: nil
     }
 
-    if Context.trace_id() == nil,
-      do: attempt(call, [], 0, nil),
-      else:
-        Context.run(%{deadline: System.system_time(:millisecond) + timeout}, fn ->
-          attempt(call, [], 0, nil)
-        end)
+    if Context.trace_id() == nil, do: within(call, settings.timeout), else: in_context(call)
+  end
+
+  # The nearer deadline of two counts, and goes along.
+  defp in_context(call) do
+    case min(time_left(), call.settings.timeout) do
+      0 ->
+        {:error, :timeout}
+
+      timeout ->
+        Context.run(%{deadline: System.system_time(:millisecond) + timeout}, fn -> within(call, timeout) end)
+    end
+  end
+
+  defp within(call, timeout) do
+    deadline = System.monotonic_time(:nanosecond) + timeout * @millisecond
+    attempt(%{call | deadline: deadline}, [], 0, nil)
   end
 
   @doc "The ms that the context of the process leaves."
@@ -78,13 +81,8 @@ defmodule Foundation.ServiceMesh.Attempt do
 
   @doc "A provider that was not tried yet, or when there is none any one."
   @spec pick(map, [pos_integer]) :: {:ok, Directory.provider()} | {:error, atom}
-  def pick(%{settings: settings} = call, tried) do
-    request = %{
-      selection: call.selection,
-      policy: settings.policy,
-      spill_over: settings.spill_over,
-      excluded: tried
-    }
+  def pick(call, tried) do
+    request = Pick.request(call.selection, call.settings, tried)
 
     case Pick.pick(request) do
       {:error, :none_healthy} when tried != [] -> Pick.pick(%{request | excluded: []})
@@ -96,7 +94,7 @@ defmodule Foundation.ServiceMesh.Attempt do
     now = System.monotonic_time(:millisecond)
     pause = pause(call.settings.backoff_ms, n)
 
-    if n < call.settings.retries and repeatable?(failure, call.settings) and now + pause < call.deadline and
+    if n < call.settings.retries and repeatable?(failure, call.settings) and pause < remaining(call) and
          Budget.withdraw(call.budget, call.settings, now) do
       Telemetry.counter_add([:foundation, :mesh, :retries], 1, %{target: call.selection})
       wait(pause)
@@ -129,10 +127,10 @@ defmodule Foundation.ServiceMesh.Attempt do
   @spec once(map, Directory.provider()) :: answer
   def once(call, {id, _pid, load, _weight, _service} = provider) do
     Tables.begin(id, load)
-    began = System.monotonic_time()
+    began = System.monotonic_time(:nanosecond)
 
     try do
-      call.function.(provider, left(call))
+      call.function.(provider, left(call, began))
     catch
       kind, reason ->
         note(call, provider, :failure, began)
@@ -149,24 +147,28 @@ defmodule Foundation.ServiceMesh.Attempt do
   defp outcome({:error, reason, _}), do: if(Transport.counts?(reason), do: :failure, else: :ignored)
 
   defp note(call, {id, _pid, load, _weight, _service} = provider, outcome, began) do
-    now = System.monotonic_time()
+    now = System.monotonic_time(:nanosecond)
     Tables.finish(id)
 
     if outcome == :ignored do
       Load.abandon(load)
     else
-      took = System.convert_time_unit(now - began, :native, :nanosecond)
-      Telemetry.record([:foundation, :mesh, :call_us], div(took, 1_000), %{target: call.selection})
-      in_a_row = Load.finish(load, outcome, took, System.convert_time_unit(now, :native, :nanosecond))
+      took = now - began
+      if call.series, do: Telemetry.record(call.series, div(took, 1_000))
+      in_a_row = Load.finish(load, outcome, took, now)
       if in_a_row > 0, do: Outliers.failed(provider, in_a_row)
     end
   end
 
   @doc "What is left of the time for an attempt, in ms."
   @spec left(map) :: non_neg_integer
-  def left(call) do
-    left = max(call.deadline - System.monotonic_time(:millisecond), 0)
+  def left(call), do: left(call, System.monotonic_time(:nanosecond))
+
+  defp left(call, now) do
     # An integer is less than any atom.
-    min(left, call.settings.attempt_timeout)
+    min(remaining(call, now), call.settings.attempt_timeout)
   end
+
+  defp remaining(call, now \\ System.monotonic_time(:nanosecond)),
+    do: max(div(call.deadline - now + @millisecond - 1, @millisecond), 0)
 end

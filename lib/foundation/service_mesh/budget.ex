@@ -4,8 +4,6 @@ defmodule Foundation.ServiceMesh.Budget do
   # and time by some tokens a second, and from which each retry takes one. So of n calls in t seconds at most
   # burst + ratio × n + per_second × t are sent again.
 
-  alias Foundation.ServiceMesh.Tables
-
   @tokens 1
   @stamp 2
   @refused 3
@@ -18,22 +16,6 @@ defmodule Foundation.ServiceMesh.Budget do
           retries_per_second: non_neg_integer,
           retry_burst: pos_integer
         }
-
-  @doc "That of a selection, full at first. O(1)."
-  @spec of(term, settings) :: t
-  def of(selection, settings) do
-    case Tables.get({:budget, selection}) do
-      nil ->
-        budget = new(settings, System.monotonic_time(:millisecond))
-
-        if Tables.put_new({:budget, selection}, budget),
-          do: budget,
-          else: Tables.get({:budget, selection}) || budget
-
-      budget ->
-        budget
-    end
-  end
 
   @doc "A full one."
   @spec new(settings, integer) :: t

@@ -3,7 +3,8 @@ defmodule Foundation.ServiceMesh.Options do
   # The options of a call and of a service, checked. What a service was told stands in the tables as one map, over which a
   # call puts its own.
 
-  alias Foundation.ServiceMesh.{Pick, Tables}
+  alias Foundation.ServiceMesh.{Budget, Pick, Tables}
+  alias Foundation.Telemetry
 
   @call %{
     policy: :p2c_ewma,
@@ -32,25 +33,57 @@ defmodule Foundation.ServiceMesh.Options do
 
   @type t :: map
 
+  @typedoc "What a selection was told, its budget, and where the durations of its calls are recorded."
+  @type row :: {t, Budget.t(), Telemetry.Series.t() | nil}
+
   @doc "Those of a call; raises ArgumentError."
   @spec call(term, keyword) :: t
-  def call(selection, []), do: of(selection)
+  def call(selection, options), do: selection |> of() |> over(options)
 
-  def call(selection, options) when is_list(options) do
-    options |> put(of(selection), Map.keys(@call), "a call") |> consistent()
+  @doc "Those of a call over those of its selection."
+  @spec over(t, keyword) :: t
+  def over(settings, []), do: settings
+
+  def over(settings, options) when is_list(options),
+    do: options |> put(settings, Map.keys(@call), "a call") |> consistent()
+
+  def over(_settings, other), do: wrong(:options, "a keyword list", other)
+
+  @doc "Those of a selection."
+  @spec of(term) :: t
+  def of(selection) do
+    case Tables.call(selection) do
+      {settings, _, _} -> settings
+      nil -> @defaults
+    end
   end
 
-  def call(_selection, other), do: wrong(:options, "a keyword list", other)
+  @doc "All that a call of a selection needs; made with the first one. O(1)."
+  @spec row(term) :: row
+  def row(selection) do
+    with nil <- Tables.call(selection) do
+      Tables.put_new_call(selection, fresh(selection, @defaults))
+      Tables.call(selection)
+    end
+  end
 
-  @doc "Those of a service."
-  @spec of(term) :: t
-  def of(selection), do: Tables.get({:settings, selection}) || @defaults
+  defp fresh(selection, settings) do
+    series =
+      case Telemetry.prepare(:histogram, [:foundation, :mesh, :call_us], %{target: selection}) do
+        {:ok, series} -> series
+        {:error, _} -> nil
+      end
 
-  @doc "Puts options over those that a service has; raises ArgumentError."
+    {settings, Budget.new(settings, System.monotonic_time(:millisecond)), series}
+  end
+
+  @doc "Puts options over those that a selection has; raises ArgumentError."
   @spec configure(term, keyword) :: t
   def configure(selection, options) do
-    settings = options |> put(of(selection), Map.keys(@defaults), "a service") |> consistent()
-    Tables.put({:settings, selection}, settings)
+    {settings, _, _} = row(selection)
+    settings = options |> put(settings, Map.keys(@defaults), "a service") |> consistent()
+    # The budget begins anew, since its bounds may be others.
+    Tables.put_call(selection, fresh(selection, settings))
     settings
   end
 

@@ -145,7 +145,7 @@ defmodule Foundation.ServiceMesh.Outliers do
     due =
       for service <- services,
           at = state.swept[service],
-          now - at >= Options.of({:service, service}).outlier.interval_ms,
+          now - at >= Options.of({:service, service}).outlier.interval_ms * 1_000_000,
           do: service
 
     for service <- due, do: rates(service, state)
@@ -203,7 +203,7 @@ defmodule Foundation.ServiceMesh.Outliers do
 
     if known? and not Load.aside?(load, now) and (aside + 1) * 100 <= length(providers) * outlier.max_percent do
       ms = min(outlier.base_ms * Load.ejections(load, 1), outlier.max_ms)
-      Load.set_aside(load, now + ms)
+      Load.set_aside(load, now + ms * 1_000_000)
       Process.send_after(self(), {:return, provider, Load.aside_until(load)}, ms)
       Telemetry.counter_add([:foundation, :mesh, :ejections], 1, %{service: service, why: why})
       tell_of(state, {:ejected, ms, why}, provider)
@@ -225,5 +225,5 @@ defmodule Foundation.ServiceMesh.Outliers do
   defp of?({:service, service}, found), do: found.service === service
   defp of?({:capability, capability}, found), do: capability in found.capabilities
 
-  defp now, do: System.monotonic_time(:millisecond)
+  defp now, do: System.monotonic_time(:nanosecond)
 end

@@ -13,7 +13,8 @@ defmodule Foundation.ServiceMesh.Pick do
           selection: Directory.selection(),
           policy: policy,
           excluded: [pos_integer],
-          spill_over: pos_integer | :infinity
+          spill_over: pos_integer | :infinity,
+          now: integer
         }
 
   @doc "The policies."
@@ -25,31 +26,38 @@ defmodule Foundation.ServiceMesh.Pick do
   def selection({kind, _name} = selection) when kind in [:service, :capability], do: selection
 
   def selection(name) do
-    with nil <- Directory.pool(nil, {:service, name}),
-         {_, _, _} <- Directory.pool(nil, {:capability, name}) do
-      {:capability, name}
-    else
-      _ -> {:service, name}
-    end
+    if not Directory.known?(nil, {:service, name}) and Directory.known?(nil, {:capability, name}),
+      do: {:capability, name},
+      else: {:service, name}
+  end
+
+  @doc "What to pick from, and how; ids that are excluded are passed over."
+  @spec request(Directory.selection(), map, [pos_integer]) :: request
+  def request(selection, settings, excluded) do
+    %{
+      selection: selection,
+      policy: settings.policy,
+      spill_over: settings.spill_over,
+      excluded: excluded,
+      now: System.monotonic_time(:nanosecond)
+    }
   end
 
   @doc "One provider."
   @spec pick(request) :: {:ok, Directory.provider()} | {:error, :no_provider | :none_healthy | :not_running}
   def pick(%{selection: selection} = request) do
     case Directory.pool(nil, selection) do
+      {ids, turn, _registered} ->
+        case choose(request.policy, ids, turn, request) do
+          nil -> {:error, :none_healthy}
+          provider -> {:ok, provider}
+        end
+
       nil ->
         {:error, :no_provider}
 
       :not_running ->
         {:error, :not_running}
-
-      {ids, turn, _registered} ->
-        request = Map.put(request, :now, System.monotonic_time())
-
-        case choose(request.policy, ids, turn, request) do
-          nil -> {:error, :none_healthy}
-          provider -> {:ok, provider}
-        end
     end
   end
 
@@ -72,8 +80,18 @@ defmodule Foundation.ServiceMesh.Pick do
   end
 
   defp choose(:least_loaded, ids, _turn, request) do
+    {loads, weights} = Directory.loads(nil, request.selection)
     {start, n} = {random(ids), tuple_size(ids)}
-    least_loaded(ids, start, n, request, nil, nil)
+
+    # The pool may have changed between the two look-ups.
+    if tuple_size(loads) == n do
+      case least({ids, loads, weights}, start, n, request, nil, nil) do
+        nil -> nil
+        id -> usable(id, request) || first_usable(ids, start, n, request)
+      end
+    else
+      first_usable(ids, start, n, request)
+    end
   end
 
   # The nearest of this node, its zone and the rest that has one with room.
@@ -122,17 +140,17 @@ defmodule Foundation.ServiceMesh.Pick do
   defp at_share([{_, _, _, weight, _} = provider | _], left) when left <= weight, do: provider
   defp at_share([{_, _, _, weight, _} | rest], left), do: at_share(rest, left - weight)
 
-  defp least_loaded(_ids, _at, 0, _request, best, _load), do: best
+  defp least(_pool, _at, 0, _request, best, _least), do: best
 
-  defp least_loaded(ids, at, left, request, best, least) do
+  defp least({ids, loads, weights} = pool, at, left, request, best, least) do
     next = if at + 1 == tuple_size(ids), do: 0, else: at + 1
+    load = elem(loads, at)
+    mine = (Load.in_flight(load) + 1) / elem(weights, at)
 
-    with {_, _, load, weight, _} = provider <- usable(elem(ids, at), request),
-         mine when best == nil or mine < least <- (Load.in_flight(load) + 1) / weight do
-      least_loaded(ids, next, left - 1, request, provider, mine)
-    else
-      _ -> least_loaded(ids, next, left - 1, request, best, least)
-    end
+    if (best == nil or mine < least) and not Load.aside?(load, request.now) and
+         elem(ids, at) not in request.excluded,
+       do: least(pool, next, left - 1, request, elem(ids, at), mine),
+       else: least(pool, next, left - 1, request, best, least)
   end
 
   defp of_two({}, _request, _better), do: nil
@@ -140,7 +158,9 @@ defmodule Foundation.ServiceMesh.Pick do
 
   defp of_two(ids, request, better) do
     n = tuple_size(ids)
-    {i, j} = {:rand.uniform(n) - 1, :rand.uniform(n - 1) - 1}
+    # One number for both: a pair of different ones.
+    pair = :rand.uniform(n * (n - 1)) - 1
+    {i, j} = {div(pair, n - 1), rem(pair, n - 1)}
     j = if j >= i, do: j + 1, else: j
 
     case {usable(elem(ids, i), request), usable(elem(ids, j), request)} do
@@ -172,12 +192,12 @@ defmodule Foundation.ServiceMesh.Pick do
   defp random(ids), do: :rand.uniform(tuple_size(ids)) - 1
 
   defp usable(id, request) do
-    with false <- id in request.excluded,
-         {_, _, load, _, _} = provider <- Directory.provider(nil, id),
-         false <- Load.aside?(load, System.convert_time_unit(request.now, :native, :millisecond)) do
-      provider
+    with [] <- request.excluded,
+         {_, _, load, _, _} = provider <- Directory.provider(nil, id) do
+      if Load.aside?(load, request.now), do: nil, else: provider
     else
-      _ -> nil
+      nil -> nil
+      excluded -> if id in excluded, do: nil, else: usable(id, %{request | excluded: []})
     end
   end
 end

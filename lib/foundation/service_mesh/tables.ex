@@ -1,6 +1,6 @@
 defmodule Foundation.ServiceMesh.Tables do
   @moduledoc false
-  # The tables of the mesh, owned by its supervisor: settings, budgets and hedging delays by key; and the calls under way,
+  # The tables of the mesh, owned by its supervisor: what calls of a selection go by, and hedging delays; and the calls under way,
   # so that those of a caller that was killed are not counted for ever.
 
   alias Foundation.Distributed.Discovery.Load
@@ -35,6 +35,24 @@ defmodule Foundation.ServiceMesh.Tables do
   @doc "All of a kind: keys are {kind, what}."
   @spec all(atom) :: [{term, term}]
   def all(kind), do: for([key, value] <- :ets.match(@settings, {{kind, :"$1"}, :"$2"}), do: {key, value})
+
+  @doc "What calls of a selection go by; nil when there were none. O(1)."
+  @spec call(term) :: {map, term, term} | nil
+  def call(selection) do
+    case :ets.lookup(@settings, {:call, selection}) do
+      [{_, settings, budget, series}] -> {settings, budget, series}
+      [] -> nil
+    end
+  end
+
+  @spec put_call(term, {map, term, term}) :: true
+  def put_call(selection, {settings, budget, series}),
+    do: :ets.insert(@settings, {{:call, selection}, settings, budget, series})
+
+  @doc "Unless there is something."
+  @spec put_new_call(term, {map, term, term}) :: boolean
+  def put_new_call(selection, {settings, budget, series}),
+    do: :ets.insert_new(@settings, {{:call, selection}, settings, budget, series})
 
   @doc "The calling process has a call under way there."
   @spec begin(pos_integer, Load.t()) :: :ok

@@ -9,6 +9,7 @@ defmodule Foundation.Distributed.Discovery.Directory do
   #   {{:pool, selection}, ids, turn, count}     ids of those that are up, a tuple, or :stale; how many are registered
   #   {{:weights, selection}, shares, others}    for picking by weight; absent when all weigh the same
   #   {{:near, selection}, here, zone}           ids of this node, and of its zone
+  #   {{:loads, selection}, loads, weights}      of each id of the pool, for who looks at all
   #
   # A selection is {:service, name} or {:capability, name}. A pool that is stale is read from the services until the owner
   # has made it anew, which it does once for all changes that wait in its mailbox.
@@ -130,7 +131,7 @@ defmodule Foundation.Distributed.Discovery.Directory do
   end
 
   defp renew(%{pools: pools}, selection, nil),
-    do: for(kind <- [:pool, :weights, :near], do: :ets.delete(pools, {kind, selection}))
+    do: for(kind <- [:pool, :weights, :near, :loads], do: :ets.delete(pools, {kind, selection}))
 
   defp renew(%{pools: pools}, selection, members) do
     up = for {id, %{status: :up} = found} <- Enum.sort(members), do: {id, found}
@@ -139,7 +140,11 @@ defmodule Foundation.Distributed.Discovery.Directory do
     near = if zone == nil, do: [], else: Enum.filter(others, fn {_, found} -> found.zone == zone end)
     :ets.insert(pools, {{:near, selection}, ids(here), ids(here ++ near)})
 
-    case Weights.new(for {_, found} <- up, do: found.weight) do
+    loads = for {id, _} <- up, do: :ets.lookup_element(pools, id, 3)
+    weights = for {_, found} <- up, do: found.weight
+    :ets.insert(pools, {{:loads, selection}, List.to_tuple(loads), List.to_tuple(weights)})
+
+    case Weights.new(weights) do
       nil -> :ets.delete(pools, {:weights, selection})
       {shares, others} -> :ets.insert(pools, {{:weights, selection}, shares, others})
     end
@@ -208,6 +213,23 @@ defmodule Foundation.Distributed.Discovery.Directory do
       [{_, shares, others}] -> {shares, others}
       [] -> nil
     end
+  end
+
+  @doc "The loads and weights of the pool, in the order of its ids. O(providers), copied."
+  @spec loads(Scope.t(), selection) :: {tuple, tuple}
+  def loads(scope, selection) do
+    case :ets.lookup(pools(scope), {:loads, selection}) do
+      [{_, loads, weights}] -> {loads, weights}
+      [] -> {{}, {}}
+    end
+  end
+
+  @doc "Whether anybody is registered. O(1)."
+  @spec known?(Scope.t(), selection) :: boolean
+  def known?(scope, selection) do
+    :ets.member(pools(scope), {:pool, selection})
+  rescue
+    ArgumentError -> false
   end
 
   @doc "A provider by its id; nil when it has gone."

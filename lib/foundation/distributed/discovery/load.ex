@@ -81,7 +81,8 @@ defmodule Foundation.Distributed.Discovery.Load do
 
   defp kept(load, now) do
     case now - :atomics.get(load, @stamp) do
-      gone when gone <= 0 -> 1.0
+      # Within a millisecond nothing is lost that counts.
+      gone when gone < 1_000_000 -> 1.0
       gone when gone > 40 * @tau_ns -> 0.0
       gone -> :math.exp(-gone / @tau_ns)
     end
@@ -106,20 +107,20 @@ defmodule Foundation.Distributed.Discovery.Load do
   @spec failing(t) :: non_neg_integer
   def failing(load), do: :atomics.get(load, @failing)
 
-  @doc "Whether it is set aside at `now_ms` (monotonic)."
+  @doc "Whether it is set aside at `now` (monotonic, in ns)."
   @spec aside?(t, integer) :: boolean
-  def aside?(load, now_ms) do
+  def aside?(load, now) do
     case :atomics.get(load, @aside_until) do
       0 -> false
-      until -> now_ms < until
+      until -> now < until
     end
   end
 
-  @doc "Sets it aside until then (monotonic ms)."
+  @doc "Sets it aside until then (monotonic, in ns)."
   @spec set_aside(t, integer) :: :ok
   # 0 stands for never.
-  def set_aside(load, until_ms),
-    do: :atomics.put(load, @aside_until, if(until_ms == 0, do: 1, else: until_ms))
+  def set_aside(load, until),
+    do: :atomics.put(load, @aside_until, if(until == 0, do: 1, else: until))
 
   @doc "Until when; 0: it is not."
   @spec aside_until(t) :: integer
@@ -143,7 +144,7 @@ defmodule Foundation.Distributed.Discovery.Load do
 
   @doc "What there is to see."
   @spec view(t, integer) :: map
-  def view(load, now_ms) do
+  def view(load, now) do
     %{
       in_flight: :atomics.get(load, @in_flight),
       ewma_us: div(:atomics.get(load, @ewma), 1_000),
@@ -151,7 +152,7 @@ defmodule Foundation.Distributed.Discovery.Load do
       failed: :atomics.get(load, @failed),
       consecutive_failures: :atomics.get(load, @consecutive),
       failing: :atomics.get(load, @failing) / @million,
-      ejected: aside?(load, now_ms),
+      ejected: aside?(load, now),
       ejections: :atomics.get(load, @ejections)
     }
   end
