@@ -1,6 +1,6 @@
 //! Shares of what a coalition earns (Shapley 1953).
 
-use crate::{Error, Limits, Money, Result, Rng};
+use crate::{Error, Limits, Money, Result, Rng, State};
 use serde::{Deserialize, Serialize};
 
 /// Players of an exact division.
@@ -170,5 +170,18 @@ impl ShapleySampler {
     #[must_use]
     pub fn orders(&self) -> u64 {
         self.orders
+    }
+}
+
+impl State for ShapleySampler {
+    const TAG: u8 = 7;
+
+    fn sound(&self) -> bool {
+        let players = u32::try_from(self.sums.len()).unwrap_or(u32::MAX);
+        let finite = |list: &[f64]| list.iter().all(|sum| sum.is_finite());
+        Self::new(players, self.low, self.high, 0).is_ok()
+            && self.squares.len() == self.sums.len()
+            && finite(&self.sums)
+            && finite(&self.squares)
     }
 }
