@@ -47,7 +47,7 @@ defmodule Foundation.Distributed.Registry do
     with :ok <- Formation.ensure(group),
          {:ok, {version, value}} <- Ask.query(group, {:value, Leases.name(key)}, :linearizable, timeout) do
       {pid, metadata} = Codec.decode(value)
-      {:ok, Claims.entry(key, newest(Table.row(key), {pid, metadata, 0, node(pid), version}))}
+      {:ok, Claims.entry(key, newest(Table.row(key), {pid, metadata, 0, version}))}
     else
       {:ok, nil} -> {:error, :not_found}
       error -> error
@@ -55,8 +55,8 @@ defmodule Foundation.Distributed.Registry do
   end
 
   # Metadata that were changed since, and when it was, are known by those who have the claim.
-  defp newest({_key, pid, metadata, stamp, origin, token}, {_pid, _, _, _, token}),
-    do: {pid, metadata, stamp, origin, token}
+  defp newest({_key, pid, metadata, stamp, token}, {_pid, _, _, token}),
+    do: {pid, metadata, stamp, token}
 
   defp newest(_row, claim), do: claim
 
