@@ -40,6 +40,9 @@ defmodule Foundation.Distributed.Registry do
     with {:error, :not_held} <- Leases.release(key, pid, timeout), do: :ok
   end
 
+  @doc "Whether that token is good still."
+  def held?(key, token), do: Leases.token(key) == token
+
   @doc "Asks the group."
   def lookup(key, timeout) do
     group = Consensus.default_group()

@@ -168,6 +168,26 @@ defmodule Foundation.ProcessRegistry.Global do
   end
 
   @doc """
+  Whether a process of this node has the name for certain: of a `:consensus` name, whether its lease has time left. Options: `:scope`. A call to a process of
+  this node.
+  """
+  @spec held?(name, keyword) :: boolean
+  def held?(name, options \\ []) do
+    key = key(name, options, [:scope])
+
+    case found(key) do
+      {:ok, %{consistency: :crdt, node: node}} ->
+        node == node()
+
+      {:ok, %{fencing_token: token, node: node}} when node == node() ->
+        with_authority(& &1.held?(key, token)) == true
+
+      _ ->
+        false
+    end
+  end
+
+  @doc """
   Changes the metadata of a name by a function, which its node runs: `{:ok, metadata}`. For a value in place of a function give `fn _ -> value end`.
 
   Options: `:scope`, `:timeout`. Errors: `:not_found`, `:not_running`, `{:unreachable, node}`, `{kind, reason}` when the function fails.

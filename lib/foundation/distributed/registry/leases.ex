@@ -102,7 +102,7 @@ defmodule Foundation.Distributed.Registry.Leases do
     :exit, _ -> {:error, :not_running}
   end
 
-  @doc "The token of a key that this node holds, or nil."
+  @doc "The token of a key that this node holds for certain, or nil."
   def token(key) do
     with {:ok, token} <- call({:token, key}), do: token, else: (_ -> nil)
   end
@@ -167,7 +167,12 @@ defmodule Foundation.Distributed.Registry.Leases do
   end
 
   def handle_call({:token, key}, _from, state) do
-    token = with %{^key => number} <- state.keys, do: state.holds[number].token, else: (_ -> nil)
+    token =
+      with true <- Session.good?(state.session, now()),
+           %{^key => number} <- state.keys,
+           do: state.holds[number].token,
+           else: (_ -> nil)
+
     {:reply, {:ok, token}, state}
   end
 
