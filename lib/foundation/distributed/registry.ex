@@ -25,6 +25,9 @@ defmodule Foundation.Distributed.Registry do
     Supervisor.init([Leases], strategy: :one_for_one)
   end
 
+  @doc "Gives all names of this node back to the group, so that the others need not wait for their leases to end."
+  defdelegate close, to: Leases
+
   @doc "Leases a name for a process of this node, and claims it."
   def register({_scope, _name} = key, pid, settings) do
     with {:ok, token} <- Leases.acquire(key, pid, settings.metadata, settings.timeout),
