@@ -431,6 +431,24 @@ defmodule Foundation.ServiceMeshTest do
     end
   end
 
+  test "the directory and the process that watches may be killed", %{service: service} do
+    pids = provide(service, 2)
+    :ok = ServiceMesh.subscribe(service)
+
+    for name <- [Discovery, Foundation.ServiceMesh.Outliers] do
+      pid = Process.whereis(name)
+      Process.exit(pid, :kill)
+      assert_eventually(Process.whereis(name) not in [nil, pid])
+    end
+
+    assert_eventually(match?({:ok, _}, ServiceMesh.call(service, :who)))
+    assert ServiceRegistry.discover_services(service) |> Enum.map(& &1.pid) |> Enum.sort() == Enum.sort(pids)
+    :ok = ServiceMesh.subscribe(service)
+    Process.exit(hd(pids), :kill)
+    assert_receive {:foundation_mesh, _, :down, _}, 5_000
+    assert_eventually(length(ServiceRegistry.discover_services(service)) == 1)
+  end
+
   test "many changes at once leave a pool that is whole", %{service: service} do
     pids = provide(service, 200)
     assert map_size(picks(service, :round_robin, 200)) == 200

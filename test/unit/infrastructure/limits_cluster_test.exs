@@ -269,6 +269,9 @@ defmodule Foundation.Infrastructure.LimitsClusterTest do
       :ok = Limits.delete_limits(key)
       assert_eventually(:ets.lookup(Shared.table(), key) == [])
       assert Limits.acquire(key, %{requests: 1}) == {:error, :unknown_key}
+      assert {:ok, %{requests: _}} = Cluster.status(key)
+      assert Cluster.forget(key) == :ok
+      assert Cluster.status(key) == {:ok, %{}}
     end
 
     test "the process that leases may be killed", %{key: key} do
