@@ -37,7 +37,17 @@ defmodule Mix.Tasks.ValidateArchitecture do
       error: ["Foundation.Error", "Foundation.ErrorContext"],
       telemetry: ["Foundation.Telemetry", "Foundation.Services.TelemetryService"],
       events: ["Foundation.Events", "Foundation.Services.EventStore"],
-      config: ["Foundation.Config", "Foundation.Services.ConfigServer", "Inspect.Foundation.Types.Config"],
+      config: [
+        "Foundation.Config.Change",
+        "Foundation.Config.Conceal",
+        "Foundation.Config.History",
+        "Foundation.Config.Overlay",
+        "Foundation.Config.Proposal",
+        "Foundation.Config.Registration",
+        "Foundation.Config.Schema",
+        "Foundation.Services.ConfigServer",
+        "Inspect.Foundation.Types.Config"
+      ],
       infrastructure: ["Foundation.Infrastructure"],
       lifecycle: ["Foundation.ProcessLifecycle", "Foundation.HealthCheck"]
     ],
@@ -50,9 +60,12 @@ defmodule Mix.Tasks.ValidateArchitecture do
       distributed: [
         "Foundation.Distributed",
         "Foundation.DistributedState",
+        "Foundation.DistributedSupervisor",
         "Foundation.Coordination",
         "Foundation.BEAM.Distribution"
       ],
+      # The door of the configuration, this node's and the cluster's.
+      configuration: ["Foundation.Config"],
       mesh: ["Foundation.ServiceRegistry", "Foundation.ServiceMesh"],
       shared_limits: ["Foundation.Infrastructure.Limits.Cluster"]
     ],
@@ -89,6 +102,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       infrastructure: [:error, :telemetry, :events, :config],
       lifecycle: [:telemetry],
       distributed: [:cluster],
+      configuration: [:distributed, :cluster],
       mesh: [:distributed],
       shared_limits: [:distributed],
       intelligence: [:mabeam]
