@@ -17,6 +17,7 @@ defmodule Foundation.Application do
   defp start(cluster) do
     prepared = Task.async(fn -> Foundation.Cluster.prepare(cluster) end)
     Foundation.Engine.start()
+    Foundation.Infrastructure.Limits.Cluster.install()
     Logger.info("Starting Foundation")
 
     with {:ok, supervisor} <-
@@ -29,7 +30,7 @@ defmodule Foundation.Application do
   defp with_cluster(supervisor, {:ok, cluster}) do
     with {:ok, federation} <- Foundation.Cluster.Federation.children(),
          {:ok, clusters} <- Foundation.Distributed.Clusters.children() do
-      children = cluster ++ fabric() ++ partitions() ++ clusters ++ federation ++ coordination()
+      children = cluster ++ fabric() ++ partitions() ++ clusters ++ federation ++ coordination() ++ mabeam()
 
       Enum.find_value(children, :ok, fn child ->
         case Supervisor.start_child(supervisor, child) do
@@ -86,9 +87,13 @@ defmodule Foundation.Application do
         Foundation.ErrorContext.Store,
         Foundation.Distributed.Context.Hops,
         Foundation.Events.Causality,
+        Foundation.ProcessRegistry.Global.Supervisor,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor},
         {DynamicSupervisor, name: Foundation.ProcessLifecycle.Processes},
-        Foundation.ProcessLifecycle.Server
+        Foundation.ProcessLifecycle.Server,
+        {Foundation.Distributed.Discovery, nil},
+        Foundation.ServiceMesh.Supervisor,
+        Foundation.Distributed.Registry
       ]
   end
 
@@ -112,6 +117,13 @@ defmodule Foundation.Application do
          ) do
       nil -> []
       settings -> [{Foundation.Distributed.Coordination.Formation, settings}]
+    end
+  end
+
+  defp mabeam do
+    case Application.get_env(:foundation, :mabeam, false) do
+      off when off in [false, nil] -> []
+      options -> [{Foundation.MABEAM.Supervisor, options}]
     end
   end
 
