@@ -89,6 +89,15 @@ impl Counts {
         self.0 = Store::Blocks(blocks);
     }
 
+    /// Adds all that `other` has counted. O(buckets in use), a block of them at a time where both have it.
+    pub fn merge(&mut self, other: &Counts) {
+        match (&mut self.0, &other.0) {
+            (Store::Blocks(all), Store::Blocks(more)) => all.merge(more),
+            (Store::Short(list), _) if list.is_empty() => *self = other.clone(),
+            _ => other.for_each(|index, n| self.add(index, n)),
+        }
+    }
+
     /// The buckets that were hit, in order of the index, and how often.
     pub fn for_each(&self, mut f: impl FnMut(usize, u64)) {
         match &self.0 {
@@ -152,17 +161,35 @@ impl Blocks {
     fn grow(&mut self, block: usize) -> usize {
         let known = self.blocks();
         if block >= known {
-            let more = block + 1 - known;
+            // All counters move up for it: each time it grows by a good part, so that this happens a few times only.
+            let more = (block + 1 - known).max(known / 4);
             for place in self.0[1..=known].iter_mut().filter(|place| **place > 0) {
                 *place += more as u64;
             }
             self.0.splice(1 + known..1 + known, std::iter::repeat_n(0, more));
-            self.0[0] = (block + 1) as u64;
+            self.0[0] = (known + more) as u64;
         }
         let place = self.0.len();
         self.0.resize(place + BLOCK, 0);
         self.0[1 + block] = place as u64;
         place
+    }
+
+    fn merge(&mut self, other: &Blocks) {
+        for block in 0..other.blocks() {
+            let from = other.place(block);
+            if from == 0 {
+                continue;
+            }
+            let to = match self.place(block) {
+                0 => self.grow(block),
+                to => to,
+            };
+            let all = self.0[to..to + BLOCK].iter_mut();
+            for (sum, n) in all.zip(&other.0[from..from + BLOCK]) {
+                *sum = sum.saturating_add(*n);
+            }
+        }
     }
 
     fn for_each(&self, mut f: impl FnMut(usize, u64)) {
@@ -200,6 +227,26 @@ mod tests {
             let mut seen = Vec::new();
             counts.for_each(|index, n| seen.push((index, n)));
             prop_assert_eq!(seen, model.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn merging_is_counting_all_into_one(
+            a in prop::collection::vec((0_usize..6_000, 1_u64..1_000), 0..200),
+            b in prop::collection::vec((0_usize..60_000, 1_u64..1_000), 0..200),
+        ) {
+            let of = |hits: &[(usize, u64)]| {
+                let mut counts = Counts::default();
+                hits.iter().for_each(|&(index, n)| counts.add(index, n));
+                counts
+            };
+            let all = |counts: &Counts| {
+                let mut seen = Vec::new();
+                counts.for_each(|index, n| seen.push((index, n)));
+                seen
+            };
+            let mut merged = of(&a);
+            merged.merge(&of(&b));
+            prop_assert_eq!(all(&merged), all(&of(&[a, b].concat())));
         }
     }
 

@@ -34,33 +34,58 @@ pub fn pack(distribution: &Distribution) -> Vec<u8> {
     bytes
 }
 
+/// Adds what `pack` wrote to a distribution, without putting it together first where the buckets are the same.
+///
+/// # Errors
+/// [`Error::Encoding`] for anything else; a part of it may have been added then.
+pub fn merge_packed(all: &mut Distribution, bytes: &[u8]) -> Result<(), Error> {
+    let (one, rest) = head(bytes)?;
+    if one.count() == 0 || all.count() == 0 || !all.layout.same_buckets(&one.layout) {
+        all.merge(&unpack(bytes)?);
+        return Ok(());
+    }
+    all.merge_totals(&one);
+    let counted = read_buckets(&one.layout, rest, &mut all.tally)?;
+    if counted == one.count() { Ok(()) } else { Err(Error::Encoding) }
+}
+
 /// What `pack` wrote.
 ///
 /// # Errors
 /// [`Error::Encoding`] for anything else.
 pub fn unpack(bytes: &[u8]) -> Result<Distribution, Error> {
+    let (mut one, rest) = head(bytes)?;
+    let layout = one.layout;
+    if read_buckets(&layout, rest, &mut one.tally)? == one.count() {
+        Ok(one)
+    } else {
+        Err(Error::Encoding)
+    }
+}
+
+/// All but the buckets, and the bytes of these.
+fn head(bytes: &[u8]) -> Result<(Distribution, &[u8]), Error> {
     let (&digits, mut rest) = bytes.split_first().ok_or(Error::Encoding)?;
     let resolution = f64::from_bits(u64::from_be_bytes(take(&mut rest)?));
     let [highest, clamped, count, min, max] = [(); 5].map(|()| take(&mut rest).map(u64::from_be_bytes));
     let sum = u128::from_be_bytes(take(&mut rest)?);
     let layout = Layout::of_units(digits, resolution, highest?).map_err(|_| Error::Encoding)?;
-    let mut tally = Tally {
+    let tally = Tally {
         count: count?,
         sum,
         min: min?,
         max: max?,
         ..Tally::default()
     };
-    let counted = read_buckets(&layout, rest, &mut tally)?;
-    let ordered = tally.count == 0 || (tally.min <= tally.max && tally.max <= HIGHEST);
-    if counted != tally.count || !ordered {
+    if tally.count > 0 && (tally.min > tally.max || tally.max > HIGHEST) {
         return Err(Error::Encoding);
     }
-    Ok(Distribution {
+    let one = Distribution {
         layout,
         tally,
         clamped: clamped?,
-    })
+    };
+    Ok((one, rest))
 }
 
 fn read_buckets(layout: &Layout, mut rest: &[u8], tally: &mut Tally) -> Result<u64, Error> {
@@ -110,8 +135,12 @@ mod tests {
             b in prop::collection::vec(-5_i64..1_000_000_000, 0..200),
         ) {
             let mut merged = unpack(&pack(&of(&a, 1.0))).unwrap();
+            let mut packed = merged.clone();
             merged.merge(&unpack(&pack(&of(&b, 1.0))).unwrap());
-            prop_assert!(same(&merged, &of(&[a, b].concat(), 1.0)));
+            merge_packed(&mut packed, &pack(&of(&b, 1.0))).unwrap();
+            let all = of(&[a, b].concat(), 1.0);
+            prop_assert!(same(&merged, &all));
+            prop_assert!(same(&packed, &all));
         }
 
         #[test]
@@ -124,6 +153,7 @@ mod tests {
                 let _ = (read.quantiles(&[0.5, 1.0]), read.stddev());
             }
             prop_assert!(unpack(&bytes[..length - 1]).is_err());
+            prop_assert!(merge_packed(&mut of(&[2], 0.5), &bytes[..length - 1]).is_err());
         }
     }
 }
