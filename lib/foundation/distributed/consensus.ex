@@ -31,8 +31,9 @@ defmodule Foundation.Distributed.Consensus do
   keeps log and vote on disk; `sync: false` leaves it to the system when they get there. Without `dir:` all is in memory:
   a member that starts again is another member then, for it has forgotten its votes; it joins again with `add_member/2`,
   and what a group knew is gone when a majority of it is.
-  Other options: `heartbeat_ms:` (75), `election_ms:` (300; a member that has heard no leader for once to twice that long
-  stands for election).
+  Other options: `heartbeat_ms:` (75), `election_ms:` (400, at least four heartbeats: for so long after a leader's sign of
+  life no member votes for another, and one that goes on hearing nothing stands for election after half as long to as long
+  again).
 
   Groups of a node share one log, one connection to each other node and one tick. Frames go over the fabric's channel
   `:coordination` when the fabric is on, else over Distributed Erlang.
