@@ -1,0 +1,380 @@
+//! Linear programmes that have the origin as a feasible point: max c·x, A·x ≤ b, x ≥ 0, b ≥ 0.
+//!
+//! The condensed tableau of Tucker and the simplex method of Dantzig (1951), with Bland's rule (1977) while the
+//! objective stands still, so that it never cycles. Dense, for some hundred rows and columns.
+
+use crate::{Error, Limits, Result};
+
+/// What is smaller than this is taken for zero.
+pub(crate) const EPS: f64 = 1e-9;
+
+/// A programme with its basis, to be solved, changed and solved again.
+#[derive(Debug, Clone)]
+pub(crate) struct Tableau {
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    /// Row by row, each `cols + 1` long, the right-hand side last; the objective row comes last of all.
+    cells: Vec<f64>,
+    /// The variable of each row and of each column: columns first, then slacks.
+    pub(crate) basic: Vec<u32>,
+    pub(crate) free: Vec<u32>,
+    /// A column that must stay at zero.
+    pub(crate) barred: Vec<bool>,
+}
+
+/// An optimum.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Optimum {
+    /// c·x.
+    pub value: f64,
+    /// The variables.
+    pub x: Vec<f64>,
+    /// The price of each row: how much the value would grow with its right-hand side.
+    pub duals: Vec<f64>,
+}
+
+impl Tableau {
+    /// `rows` as coefficients and right-hand side, `c` the objective.
+    pub(crate) fn new(rows: &[(Vec<f64>, f64)], c: &[f64]) -> Self {
+        let cols = c.len();
+        let mut cells = Vec::with_capacity((rows.len() + 1) * (cols + 1));
+        for (row, b) in rows {
+            cells.extend_from_slice(row);
+            cells.push(*b);
+        }
+        cells.extend(c.iter().map(|c| -c));
+        cells.push(0.0);
+        Self {
+            rows: rows.len(),
+            cols,
+            cells,
+            basic: (cols as u32..(cols + rows.len()) as u32).collect(),
+            free: (0..cols as u32).collect(),
+            barred: vec![false; cols],
+        }
+    }
+
+    pub(crate) fn row(&self, row: usize) -> &[f64] {
+        let width = self.cols + 1;
+        &self.cells[row * width..(row + 1) * width]
+    }
+
+    fn row_mut(&mut self, row: usize) -> &mut [f64] {
+        let width = self.cols + 1;
+        &mut self.cells[row * width..(row + 1) * width]
+    }
+
+    /// The objective row.
+    pub(crate) fn costs(&self) -> &[f64] {
+        self.row(self.rows)
+    }
+
+    pub(crate) fn value(&self) -> f64 {
+        self.costs()[self.cols]
+    }
+
+    pub(crate) fn rhs(&self, row: usize) -> f64 {
+        self.row(row)[self.cols]
+    }
+
+    /// Exchanges the variable of a row with that of a column.
+    pub(crate) fn pivot(&mut self, row: usize, col: usize) {
+        let width = self.cols + 1;
+        let inverse = 1.0 / self.cells[row * width + col];
+        for cell in self.row_mut(row) {
+            *cell *= inverse;
+        }
+        self.cells[row * width + col] = inverse;
+        let (before, rest) = self.cells.split_at_mut(row * width);
+        let (pivot_row, after) = rest.split_at_mut(width);
+        for other in before
+            .chunks_exact_mut(width)
+            .chain(after.chunks_exact_mut(width))
+        {
+            let factor = other[col];
+            if factor == 0.0 {
+                continue;
+            }
+            other[col] = 0.0;
+            for (cell, pivot) in other.iter_mut().zip(pivot_row.iter()) {
+                *cell -= factor * pivot;
+            }
+        }
+        std::mem::swap(&mut self.basic[row], &mut self.free[col]);
+    }
+
+    fn entering(&self, bland: bool) -> Option<usize> {
+        let costs = &self.costs()[..self.cols];
+        let candidates = (0..self.cols).filter(|&col| costs[col] < -EPS && !self.barred[col]);
+        if bland {
+            candidates.min_by_key(|&col| self.free[col])
+        } else {
+            candidates.min_by(|&a, &b| costs[a].total_cmp(&costs[b]))
+        }
+    }
+
+    fn leaving(&self, col: usize, bland: bool) -> Option<usize> {
+        let mut best: Option<(f64, f64, usize)> = None;
+        for row in 0..self.rows {
+            let cells = self.row(row);
+            let along = cells[col];
+            if along <= EPS {
+                continue;
+            }
+            let ratio = cells[self.cols].max(0.0) / along;
+            let better = match best {
+                None => true,
+                Some((least, pivot, at)) => {
+                    ratio < least - 1e-12
+                        || (ratio < least + 1e-12
+                            && if bland {
+                                self.basic[row] < self.basic[at]
+                            } else {
+                                along > pivot
+                            })
+                }
+            };
+            if better {
+                best = Some((ratio, along, row));
+            }
+        }
+        best.map(|(_, _, row)| row)
+    }
+
+    /// The primal simplex method, from a basis that is feasible. A step is a pivot.
+    pub(crate) fn maximise(&mut self, limits: &Limits<'_>) -> Result<()> {
+        let patience = self.rows + self.cols;
+        let mut still = 0;
+        let mut value = self.value();
+        loop {
+            let bland = still > patience;
+            let Some(col) = self.entering(bland) else {
+                return Ok(());
+            };
+            let Some(row) = self.leaving(col, bland) else {
+                return Err(Error::Invalid("programme"));
+            };
+            if !limits.go_on(1) {
+                return Err(Error::Stopped);
+            }
+            self.pivot(row, col);
+            if self.value() > value + EPS * value.abs().max(1.0) {
+                value = self.value();
+                still = 0;
+            } else {
+                still += 1;
+            }
+        }
+    }
+
+    /// The dual simplex method, from a basis that is dual feasible; false when it did not reach an optimum, because
+    /// there is no feasible point or because it has gone on for too long.
+    pub(crate) fn repair(&mut self, max_pivots: usize) -> bool {
+        for _ in 0..max_pivots {
+            let worst = (0..self.rows)
+                .map(|row| (self.rhs(row), row))
+                .min_by(|a, b| a.0.total_cmp(&b.0));
+            match worst {
+                Some((rhs, row)) if rhs < -EPS => match self.dual_column(row) {
+                    Some(col) => self.pivot(row, col),
+                    None => return false,
+                },
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    /// The column that may enter for a row below zero: the one that hurts the objective least.
+    fn dual_column(&self, row: usize) -> Option<usize> {
+        let (cells, costs) = (self.row(row), self.costs());
+        let mut best: Option<(f64, f64, usize)> = None;
+        for col in 0..self.cols {
+            let along = cells[col];
+            if along >= -EPS || self.barred[col] {
+                continue;
+            }
+            let ratio = costs[col].max(0.0) / -along;
+            let better = best.is_none_or(|(least, pivot, _)| {
+                ratio < least - 1e-12 || (ratio < least + 1e-12 && -along > pivot)
+            });
+            if better {
+                best = Some((ratio, -along, col));
+            }
+        }
+        best.map(|(_, _, col)| col)
+    }
+
+    /// Fixes a variable at 0, or at 1 (`up`), for ever; the basis stays dual feasible, `repair` is to follow. False
+    /// when the variable cannot leave the basis: then it has that value already, or nothing has it.
+    pub(crate) fn fix(&mut self, variable: u32, up: bool) -> bool {
+        if let Some(col) = self.free.iter().position(|&free| free == variable) {
+            if up {
+                self.complement_column(col);
+            }
+            self.barred[col] = true;
+            return true;
+        }
+        let Some(row) = self.basic.iter().position(|&basic| basic == variable) else {
+            return true;
+        };
+        if up {
+            // x' = 1 - x takes the row: x' - Σ a·free = 1 - b.
+            let cols = self.cols;
+            let cells = self.row_mut(row);
+            for cell in cells.iter_mut() {
+                *cell = -*cell;
+            }
+            cells[cols] += 1.0;
+        }
+        // x (or x') must fall to 0: the column enters that keeps the objective row feasible.
+        let (cells, costs) = (self.row(row), self.costs());
+        let mut best: Option<(f64, f64, usize)> = None;
+        for col in 0..self.cols {
+            let along = cells[col];
+            if along <= EPS || self.barred[col] {
+                continue;
+            }
+            let ratio = costs[col].max(0.0) / along;
+            if best.is_none_or(|(least, pivot, _)| {
+                ratio < least - 1e-12 || (ratio < least + 1e-12 && along > pivot)
+            }) {
+                best = Some((ratio, along, col));
+            }
+        }
+        let Some((_, _, col)) = best else {
+            return false;
+        };
+        self.pivot(row, col);
+        self.barred[col] = true;
+        true
+    }
+
+    /// Adds the row Σ x ≤ 1 over some of the first `cols` variables; the basis stays dual feasible, `repair` is to follow.
+    pub(crate) fn add_row(&mut self, variables: &[u32]) {
+        let width = self.cols + 1;
+        let mut row = vec![0.0; width];
+        row[self.cols] = 1.0;
+        for &variable in variables {
+            if let Some(col) = self.free.iter().position(|&free| free == variable) {
+                row[col] += 1.0;
+            } else if let Some(at) = self.basic.iter().position(|&basic| basic == variable) {
+                for (cell, basic) in row.iter_mut().zip(self.row(at)) {
+                    *cell -= basic;
+                }
+            }
+        }
+        let end = self.rows * width;
+        self.cells.splice(end..end, row);
+        self.basic.push((self.cols + self.rows) as u32);
+        self.rows += 1;
+    }
+
+    /// Keeps a variable at 0 that is not in the basis.
+    pub(crate) fn bar(&mut self, variable: u32) {
+        if let Some(col) = self.free.iter().position(|&free| free == variable) {
+            self.barred[col] = true;
+        }
+    }
+
+    /// Substitutes x = 1 - x' for the variable of a column.
+    fn complement_column(&mut self, col: usize) {
+        let width = self.cols + 1;
+        for row in self.cells.chunks_exact_mut(width) {
+            row[width - 1] -= row[col];
+            row[col] = -row[col];
+        }
+    }
+
+    /// The values of the first `cols` variables. Of those that were fixed at 1 it says 0.
+    pub(crate) fn primal(&self) -> Vec<f64> {
+        let mut x = vec![0.0; self.cols];
+        for (row, &variable) in self.basic.iter().enumerate() {
+            if let Some(slot) = x.get_mut(variable as usize) {
+                *slot = self.rhs(row);
+            }
+        }
+        x
+    }
+
+    /// The price of each row.
+    pub(crate) fn duals(&self) -> Vec<f64> {
+        let mut y = vec![0.0; self.rows];
+        for (col, &variable) in self.free.iter().enumerate() {
+            if let Some(slot) = (variable as usize).checked_sub(self.cols) {
+                y[slot] = self.costs()[col].max(0.0);
+            }
+        }
+        y
+    }
+}
+
+/// Solves a programme; `rows` are coefficients and right-hand sides. O(rows · columns) a step, which is a pivot.
+///
+/// # Errors
+/// [`Error::Invalid`] for rows of another length, numbers that are not finite, a right-hand side below 0, or an
+/// unbounded programme; [`Error::Stopped`].
+pub fn maximise(rows: &[(Vec<f64>, f64)], c: &[f64], limits: &Limits<'_>) -> Result<Optimum> {
+    let fits = |(row, b): &(Vec<f64>, f64)| {
+        row.len() == c.len() && row.iter().all(|a| a.is_finite()) && b.is_finite() && *b >= 0.0
+    };
+    if !rows.iter().all(fits) || c.iter().any(|c| !c.is_finite()) {
+        return Err(Error::Invalid("programme"));
+    }
+    let mut tableau = Tableau::new(rows, c);
+    tableau.maximise(limits)?;
+    Ok(Optimum {
+        value: tableau.value(),
+        x: tableau.primal(),
+        duals: tableau.duals(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn solve(rows: &[(Vec<f64>, f64)], c: &[f64]) -> Optimum {
+        maximise(rows, c, &Limits::none()).unwrap()
+    }
+
+    #[test]
+    fn the_textbook_example() {
+        // Hillier and Lieberman, Wyndor Glass: 36 at (2, 6), shadow prices 0, 3/2, 1.
+        let rows = [
+            (vec![1.0, 0.0], 4.0),
+            (vec![0.0, 2.0], 12.0),
+            (vec![3.0, 2.0], 18.0),
+        ];
+        let best = solve(&rows, &[3.0, 5.0]);
+        assert!((best.value - 36.0).abs() < 1e-9);
+        assert_eq!(best.x, vec![2.0, 6.0]);
+        assert!((best.duals[1] - 1.5).abs() < 1e-9 && (best.duals[2] - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn beales_example_does_not_cycle() {
+        // Beale 1955: Dantzig's rule alone goes round for ever.
+        let rows = [
+            (vec![0.25, -60.0, -1.0 / 25.0, 9.0], 0.0),
+            (vec![0.5, -90.0, -1.0 / 50.0, 3.0], 0.0),
+            (vec![0.0, 0.0, 1.0, 0.0], 1.0),
+        ];
+        let best = solve(&rows, &[0.75, -150.0, 0.02, -6.0]);
+        assert!((best.value - 0.05).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_has_no_bound_says_so() {
+        let rows = [(vec![-1.0, 1.0], 1.0)];
+        assert!(matches!(
+            maximise(&rows, &[1.0, 1.0], &Limits::none()),
+            Err(Error::Invalid(_))
+        ));
+        assert_eq!(
+            maximise(&[(vec![1.0], 1.0)], &[1.0], &Limits::steps(0)),
+            Err(Error::Stopped)
+        );
+        assert!(maximise(&[(vec![f64::NAN], 1.0)], &[1.0], &Limits::none()).is_err());
+    }
+}
