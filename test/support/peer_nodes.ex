@@ -2,7 +2,7 @@ defmodule Foundation.PeerNodes do
   @moduledoc false
   # Real nodes (see Foundation.RealNode) that are connected to the test's own.
 
-  alias Foundation.RealNode
+  alias Foundation.{Eventually, RealNode}
 
   @type peer :: %{peer: pid, node: node}
 
@@ -23,7 +23,8 @@ defmodule Foundation.PeerNodes do
   @spec leave([peer]) :: :ok
   def leave(peers) do
     stop(peers)
-    _ = Node.stop()
+    # The node may have its name for a moment longer, and the next test would take it for a distributed one.
+    if Node.stop() == :ok, do: Eventually.wait(fn -> not Node.alive?() end, 5_000, "the node has no name")
     :ok
   end
 
