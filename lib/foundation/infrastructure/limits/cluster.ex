@@ -29,8 +29,8 @@ defmodule Foundation.Infrastructure.Limits.Cluster do
 
   ## What it costs
 
-  A proposal to the group for each node with demand, two or three times a lease, for all its keys together; `charge` and
-  leases of a key are some kilobytes on each member. Amounts that were reserved and are settled with less later than the
+  A proposal to the group for each node with demand, two or three times a lease, for all its keys together; what is known
+  of a key takes some kilobytes on each member. Amounts that were reserved and are settled with less later than the
   next report (half a lease) stay counted for a window. A quota of fewer than four units a node is leased only on demand:
   the first `acquire/2` after a pause is then refused, to be tried again some ms later.
 
