@@ -64,6 +64,7 @@ defmodule Foundation.Application do
   @impl true
   def prep_stop(state) do
     Foundation.ProcessLifecycle.graceful_shutdown(:all)
+    Foundation.Distributed.Registry.close()
     state
   end
 
