@@ -132,6 +132,23 @@ defmodule Foundation.Distributed.SharedLimitsNodesTest do
   end
 
   @tag :slow
+  test "a member that stays away is taken out, and joins again when it is back", %{
+    cluster: cluster,
+    names: names
+  } do
+    for node <- names,
+        do: Nodes.rpc(cluster, node, Application, :put_env, [:foundation, :shared_limits, [forget_ms: 1_500]])
+
+    [a | others] = names
+    Nodes.split(cluster, [[a], others])
+    assert_eventually(members(cluster, hd(others)) == others, 20_000)
+    Nodes.heal(cluster)
+    for node <- names, do: assert_eventually(members(cluster, node) == names, 20_000)
+    alone = spender(cluster, a)
+    assert_eventually(length(granted(cluster, alone)) > 10, 10_000)
+  end
+
+  @tag :slow
   @tag shared: [on_partition: :fail_open]
   test "with :fail_open it goes on with its share", %{cluster: cluster, names: names} do
     [a | others] = names

@@ -154,7 +154,8 @@ defmodule Foundation.Distributed.Coordination.Formation do
   defp watch(state) do
     gone =
       case Consensus.status(Consensus.default_group()) do
-        {:ok, %{role: :leader} = status} ->
+        # One that leads a side without a majority still thinks so, and misses the others.
+        {:ok, %{role: :leader, quorum_ms: ms} = status} when is_integer(ms) and ms < @fresh_ms ->
           (status.members ++ status.learners) -- [node() | Node.list() ++ Fabric.nodes()]
 
         _ ->
@@ -184,7 +185,8 @@ defmodule Foundation.Distributed.Coordination.Formation do
 
     cond do
       lost != nil ->
-        run(state, fn -> Consensus.remove_member(group, lost) end)
+        # By this node and no other: a leader that is not one any more would have its successor do it.
+        run(state, fn -> Consensus.change_members(group, {:remove, lost}, @fresh_ms) end)
 
       member != nil ->
         run(state, fn -> Names.on(member, Consensus, :add_member, [group, node(), @join_ms], @join_ms) end)

@@ -29,8 +29,8 @@ defmodule Foundation.Infrastructure.Limits.Cluster do
 
   ## What it costs
 
-  A proposal to the group for each node with demand, two or three times a lease, for all its keys together; `charge` and
-  leases of a key are some kilobytes on each member. Amounts that were reserved and are settled with less later than the
+  A proposal to the group for each node with demand, two or three times a lease, for all its keys together; what is known
+  of a key takes some kilobytes on each member. Amounts that were reserved and are settled with less later than the
   next report (half a lease) stay counted for a window. A quota of fewer than four units a node is leased only on demand:
   the first `acquire/2` after a pause is then refused, to be tried again some ms later.
 
@@ -58,8 +58,9 @@ defmodule Foundation.Infrastructure.Limits.Cluster do
   `:timeout` (5,000 ms), how long to wait for the first lease.
 
   The group is `:foundation_limits`. It is there when `config :foundation, shared_limits: [members: nodes]` names its first
-  members; otherwise the default group of `Foundation.Distributed.Coordination` decides who begins it, and every node that
-  shares a limit joins.
+  members; otherwise the default group of `Foundation.Distributed.Coordination` decides who begins it. Every node that
+  shares a limit joins; its leader takes out members that nobody has seen for `shared_limits: [forget_ms: 60_000]`, and they
+  join again when they are back.
 
   Errors: those of `set_limits/3`, where nothing is set; `{:no_lease, reason}`: the limits are set, no lease has come in
   time, and until one does the key is as `:on_partition` says. Reasons: those of `Foundation.Distributed.Consensus.propose/3`.

@@ -10,6 +10,10 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Group do
   @ask_ms 1_000
   @join_ms 15_000
 
+  @doc "Its name."
+  @spec name() :: atom
+  def name, do: @group
+
   @doc "Sees to it that this node is in the group. Some rounds the first time, else O(1)."
   @spec ensure() :: :ok | {:error, term}
   def ensure do

@@ -6,13 +6,14 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Keeper do
   use GenServer
 
   alias Foundation.Engine
-  alias Foundation.Infrastructure.Limits.Cluster.{Amount, Group, Slice}
+  alias Foundation.Infrastructure.Limits.Cluster.{Amount, Group, Members, Slice}
   alias Foundation.Infrastructure.Limits.Shared
   alias Foundation.{Native, Peers, Telemetry}
 
   require Logger
 
   @tick_ms 25
+  @tend_ms 1_000
   @least_timeout_ms 500
   @most_timeout_ms 5_000
 
@@ -33,6 +34,7 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Keeper do
   def init(nil) do
     Process.flag(:trap_exit, true)
     Process.send_after(self(), :tick, @tick_ms)
+    Process.send_after(self(), :tend, @tend_ms)
 
     state = %{
       slices: %{},
@@ -41,7 +43,8 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Keeper do
       asking: nil,
       waiting: [],
       most: 1,
-      reason: nil
+      reason: nil,
+      tending: {nil, %{}}
     }
 
     {:ok,
@@ -106,6 +109,23 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Keeper do
         %{asking: %{task: %Task{ref: reference}} = asking} = state
       ),
       do: {:noreply, answered(%{state | asking: nil}, asking, {:error, {:exit, reason}})}
+
+  # The members of the group, apart from everything else.
+  def handle_info(:tend, state) do
+    Process.send_after(self(), :tend, @tend_ms)
+    {pid, gone} = state.tending
+
+    if pid != nil and Process.alive?(pid) do
+      {:noreply, state}
+    else
+      keeper = self()
+      run = fn -> send(keeper, {:tended, Members.tend(gone)}) end
+      {:ok, pid} = Task.Supervisor.start_child(Foundation.TaskSupervisor, run)
+      {:noreply, %{state | tending: {pid, gone}}}
+    end
+  end
+
+  def handle_info({:tended, gone}, state), do: {:noreply, %{state | tending: {nil, gone}}}
 
   def handle_info({:late, from}, state) do
     {late, waiting} = Enum.split_with(state.waiting, fn {who, _} -> who == from end)
@@ -272,6 +292,8 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Keeper do
 
       {amount, lease, retry, slice} ->
         grant(key, name, amount, lease, retry)
+        # Held up between the clock and the library, it would have the lease for too long.
+        if now() > now + 2, do: grant(key, name, 0, max(slice.ends - now(), 0), retry)
         put_in(state.slices[place], slice)
     end
   end
