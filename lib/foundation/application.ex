@@ -92,7 +92,7 @@ defmodule Foundation.Application do
         {DynamicSupervisor, name: Foundation.ProcessSupervisor},
         {DynamicSupervisor, name: Foundation.ProcessLifecycle.Processes},
         Foundation.ProcessLifecycle.Server,
-        {Foundation.Distributed.Discovery, nil},
+        {Foundation.Distributed.Discovery.Supervisor, nil},
         Foundation.ServiceMesh.Supervisor,
         Foundation.Distributed.Registry
       ]

@@ -95,9 +95,15 @@ defmodule Foundation.Jepsen do
         outcome -> [{:register, {:config, path}, invoked, now(), :read, outcome}]
       end
     else
-      case written(Config.set_cluster_wide(path, value, timeout: 1_500)) do
-        :nothing -> [{:never, value}]
-        outcome -> [{:register, {:config, path}, invoked, returned(outcome), {:write, value}, outcome}]
+      answer = Config.set_cluster_wide(path, value, timeout: 1_500)
+      versions = for {:ok, version} <- [answer], do: {:agreed, version}
+
+      case written(answer) do
+        :nothing ->
+          [{:never, value}]
+
+        outcome ->
+          [{:register, {:config, path}, invoked, returned(outcome), {:write, value}, outcome} | versions]
       end
     end
   end

@@ -56,6 +56,7 @@ defmodule Foundation.Distributed.JepsenTest do
     )
 
     registers(history, seed)
+    versions(history, seed)
     locks(history, seed)
     names(history, seed)
     queue(history, drain(cluster, hd(names), queue, []), lost, seed)
@@ -157,6 +158,12 @@ defmodule Foundation.Distributed.JepsenTest do
   defp known?({_, _, :read, {:ok, value}}, written), do: value == nil or value in written
   defp known?({_, _, {:cas, from, _to}, _}, written), do: from == nil or from in written
   defp known?(_operation, _written), do: true
+
+  # Each change of the configuration is a version of its own.
+  defp versions(history, seed) do
+    versions = for {:agreed, version} <- history, do: version
+    assert versions -- Enum.uniq(versions) == [], "two changes have one version (seed #{seed})"
+  end
 
   # Nobody holds a lock, as far as its node can tell, while another one does.
   defp locks(history, seed) do
