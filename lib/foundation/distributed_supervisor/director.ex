@@ -222,6 +222,9 @@ defmodule Foundation.DistributedSupervisor.Director do
 
   defp ours?(state, name), do: match?(%{^name => %Child{node: node}} when node == node(), state.children)
 
+  # What has ended for the drain stays so until that is over.
+  defp start_ours(%{draining: true} = state), do: state
+
   defp start_ours(state) do
     now = now()
 

@@ -5,7 +5,7 @@ defmodule Foundation.DistributedSupervisor.Instance do
   #
   # It tells the director `{:instance, name, self(), :up | :ended | {:failed, reason}}`, and ends after the last two.
 
-  use GenServer, restart: :temporary
+  use GenServer, restart: :temporary, shutdown: 60_000
 
   alias Foundation.Distributed.Registry.Leases
   alias Foundation.DistributedSupervisor.{Child, Store}

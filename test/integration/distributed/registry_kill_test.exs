@@ -57,5 +57,10 @@ defmodule Foundation.Distributed.RegistryKillTest do
         do: assert_eventually(whereis.(cluster, c, name) == pid, 20_000)
 
     assert {_, {:error, {:already_registered, ^others}}} = name.(cluster, c, :others, [])
+
+    # Who stops in good order leaves nothing behind that others would wait for.
+    {_, :ok} = name.(cluster, c, :left, consistency: :consensus)
+    :ok = Nodes.rpc(cluster, c, Application, :stop, [:foundation])
+    assert {_, :ok} = name.(cluster, b, :left, consistency: :consensus)
   end
 end

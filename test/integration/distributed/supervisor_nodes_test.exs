@@ -5,7 +5,7 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
 
   alias Foundation.ConsensusNodes, as: Nodes
   alias Foundation.Distributed.Consensus
-  alias Foundation.{DistributedSupervisor, HealthCheck, ProcessRegistry, RegistryProbe}
+  alias Foundation.{Cluster, DistributedSupervisor, HealthCheck, ProcessRegistry, RegistryProbe}
   alias Foundation.DistributedSupervisor.Move
 
   @moduletag timeout: 240_000
@@ -155,6 +155,33 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
 
     {:ok, children} = Nodes.rpc(cluster, b, DistributedSupervisor, :list_children, [Sup])
     assert length(children) == 6
+  end
+
+  test "a node that leaves the cluster hands its children over, with their states, before it goes" do
+    {cluster, [a, b, c] = names} = cluster([])
+    for node <- names, do: :ok = Nodes.rpc(cluster, node, Cluster, :start, [{:static, nodes: []}])
+
+    for n <- 1..4 do
+      assert {:ok, pid} = start(cluster, a, {:child, n}, handoff: true, nodes: [b | Enum.take([a, c], n - 1)])
+      for _ <- 1..n, do: ask(cluster, a, pid, :count)
+    end
+
+    moved = for n <- 2..4, pid = whereis(cluster, b, {:child, n}), node(pid) == b, do: {n, pid}
+    assert :ok = Nodes.rpc(cluster, b, Cluster, :drain, [[timeout: 20_000]], 60_000)
+
+    for {n, old} <- moved do
+      pid =
+        assert_eventually(
+          with(pid when pid not in [nil, old] <- whereis(cluster, a, {:child, n}), do: pid, else: (_ -> nil))
+        )
+
+      assert {_, _, ^n} = ask(cluster, a, pid, :where)
+    end
+
+    for n <- 1..4, do: assert(running(cluster, [b], {:child, n}) == [])
+    # There is no other for this one.
+    assert whereis(cluster, a, {:child, 1}) == nil
+    assert_eventually(Nodes.rpc(cluster, a, DistributedSupervisor, :nodes, [Sup]) == [a, c])
   end
 
   test "who is cut off ends its children before the others start them, and nothing runs twice after the split" do

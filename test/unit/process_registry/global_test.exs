@@ -2,6 +2,7 @@ defmodule Foundation.ProcessRegistry.GlobalTest do
   # The names of the cluster, on one node.
   use ExUnit.Case, async: false
   import Foundation.Eventually
+  import ExUnit.CaptureLog
 
   alias Foundation.ProcessRegistry
   alias Foundation.ProcessRegistry.Global
@@ -167,6 +168,23 @@ defmodule Foundation.ProcessRegistry.GlobalTest do
     assert_raise ArgumentError, ~r/keyword list/, fn -> Global.unregister(:n, :scope) end
     assert_raise ArgumentError, ~r/:local or :linearizable/, fn -> Global.lookup(:n, consistency: :crdt) end
     assert_raise FunctionClauseError, fn -> Global.register(:n, :no_pid) end
+  end
+
+  test "with the application stopped it says so" do
+    capture_log(fn -> :ok = Application.stop(:foundation) end)
+
+    try do
+      assert {:error, :not_running} = Global.register(:name, self())
+      assert {:error, :not_running} = Global.register(:name, self(), consistency: :consensus)
+      assert {:error, :not_running} = Global.lookup(:name)
+      assert {:error, :not_running} = Global.unregister(:name)
+      assert {:error, :not_running} = Global.monitor(:all)
+      assert {:error, :not_running} = Global.sync()
+      assert Global.whereis(:name) == nil
+      assert {Global.list(), Global.count()} == {[], 0}
+    after
+      {:ok, _} = Application.ensure_all_started(:foundation)
+    end
   end
 
   test "there is nothing to wait for on a node alone, and nothing moves that nobody supervises" do
