@@ -161,7 +161,10 @@ impl Group {
         let before = self.inner.ceded.swap(u64::MAX, Ordering::AcqRel);
         let offered = self.inner.raft.trigger().transfer_leader(to).await;
         // Asked after it, answered after it: the term in which it was done, or a later one.
-        let term = self.inner.raft.with_raft_state(|state| state.vote_ref().leader_id.term);
+        let term = self
+            .inner
+            .raft
+            .with_raft_state(|state| state.vote_ref().leader_id.term);
         let term = term.await.unwrap_or(u64::MAX);
         self.inner.ceded.store(term.max(before), Ordering::Release);
         offered.map_err(|_| Refusal::NotLeader(None))

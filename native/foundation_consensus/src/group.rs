@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use rand::RngExt;
-use tokio::time::Instant;
 use openraft::{Instant as _, RaftMetrics, ServerState, SnapshotPolicy};
 use openraft_rt::{WatchReceiver, WatchSender};
 use parking_lot::Mutex;
+use rand::RngExt;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::applier::{Applier, StateMachine};
 use crate::engine::Shared;

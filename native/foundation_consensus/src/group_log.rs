@@ -103,7 +103,8 @@ impl GroupLog {
     pub(crate) fn leave_out_orphans(&self) -> bool {
         let mut kept = self.kept.lock();
         let first = kept.entries.front().map(|entry| entry.log_id.index());
-        let behind_a_hole = kept.purged.is_some() && first.is_some_and(|first| first > kept.purged.next_index());
+        let behind_a_hole =
+            kept.purged.is_some() && first.is_some_and(|first| first > kept.purged.next_index());
         let appended = kept.places.appends.front().map(|(_, seq)| *seq);
         let orphans = behind_a_hole && appended > kept.places.purge && kept.places.purge.is_some();
         if orphans {

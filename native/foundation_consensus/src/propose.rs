@@ -138,7 +138,8 @@ impl Group {
             // Nobody waits any more when this future was dropped.
             let _ = sender.send(outcome);
         });
-        self.turn(command.len())?.propose(session, command, deadline, done);
+        self.turn(command.len())?
+            .propose(session, command, deadline, done);
         receiver.await.unwrap_or(Err(ProposeError::Unknown))
     }
 

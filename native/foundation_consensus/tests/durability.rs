@@ -89,7 +89,10 @@ async fn an_engine_that_was_stopped_has_let_go_of_its_log() {
             tokio::spawn(async move { group.propose(None, format!("{i}").into(), soon(10)).await })
         });
         let proposals: Vec<_> = proposals.collect();
-        group.propose(None, Bytes::from_static(b"x"), soon(10)).await.unwrap();
+        group
+            .propose(None, Bytes::from_static(b"x"), soon(10))
+            .await
+            .unwrap();
         engine.stop().await;
         let lock = fs::File::open(dir.path().join("log").join("lock")).unwrap();
         assert!(lock.try_lock().is_ok(), "nobody holds the log");

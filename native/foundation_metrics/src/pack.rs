@@ -6,8 +6,8 @@
 //! bit for each bucket in use (8), their counts as ZigZag LEB128.
 
 use crate::Error;
-use crate::distribution::{Distribution, Tally};
 use crate::counts::BLOCK;
+use crate::distribution::{Distribution, Tally};
 use crate::encoding::{read_zigzag, write_zigzag};
 use crate::layout::{HIGHEST, Layout};
 
@@ -57,7 +57,11 @@ pub fn merge_packed(all: &mut Distribution, bytes: &[u8]) -> Result<(), Error> {
     }
     all.merge_totals(&one);
     let counted = read_buckets(&one.layout, rest, &mut all.tally)?;
-    if counted == one.count() { Ok(()) } else { Err(Error::Encoding) }
+    if counted == one.count() {
+        Ok(())
+    } else {
+        Err(Error::Encoding)
+    }
 }
 
 /// What `pack` wrote.

@@ -278,7 +278,15 @@ fn start_proposal<'a>(
     let given = session(id)?;
     let command = Bytes::copy_from_slice(command.as_slice());
     let caller = Caller::new(env, reference);
-    submit(env, &running, caller, given, command, deadline(timeout_ms), succeeded);
+    submit(
+        env,
+        &running,
+        caller,
+        given,
+        command,
+        deadline(timeout_ms),
+        succeeded,
+    );
     Ok(common::ok().encode(env))
 }
 
@@ -320,7 +328,15 @@ fn consensus_coordinate<'a>(
         None => return Ok((common::error(), atoms::too_large()).encode(env)),
     };
     let caller = Caller::new(env, reference);
-    submit(env, &running, caller, given, command, deadline(timeout_ms), replied);
+    submit(
+        env,
+        &running,
+        caller,
+        given,
+        command,
+        deadline(timeout_ms),
+        replied,
+    );
     Ok(common::ok().encode(env))
 }
 

@@ -98,7 +98,10 @@ struct ToEngine(Weak<Node>);
 impl Frames for ToEngine {
     fn take(&self, to: &str, from: &str, peer: &str, frame: &[u8]) -> bool {
         // What is meant for an earlier life of this node is for nobody, and nobody speaks for another node.
-        let node = self.0.upgrade().filter(|node| node.me == to && node_of(from) == peer);
+        let node = self
+            .0
+            .upgrade()
+            .filter(|node| node.me == to && node_of(from) == peer);
         let engine = node.as_ref().and_then(|node| node.engine());
         if let Some(engine) = &engine {
             engine.receive(from, Bytes::copy_from_slice(frame));
