@@ -98,6 +98,23 @@ impl GroupLog {
         first.is_none_or(|first| first <= kept.purged.next_index())
     }
 
+    /// Leaves out entries that were appended after all before them had been purged, and that do not go on there: the append
+    /// before them had failed, as with `replay`. True when there were such.
+    pub(crate) fn leave_out_orphans(&self) -> bool {
+        let mut kept = self.kept.lock();
+        let first = kept.entries.front().map(|entry| entry.log_id.index());
+        let behind_a_hole =
+            kept.purged.is_some() && first.is_some_and(|first| first > kept.purged.next_index());
+        let appended = kept.places.appends.front().map(|(_, seq)| *seq);
+        let orphans = behind_a_hole && appended > kept.places.purge && kept.places.purge.is_some();
+        if orphans {
+            kept.entries.clear();
+            kept.places.appends.clear();
+            kept.bytes = 0;
+        }
+        orphans
+    }
+
     /// Removes the entries from this index on.
     pub(crate) fn truncate_from(&self, index: u64) {
         self.kept.lock().truncate_from(index);

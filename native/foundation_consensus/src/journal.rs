@@ -355,6 +355,12 @@ impl Groups {
 
     /// What is wrong with the whole of what was read.
     fn fault(&self, seq: u64) -> Option<Error> {
+        for group in self.by_id.values().filter(|group| group.leave_out_orphans()) {
+            tracing::warn!(
+                "entries of {:?} behind an append that failed are left out",
+                group.name()
+            );
+        }
         let what = if self.by_id.values().any(|group| !group.is_whole()) {
             "before it, entries of a group are missing"
         } else if self.by_id.values().any(|group| group.name().is_none()) {

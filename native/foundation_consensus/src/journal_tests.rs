@@ -303,3 +303,34 @@ fn missing_entries_are_an_error() {
     let opened = Journal::open(&config, runtime.handle().clone());
     assert!(matches!(opened, Err(Error::Record { .. })));
 }
+
+#[test]
+fn entries_behind_an_append_that_failed_are_left_out() {
+    let rig = Rig::new();
+    let store = rig.store(0);
+    let append = |index| {
+        let mut records = Records::default();
+        records.entry(store.log.id, &entry(index, 1));
+        rig.journal.append(records, |_| {}).expect("appends");
+    };
+    append(0);
+    let mut purge = Records::default();
+    purge.purge(store.log.id, &log_id(1, 0));
+    rig.journal.append(purge, |_| {}).expect("appends");
+    // Entry 1 did not get to the disk, and so nothing behind it was acknowledged.
+    append(2);
+    append(3);
+    rig.settle();
+    let Rig {
+        config,
+        runtime,
+        journal,
+    } = rig;
+    drop((store, journal));
+    let journal = Journal::open(&config, runtime.handle().clone()).expect("opens");
+    let names: Vec<Name> = journal.groups.lock().by_name.keys().cloned().collect();
+    assert_eq!(names.len(), 1);
+    let log = journal.group(&names[0]).expect("the group");
+    assert_eq!(log.last(), Some(log_id(1, 0)));
+    assert!(log.read(0..10, usize::MAX).is_empty());
+}

@@ -8,6 +8,7 @@ use crate::exposition::Sample;
 use crate::layout::Number;
 use crate::pack::{merge_packed, unpack};
 use crate::registry::Kind;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What is said of a name.
@@ -23,14 +24,43 @@ pub struct Family {
     pub bounds: Vec<f64>,
 }
 
-/// The series of many registries, by name and tags.
-#[derive(Clone, Debug, Default)]
-pub struct Gathered {
-    families: BTreeMap<Box<[u8]>, Family>,
-    series: BTreeMap<Box<[u8]>, (usize, Sample)>,
+/// What a series holds. Histograms stay as they came until they are read: their buckets take much more room than what
+/// is in use of them, and one after the other takes the same.
+#[derive(Clone, Debug)]
+pub enum Held<'a> {
+    /// Of a counter, gauge or sum.
+    Number(Number),
+    /// What [`pack`](crate::pack::pack) made of distributions.
+    Packed(Vec<Cow<'a, [u8]>>),
 }
 
-impl Gathered {
+impl Held<'_> {
+    /// The number, or all distributions merged.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`] for bytes that are none.
+    pub fn sample(&self) -> Result<Sample, Error> {
+        match self {
+            Held::Number(number) => Ok(Sample::Number(*number)),
+            Held::Packed(all) => {
+                let (first, more) = all.split_first().ok_or(Error::Encoding)?;
+                let mut merged = unpack(first)?;
+                more.iter()
+                    .try_for_each(|bytes| merge_packed(&mut merged, bytes))?;
+                Ok(Sample::Distribution(Box::new(merged)))
+            }
+        }
+    }
+}
+
+/// The series of many registries, by name and tags.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered<'a> {
+    families: BTreeMap<Box<[u8]>, Family>,
+    series: BTreeMap<Box<[u8]>, (usize, Held<'a>)>,
+}
+
+impl<'a> Gathered<'a> {
     /// Makes a name known; who comes first is heard about help, unit and bounds.
     ///
     /// # Errors
@@ -50,46 +80,35 @@ impl Gathered {
     ///
     /// # Errors
     /// [`Error::Unknown`] when the name was not declared, [`Error::Kind`] when its kind holds something else.
-    pub fn add(&mut self, key: &[u8], name_len: usize, sample: Sample) -> Result<(), Error> {
+    pub fn add(&mut self, key: &[u8], name_len: usize, held: Held<'a>) -> Result<(), Error> {
         let name = key.get(..name_len).ok_or(Error::Unknown)?;
         let kind = self.families.get(name).ok_or(Error::Unknown)?.kind;
-        if (kind == Kind::Histogram) != matches!(sample, Sample::Distribution(_)) {
+        if (kind == Kind::Histogram) != matches!(held, Held::Packed(_)) {
             return Err(Error::Kind);
         }
         match self.series.get_mut(key) {
             None => {
-                self.series.insert(key.into(), (name_len, sample));
+                self.series.insert(key.into(), (name_len, held));
             }
-            Some((_, present)) => join(kind, present, sample),
+            Some((_, present)) => join(kind, present, held),
         }
         Ok(())
     }
 
-    /// Adds what [`pack`](crate::pack::pack) made of a distribution to the series of `key`, as `add` does.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`] and [`Error::Kind`] as `add`, [`Error::Encoding`] for other bytes.
-    pub fn add_packed(&mut self, key: &[u8], name_len: usize, bytes: &[u8]) -> Result<(), Error> {
-        match self.series.get_mut(key) {
-            Some((_, Sample::Distribution(all))) => merge_packed(all, bytes),
-            _ => self.add(key, name_len, Sample::Distribution(Box::new(unpack(bytes)?))),
-        }
-    }
-
-    /// Every series: its name's key, its tags' key, what is said of the name, where it stands; in the order of the keys.
-    pub fn series(&self) -> impl Iterator<Item = (&[u8], &[u8], &Family, &Sample)> {
-        self.series.iter().filter_map(|(key, (name_len, sample))| {
+    /// Every series: its name's key, its tags' key, what is said of the name, what it holds; in the order of the keys.
+    pub fn series(&self) -> impl Iterator<Item = (&[u8], &[u8], &Family, &Held<'a>)> {
+        self.series.iter().filter_map(|(key, (name_len, held))| {
             let (name, tags) = key.split_at(*name_len);
-            Some((name, tags, self.families.get(name)?, sample))
+            Some((name, tags, self.families.get(name)?, held))
         })
     }
 }
 
-fn join(kind: Kind, present: &mut Sample, more: Sample) {
+fn join<'a>(kind: Kind, present: &mut Held<'a>, more: Held<'a>) {
     match (present, more) {
-        (Sample::Distribution(all), Sample::Distribution(more)) => all.merge(&more),
+        (Held::Packed(all), Held::Packed(more)) => all.extend(more),
         (present, more) if kind == Kind::Gauge => *present = more,
-        (Sample::Number(sum), Sample::Number(more)) => *sum = plus(*sum, more),
+        (Held::Number(sum), Held::Number(more)) => *sum = plus(*sum, more),
         _ => {}
     }
 }
@@ -107,6 +126,7 @@ mod tests {
     use super::*;
     use crate::distribution::Distribution;
     use crate::layout::Layout;
+    use crate::pack::pack;
 
     fn family(kind: Kind) -> Family {
         Family {
@@ -124,15 +144,15 @@ mod tests {
         all.declare(b"g", family(Kind::Gauge)).unwrap();
         all.declare(b"h", family(Kind::Histogram)).unwrap();
         for n in [3, 4] {
-            all.add(b"c+", 1, Sample::Number(Number::Int(n))).unwrap();
-            all.add(b"g+", 1, Sample::Number(Number::Int(n))).unwrap();
+            all.add(b"c+", 1, Held::Number(Number::Int(n))).unwrap();
+            all.add(b"g+", 1, Held::Number(Number::Int(n))).unwrap();
             let mut one = Distribution::new(Layout::new(3, 1.0, None).unwrap());
             one.record(Number::Int(n));
-            all.add(b"h+", 1, Sample::Distribution(Box::new(one))).unwrap();
+            all.add(b"h+", 1, Held::Packed(vec![pack(&one).into()])).unwrap();
         }
         let read: Vec<_> = all
             .series()
-            .map(|(_, _, _, sample)| match sample {
+            .map(|(_, _, _, held)| match held.sample().unwrap() {
                 Sample::Number(n) => n.to_f64(),
                 Sample::Distribution(d) => d.sum(),
             })
@@ -147,11 +167,11 @@ mod tests {
         assert_eq!(all.declare(b"c", family(Kind::Sum)), Err(Error::Kind));
         let one = Distribution::new(Layout::new(3, 1.0, None).unwrap());
         assert_eq!(
-            all.add(b"c+", 1, Sample::Distribution(Box::new(one))),
+            all.add(b"c+", 1, Held::Packed(vec![pack(&one).into()])),
             Err(Error::Kind)
         );
         assert_eq!(
-            all.add(b"x+", 1, Sample::Number(Number::Int(1))),
+            all.add(b"x+", 1, Held::Number(Number::Int(1))),
             Err(Error::Unknown)
         );
     }

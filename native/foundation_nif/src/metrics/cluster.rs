@@ -11,7 +11,7 @@ use super::{
 use crate::key::{self, KeyBuf};
 use crate::term;
 use foundation_metrics::exposition::{Sample, write};
-use foundation_metrics::gather::{Family, Gathered};
+use foundation_metrics::gather::{Family, Gathered, Held};
 use foundation_metrics::pack::pack;
 use foundation_metrics::registry::Kind;
 use foundation_metrics::window::Window;
@@ -30,7 +30,7 @@ fn metrics_export<'a>(env: Env<'a>, metrics: &Metrics, over: Atom) -> NifResult<
     let gathered = readings(env, metrics, window(over)?)?;
     let (mut families, mut series) = (Vec::new(), Vec::new());
     let mut last: Option<&[u8]> = None;
-    for (name, tags, family, sample) in gathered.series() {
+    for (name, tags, family, held) in gathered.series() {
         if last != Some(name) {
             last = Some(name);
             let said = (
@@ -42,9 +42,9 @@ fn metrics_export<'a>(env: Env<'a>, metrics: &Metrics, over: Atom) -> NifResult<
             );
             families.push(said.encode(env));
         }
-        let value = match sample {
-            Sample::Number(number) => encode_number(env, *number),
-            Sample::Distribution(d) => binary(env, &pack(d)),
+        let value = match held {
+            Held::Number(number) => encode_number(env, *number),
+            Held::Packed(bytes) => binary(env, bytes.first().map_or(&[][..], |bytes| bytes)),
         };
         series.push((families.len() - 1, key::to_term(env, tags)?, value).encode(env));
     }
@@ -52,7 +52,7 @@ fn metrics_export<'a>(env: Env<'a>, metrics: &Metrics, over: Atom) -> NifResult<
 }
 
 /// All series of this node, what 1.x counts among them where the name is not taken.
-fn readings(env: Env<'_>, metrics: &Metrics, over: Window) -> NifResult<Gathered> {
+fn readings(env: Env<'_>, metrics: &Metrics, over: Window) -> NifResult<Gathered<'static>> {
     let now = clock::now_ms();
     let mut all = Gathered::default();
     for (key, series) in metrics.registry.all() {
@@ -67,7 +67,11 @@ fn readings(env: Env<'_>, metrics: &Metrics, over: Window) -> NifResult<Gathered
             let name = &series.family.name;
             // A name has one kind in a registry, and the series is of that kind.
             let _ = all.declare(name, family);
-            let _ = all.add(&key, name.len(), sample);
+            let held = match sample {
+                Sample::Number(number) => Held::Number(number),
+                Sample::Distribution(d) => Held::Packed(vec![pack(&d).into()]),
+            };
+            let _ = all.add(&key, name.len(), held);
         }
     }
     for snapshot in metrics.aggregates.collect() {
@@ -76,7 +80,7 @@ fn readings(env: Env<'_>, metrics: &Metrics, over: Window) -> NifResult<Gathered
             if metrics.registry.find_family(&snapshot.name).is_none()
                 && all.declare(&snapshot.name, plain(kind)).is_ok()
             {
-                let _ = all.add(&key, snapshot.name.len(), Sample::Number(number));
+                let _ = all.add(&key, snapshot.name.len(), Held::Number(number));
             }
         }
     }
@@ -99,10 +103,10 @@ fn metrics_gather<'a>(env: Env<'a>, exports: Term<'a>, at: Term<'a>) -> NifResul
     let (gathered, disputed) = gather(exports)?;
     let series = gathered
         .series()
-        .map(|(name, tags, family, sample)| {
-            let value = match sample {
-                Sample::Number(number) => encode_number(env, *number),
-                Sample::Distribution(d) => describe(env, d, &at)?,
+        .map(|(name, tags, family, held)| {
+            let value = match read(held)? {
+                Sample::Number(number) => encode_number(env, number),
+                Sample::Distribution(d) => describe(env, &d, &at)?,
             };
             let (name, tags) = (key::to_term(env, name)?, key::to_term(env, tags)?);
             Ok((name, tags, kind_atom(family.kind), value).encode(env))
@@ -121,24 +125,29 @@ fn metrics_gather_scrape<'a>(
 ) -> NifResult<Term<'a>> {
     let (format, shape) = (text_format(format)?, shape(at)?);
     let (gathered, _) = gather(exports)?;
-    let readings = gathered.series().map(|(name, tags, family, sample)| Reading {
-        name,
-        tags,
-        kind: family.kind,
-        help: &family.help,
-        unit: &family.unit,
-        bounds: &family.bounds,
-        sample: sample.clone(),
-        exemplars: Vec::new(),
+    let readings = gathered.series().map(|(name, tags, family, held)| {
+        Ok(Reading {
+            name,
+            tags,
+            kind: family.kind,
+            help: &family.help,
+            unit: &family.unit,
+            bounds: &family.bounds,
+            sample: read(held)?,
+            exemplars: Vec::new(),
+        })
     });
-    Ok(binary(
-        env,
-        write(&grouped(env, readings)?, format, &shape).as_bytes(),
-    ))
+    let readings: Vec<Reading<'_>> = readings.collect::<NifResult<_>>()?;
+    let text = write(&grouped(env, readings.into_iter())?, format, &shape);
+    Ok(binary(env, text.as_bytes()))
+}
+
+fn read(held: &Held<'_>) -> NifResult<Sample> {
+    held.sample().map_err(|_| Error::BadArg)
 }
 
 /// The exports put together, and the names that two nodes use for different kinds: those of the first are kept.
-fn gather<'a>(exports: Term<'a>) -> NifResult<(Gathered, Vec<Term<'a>>)> {
+fn gather<'a>(exports: Term<'a>) -> NifResult<(Gathered<'a>, Vec<Term<'a>>)> {
     let mut all = Gathered::default();
     let mut disputed = Vec::new();
     for export in term::list(exports, MAX_ITEMS)? {
@@ -165,13 +174,13 @@ fn gather<'a>(exports: Term<'a>) -> NifResult<(Gathered, Vec<Term<'a>>)> {
     Ok((all, disputed))
 }
 
-fn add(
-    all: &mut Gathered,
-    name: Term<'_>,
+fn add<'a>(
+    all: &mut Gathered<'a>,
+    name: Term<'a>,
     kind: Kind,
-    node: Term<'_>,
-    tags: Term<'_>,
-    value: Term<'_>,
+    node: Term<'a>,
+    tags: Term<'a>,
+    value: Term<'a>,
 ) -> NifResult<()> {
     let tags = match kind {
         Kind::Gauge => tags.map_put(atoms::node(), node)?,
@@ -179,11 +188,11 @@ fn add(
     };
     let mut key = KeyBuf::new();
     let name_len = series_key(name, tags, &mut key)?;
-    let added = match kind {
-        Kind::Histogram => all.add_packed(&key, name_len, &Binary::from_term(value)?),
-        _ => all.add(&key, name_len, Sample::Number(number(value)?)),
+    let held = match kind {
+        Kind::Histogram => Held::Packed(vec![Binary::from_term(value)?.as_slice().into()]),
+        _ => Held::Number(number(value)?),
     };
-    added.map_err(|_| Error::BadArg)
+    all.add(&key, name_len, held).map_err(|_| Error::BadArg)
 }
 
 fn family<'a>(said: Term<'a>) -> NifResult<(Term<'a>, KeyBuf, Family)> {
