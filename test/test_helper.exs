@@ -13,4 +13,5 @@ end)
 
 receive do: (:installed -> :ok)
 
-ExUnit.start(exclude: [:soak, :slow], capture_log: true)
+# A busy machine may take its time to deliver what is waited for.
+ExUnit.start(exclude: [:soak, :slow], capture_log: true, assert_receive_timeout: 2_000)

@@ -17,11 +17,12 @@ defmodule Foundation.Application do
   defp start(cluster) do
     prepared = Task.async(fn -> Foundation.Cluster.prepare(cluster) end)
     Foundation.Engine.start()
+    Foundation.Infrastructure.Limits.Cluster.install()
     Logger.info("Starting Foundation")
 
     with {:ok, supervisor} <-
            Supervisor.start_link(children(), strategy: :one_for_one, name: Foundation.Supervisor) do
-      supervisor |> with_cluster(Task.await(prepared, :infinity)) |> started(supervisor)
+      supervisor |> with_cluster(Task.await(prepared, :infinity)) |> with_config() |> started(supervisor)
     end
   end
 
@@ -29,7 +30,7 @@ defmodule Foundation.Application do
   defp with_cluster(supervisor, {:ok, cluster}) do
     with {:ok, federation} <- Foundation.Cluster.Federation.children(),
          {:ok, clusters} <- Foundation.Distributed.Clusters.children() do
-      children = cluster ++ fabric() ++ partitions() ++ clusters ++ federation ++ coordination()
+      children = cluster ++ fabric() ++ partitions() ++ clusters ++ federation ++ coordination() ++ mabeam()
 
       Enum.find_value(children, :ok, fn child ->
         case Supervisor.start_child(supervisor, child) do
@@ -41,6 +42,10 @@ defmodule Foundation.Application do
   end
 
   defp with_cluster(_supervisor, {:error, problem}), do: {:error, problem}
+
+  # A node that is to have the cluster's configuration has it before it answers.
+  defp with_config(:ok), do: Foundation.Config.Shared.at_start()
+  defp with_config(problem), do: problem
 
   defp started(:ok, supervisor), do: {:ok, supervisor}
 
@@ -82,9 +87,13 @@ defmodule Foundation.Application do
         Foundation.ErrorContext.Store,
         Foundation.Distributed.Context.Hops,
         Foundation.Events.Causality,
+        Foundation.ProcessRegistry.Global.Supervisor,
         {DynamicSupervisor, name: Foundation.ProcessSupervisor},
         {DynamicSupervisor, name: Foundation.ProcessLifecycle.Processes},
-        Foundation.ProcessLifecycle.Server
+        Foundation.ProcessLifecycle.Server,
+        {Foundation.Distributed.Discovery, nil},
+        Foundation.ServiceMesh.Supervisor,
+        Foundation.Distributed.Registry
       ]
   end
 
@@ -108,6 +117,13 @@ defmodule Foundation.Application do
          ) do
       nil -> []
       settings -> [{Foundation.Distributed.Coordination.Formation, settings}]
+    end
+  end
+
+  defp mabeam do
+    case Application.get_env(:foundation, :mabeam, false) do
+      off when off in [false, nil] -> []
+      options -> [{Foundation.MABEAM.Supervisor, options}]
     end
   end
 

@@ -21,10 +21,33 @@ defmodule Foundation.Config do
   may be what it crashed of. Schemas and history are still there, the restart is an entry of the history, and
   `rollback/1` brings back what was in force. While it is down, reads answer `:service_unavailable`.
 
-  Errors are `Foundation.Types.Error` structs unless said otherwise.
+  ## The cluster's configuration
+
+  `set_cluster_wide/3` changes a path for every node, by consensus; `get_with_consensus/2` reads what was agreed on, and
+  with `enable_cluster_wide_sync/0` it is what `get/1` answers, here as on every node that has it enabled. It takes the
+  coordination group of `Foundation.Distributed.Coordination`.
+
+      config :foundation, shared_config: [sync: true, available: [[:payments, :limits]]]
+
+  | option | |
+  |---|---|
+  | `sync:` (false) | enables it when the application starts, which waits for it and fails without |
+  | `timeout:` (30,000 ms) | how long enabling waits |
+  | `available:` ([]) | paths, and all below them, that are set on every side of a split, see `set_cluster_wide/3` |
+  | `history:` (100) | how many changes are remembered, as far as they fit |
+  | `group:` | another coordination group than the default |
+  | `state:` | options of `Foundation.Distributed.State.new/3` for the available paths, such as `durable:` |
+
+  All that is set cluster-wide takes 1 MB at most, the change that is made and what was there before included; then
+  `:too_large`. The history has what is left of that. What is set cluster-wide counts more than what the node has of its own, which is in force again when it is set no more.
+
+  Errors are `Foundation.Types.Error` structs unless said otherwise. Those of the group are atoms: `:unknown` (it may have
+  been done), `:no_leader`, `:busy`, `:timeout`, `:too_large`, `:no_group`, `:not_configured`, `:stopped` (it was not).
+
+  **Scheduling**: functions of the cluster as `Foundation.Distributed.Consensus`; the others call no native function.
   """
 
-  alias Foundation.Config.{Proposal, Snapshot}
+  alias Foundation.Config.{Proposal, Shared, Snapshot}
   alias Foundation.Error
   alias Foundation.Services.ConfigServer
   alias Foundation.Types.Config
@@ -212,6 +235,9 @@ defmodule Foundation.Config do
   Options: `note:` any term, kept in the history; `deadline:` a shorter time for the answers, in milliseconds;
   `on_silence:` `:accept` (default) or `:veto`, what no answer means.
 
+  `scope: :cluster` changes them on every node as one agreed change, with the options and errors of
+  `set_cluster_wide/3`, and gives the cluster's version; nobody is asked for a veto.
+
       iex> changes = %{[:dev, :debug_mode] => true, [:interface, :max_results] => 500}
       iex> {:ok, version} = Foundation.Config.validate_and_update(changes)
       iex> Foundation.Config.get([:interface, :max_results])
@@ -221,8 +247,16 @@ defmodule Foundation.Config do
       {:ok, 1000}
   """
   @spec validate_and_update(%{config_path => config_value} | [{config_path, config_value}], keyword) ::
-          {:ok, non_neg_integer} | {:error, Foundation.Types.Error.t()}
+          {:ok, non_neg_integer} | {:error, Foundation.Types.Error.t() | term}
   def validate_and_update(changes, opts \\ []) do
+    case Keyword.pop(opts, :scope, :node) do
+      {:node, opts} -> update_here(changes, opts)
+      {:cluster, opts} -> Shared.change(pairs!(changes), opts)
+      {other, _opts} -> scope!(other)
+    end
+  end
+
+  defp update_here(changes, opts) do
     opts = Keyword.validate!(opts, [:note, :deadline, :on_silence])
     deadline!(opts)
 
@@ -237,15 +271,27 @@ defmodule Foundation.Config do
 
   Takes a path, to see only changes at, above or below it, or options: `path:`, `limit:`, `since:` (a version,
   left out). An entry is a map of `version`, `kind` (`:update`, `:reset`, `:rollback`, `:register_schema`,
-  `:restart`), `at` (UTC), `actor` (the pid that asked), `note`, and `changes`: maps of `path`, `old`, `new`.
+  `:restart`, `:cluster`), `at` (UTC), `actor` (the pid that asked), `note`, and `changes`: maps of `path`, `old`, `new`.
   Secrets are not in it. Asks no process.
+
+  `scope: :cluster` gives what the cluster has agreed on instead, with `consistency:` and `timeout:` as
+  `get_with_consensus/2`: entries of `version`, `kind` (`:update` or `:rollback`), `at` (UTC, of the node that made the
+  change), `author`, `node`, `note` and `changes`. Errors then: those of the group.
   """
-  @spec history(config_path | keyword) :: {:ok, [map]} | {:error, Error.t()}
+  @spec history(config_path | keyword) :: {:ok, [map]} | {:error, Error.t() | atom}
   def history(path_or_opts \\ []) when is_list(path_or_opts) do
     if Keyword.keyword?(path_or_opts),
-      do: path_or_opts |> Keyword.validate!([:path, :limit, :since]) |> ConfigServer.history(),
+      do: path_or_opts |> Keyword.pop(:scope, :node) |> history_of(),
       else: ConfigServer.history(path: path_or_opts)
   end
+
+  defp history_of({:node, opts}),
+    do: opts |> Keyword.validate!([:path, :limit, :since]) |> ConfigServer.history()
+
+  defp history_of({:cluster, opts}),
+    do: opts |> Keyword.validate!([:path, :limit, :since, :consistency, :timeout]) |> Shared.history()
+
+  defp history_of({other, _opts}), do: scope!(other)
 
   @doc "The version in force: the number of changes so far. Asks no process."
   @spec version() :: {:ok, non_neg_integer} | {:error, Error.t()}
@@ -258,9 +304,119 @@ defmodule Foundation.Config do
   the history, so it can be undone the same way. There is no veto on it. Sections that were registered since
   then stay. Errors: `:config_version_not_found` for a version that the history no longer holds, and those of
   validation.
+
+  `scope: :cluster` brings back what the cluster had agreed on at one of its versions, on every node, as a change of
+  `author:` with that `note:`, within `timeout:` (5,000 ms). Errors are then also those of `set_cluster_wide/3`.
   """
-  @spec rollback(non_neg_integer) :: {:ok, non_neg_integer} | {:error, Error.t()}
-  defdelegate rollback(version), to: ConfigServer
+  @spec rollback(non_neg_integer, keyword) :: {:ok, non_neg_integer} | {:error, Error.t() | term}
+  def rollback(version, opts \\ []) do
+    case Keyword.pop(opts, :scope, :node) do
+      {:node, []} -> ConfigServer.rollback(version)
+      {:node, [{name, _} | _]} -> raise ArgumentError, "#{inspect(name)} goes with scope: :cluster"
+      {:cluster, opts} -> Shared.rollback(version, opts)
+      {other, _opts} -> scope!(other)
+    end
+  end
+
+  @spec scope!(term) :: no_return
+  defp scope!(other), do: raise(ArgumentError, "scope: is :node or :cluster, got: #{inspect(other)}")
+
+  # -- the cluster -------------------------------------------------------------------------------------------
+
+  @doc """
+  Sets the value at one of `updatable_paths/0` for the whole cluster.
+
+  `consistency: :strong`, the default, has the coordination group agree on it: `{:ok, version}`, the cluster's new version.
+  It is checked here against rules and schemas, together with all that is agreed on, and committed only if none of that
+  has changed since; else it is checked again. Each node that has `enable_cluster_wide_sync/0` checks it once more with the
+  schemas that it has, puts it in force, tells its subscribers, and stores the event `:config_updated`; one whose schemas
+  refuse it keeps what it had and says so (`cluster_status/0`, the log, and the telemetry event
+  `[:foundation, :config, :refused]`). On this node it is in force when this returns.
+
+  `consistency: :available`, for a path below one of the configuration's `available:` or by the option: `:ok`; it is set
+  here at once, on whichever side of a split, and spreads (`level:` `:local`, `:majority` or `:all`, how many nodes are to
+  have it first). What is set of it at the same time elsewhere is all kept: the latest, by the clocks of those nodes, is in
+  force everywhere, and `resolve_config_conflicts/1` decides. A path that is agreed on refuses it.
+
+  Options: `:author` (this node), any term, and `:note`, for the history; `:timeout` (5,000 ms).
+
+  Errors: those of `update/2`; `:minority` on a side that `Foundation.Distributed.Partitions` has paused;
+  `{:consistency, :strong}`; those of the group: `:unknown` when it may have been done. Two rounds to a majority;
+  O(what is set cluster-wide).
+  """
+  @spec set_cluster_wide(config_path, config_value, keyword) :: {:ok, non_neg_integer} | :ok | {:error, term}
+  def set_cluster_wide(path, value, opts \\ []), do: Shared.set(path!(path), value, opts)
+
+  @doc """
+  What the cluster has agreed on at a path, or as a map of what it has below it: it has everything that was answered before
+  this began, on any node.
+
+  Options: `:consistency`, `:linearizable` (default), `:lease` or `:local` as `Foundation.Distributed.Consensus.query/3`;
+  `:timeout` (5,000 ms). Errors: `:config_path_not_found`, a struct, when nothing is set cluster-wide there;
+  `{:consistency, :available}` for a path of which nothing is agreed on; those of the group. A round to a majority;
+  O(what is set cluster-wide).
+  """
+  @spec get_with_consensus(config_path, keyword) :: {:ok, config_value} | {:error, term}
+  def get_with_consensus(path, opts \\ []), do: Shared.get(path!(path), opts)
+
+  @doc """
+  Has this node follow the cluster's configuration: when this returns `:ok`, `get/1` answers what was agreed on before it
+  was called, and from then on what is set by any node, as it comes to be known here, mostly within milliseconds.
+
+  A node that is cut off goes on answering what it knew; `get_with_consensus/2` asks. While it is enabled, what is set
+  cluster-wide can be changed cluster-wide only: `update/2` of it is `:config_update_forbidden`.
+
+  It lasts until the application ends, or `disable_cluster_wide_sync/0`. Errors, after `timeout:` of the configuration:
+  those of the group, `{:not_caught_up, nodes}` (for the available paths), `:not_running`. A round to a majority.
+  """
+  @spec enable_cluster_wide_sync() :: :ok | {:error, term}
+  defdelegate enable_cluster_wide_sync, to: Shared, as: :enable
+
+  @doc "Ends what `enable_cluster_wide_sync/0` began: the node's own values are in force again."
+  @spec disable_cluster_wide_sync() :: :ok
+  defdelegate disable_cluster_wide_sync, to: Shared, as: :disable
+
+  @doc """
+  What this node has of the cluster's configuration: `synced` (whether it follows it), `version` (in force here; nil when it
+  does not), `writable`, `paths` (set cluster-wide), `refused` (of these, by this node's schemas: a map of paths and errors)
+  and `conflicts` (paths). O(paths).
+  """
+  @spec cluster_status() :: map
+  defdelegate cluster_status, to: Shared, as: :status
+
+  @doc "The cluster's version: how many changes were agreed on. Options and errors: as `get_with_consensus/2`."
+  @spec cluster_version(keyword) :: {:ok, non_neg_integer} | {:error, term}
+  defdelegate cluster_version(opts \\ []), to: Shared, as: :version
+
+  @doc """
+  The available paths that were set to different values by nodes that did not know of each other, in order: maps of `path`
+  and `values`, each with `value`, `at` (ms since 1970), `author` and `node`. As far as this node knows. O(paths).
+  """
+  @spec config_conflicts() :: [map]
+  defdelegate config_conflicts, to: Shared, as: :conflicts
+
+  @doc """
+  Resolves all of `config_conflicts/0`, for every node: `{:ok, resolved}`, maps of `path`, `value`, `by` and the former
+  `values`. Two nodes that do it at the same time come to the same.
+
+    * `:timestamp_wins`: the latest, by the clock of the node that set it;
+    * `:majority_wins`: that of the side that had most nodes when it was set; of equal sides the latest;
+    * `:intelligent_merge`: maps and lists are merged with what was there before the split: what one side has added,
+      changed or removed is so; where both have changed the same, the later is taken.
+
+  A merge that breaks a rule of the schema gives way to the latest, and `by` says so. Errors: `:minority`, those of
+  `Foundation.Distributed.State.mutate/3`. O(what is in conflict).
+  """
+  @spec resolve_config_conflicts(:timestamp_wins | :majority_wins | :intelligent_merge) ::
+          {:ok, [map]} | {:error, term}
+  defdelegate resolve_config_conflicts(strategy), to: Shared, as: :resolve
+
+  defp path!(path) do
+    (is_list(path) and not List.improper?(path)) ||
+      raise ArgumentError, "a path is a list of keys, got: #{inspect(path)}"
+
+    path
+  end
 
   defp pairs!(changes) when is_map(changes),
     do: changes |> Map.to_list() |> Enum.sort_by(&depth/1) |> pairs!()

@@ -90,6 +90,26 @@ defmodule Foundation.Native do
   @spec limits_learn(limits, term, [{atom, term, term}], integer) :: :ok | limit_error
   def limits_learn(_limits, _key, _said, _pause_ms), do: missing()
 
+  @typedoc "An amount: whole units and billionths."
+  @type limits_parts :: {non_neg_integer, non_neg_integer}
+
+  @spec limits_quota_report(limits, term, atom, limits_parts | nil) ::
+          {:ok, {limits_parts, limits_parts, limits_parts, limits_parts}} | limit_error
+  def limits_quota_report(_limits, _key, _dimension, _keep), do: missing()
+
+  @spec limits_quota_look(limits, term, atom) ::
+          {:ok, {limits_parts, limits_parts, limits_parts, limits_parts}} | limit_error
+  def limits_quota_look(_limits, _key, _dimension), do: missing()
+
+  @spec limits_quota_grant(
+          limits,
+          term,
+          atom,
+          limits_parts,
+          {lease_us :: non_neg_integer | nil, retry_us :: non_neg_integer}
+        ) :: :ok | limit_error
+  def limits_quota_grant(_limits, _key, _dimension, _amount, _times), do: missing()
+
   @spec limits_count(limits) :: non_neg_integer
   def limits_count(_limits), do: missing()
 

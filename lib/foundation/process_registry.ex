@@ -12,7 +12,12 @@ defmodule Foundation.ProcessRegistry do
   `register/3`.
 
   With the application stopped, the functions that read the `Registry` raise `ArgumentError`.
+
+  Names that the whole cluster knows are another matter: `register_global/3`, `lookup_global/2` and the other `_global`
+  functions, of which `Foundation.ProcessRegistry.Global` tells.
   """
+
+  alias Foundation.ProcessRegistry.{Global, Via}
 
   require Logger
 
@@ -185,6 +190,71 @@ defmodule Foundation.ProcessRegistry do
           {:DOWN, ^monitor, :process, _, _} -> :ok
         end
     end
+  end
+
+  # -- names of the cluster
+
+  @doc """
+  Gives a process a name that every node knows: `:ok`. Options, among them `consistency: :crdt | :consensus`, errors and
+  cost: `Foundation.ProcessRegistry.Global.register/3`.
+
+      iex> Foundation.ProcessRegistry.register_global(:documented, self())
+      iex> Foundation.ProcessRegistry.whereis_global(:documented) == self()
+      true
+  """
+  @spec register_global(Global.name(), pid, keyword) :: :ok | {:error, term}
+  defdelegate register_global(name, pid, options \\ []), to: Global, as: :register
+
+  @doc "Takes a name of the cluster away: `Foundation.ProcessRegistry.Global.unregister/2`."
+  @spec unregister_global(Global.name(), keyword) :: :ok | {:error, term}
+  defdelegate unregister_global(name, options \\ []), to: Global, as: :unregister
+
+  @doc "What is known of a name of the cluster: `Foundation.ProcessRegistry.Global.lookup/2`. O(1), no message."
+  @spec lookup_global(Global.name(), keyword) :: {:ok, Global.entry()} | {:error, term}
+  defdelegate lookup_global(name, options \\ []), to: Global, as: :lookup
+
+  @doc "The process of a name of the cluster, or nil. Options: `:scope`. O(1), no message."
+  @spec whereis_global(Global.name(), keyword) :: pid | nil
+  defdelegate whereis_global(name, options \\ []), to: Global, as: :whereis
+
+  @doc "Changes the metadata of a name of the cluster: `Foundation.ProcessRegistry.Global.update/3`."
+  @spec update_global(Global.name(), (term -> term), keyword) :: {:ok, term} | {:error, term}
+  defdelegate update_global(name, function, options \\ []), to: Global, as: :update
+
+  @doc "All names of a scope: `Foundation.ProcessRegistry.Global.list/1`."
+  @spec list_global(keyword) :: [Global.entry()]
+  defdelegate list_global(options \\ []), to: Global, as: :list
+
+  @doc "How many names a scope has. Options: `:scope`. O(all names)."
+  @spec count_global(keyword) :: non_neg_integer
+  defdelegate count_global(options \\ []), to: Global, as: :count
+
+  @doc "Tells the calling process of changes to names: `Foundation.ProcessRegistry.Global.monitor/2`."
+  @spec monitor_global(Global.name() | :all | {:name, Global.name()}, keyword) :: :ok | {:error, term}
+  defdelegate monitor_global(what, options \\ []), to: Global, as: :monitor
+
+  @doc "Ends that: `Foundation.ProcessRegistry.Global.demonitor/2`."
+  @spec demonitor_global(Global.name() | :all | {:name, Global.name()}, keyword) :: :ok | {:error, term}
+  defdelegate demonitor_global(what, options \\ []), to: Global, as: :demonitor
+
+  @doc "Waits until this node knows all names that the others have registered by now: `Foundation.ProcessRegistry.Global.sync/1`."
+  @spec sync_global(pos_integer) :: :ok | {:error, :timeout | :not_running}
+  defdelegate sync_global(timeout \\ 5_000), to: Global, as: :sync
+
+  @doc "Moves what a distributed supervisor runs under a name to another node: `Foundation.ProcessRegistry.Global.migrate/2`."
+  @spec migrate(Global.name(), node) :: {:ok, pid} | {:error, term}
+  defdelegate migrate(name, node), to: Global
+
+  @doc """
+  A cluster-wide name to start or call a process by; options as `register_global/3`. O(1).
+
+      iex> Foundation.ProcessRegistry.via_global(:ledger)
+      {:via, Foundation.ProcessRegistry.Via, {:in, :default, :ledger, []}}
+  """
+  @spec via_global(Global.name(), keyword) :: {:via, module, {:in, term, term, keyword}}
+  def via_global(name, options \\ []) do
+    {scope, options} = Keyword.pop(options, :scope, :default)
+    {:via, Via, {:in, scope, name, options}}
   end
 
   @doc """

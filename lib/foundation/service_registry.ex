@@ -5,10 +5,26 @@ defmodule Foundation.ServiceRegistry do
   `lookup/2` and `register/3` emit `[:foundation, :foundation, :registry, :lookup]` (`duration` in native time units) and
   `[:foundation, :foundation, :registry, :register]` (`count` 1) with `namespace`, `service` and `result`, in the caller,
   when the `:telemetry` package is loaded.
+
+  ## In the cluster
+
+  `register_mesh_service/3` makes a process of this node known to every node as a provider of a service;
+  `discover_services/1` finds providers by what they are called and can do, and `route_to_best_instance/2` picks one:
+
+      :ok = ServiceRegistry.register_mesh_service(:search, self(), capabilities: [:fuzzy], zone: "a")
+      {:ok, %{pid: pid}} = ServiceRegistry.route_to_best_instance(:search, policy: :locality_aware)
+
+  Providers are those of `Foundation.Distributed.Discovery`; `Foundation.ServiceMesh` calls them, with retries, and says
+  more about policies and health.
+
+  **Scheduling**: nothing here calls the native library. Finding and picking read tables.
   """
 
   require Logger
+  alias Foundation.Distributed.Discovery
+  alias Foundation.Distributed.Discovery.Directory
   alias Foundation.ProcessRegistry
+  alias Foundation.ServiceMesh.{Checks, Options, Pick}
   alias Foundation.Types.Error
 
   @poll_ms 10
@@ -18,6 +34,8 @@ defmodule Foundation.ServiceRegistry do
   @type service_name :: :config_server | :event_store | :telemetry_service | :test_supervisor
   @type registration_result :: :ok | {:error, {:already_registered, pid}}
   @type lookup_result :: {:ok, pid} | {:error, Error.t()}
+  @typedoc "A provider of a service in the cluster."
+  @type instance :: Discovery.service()
 
   @doc "Gives a process a name, as `Foundation.ProcessRegistry.register/3`. O(1)."
   @spec register(namespace, service_name, pid) :: registration_result
@@ -200,6 +218,117 @@ defmodule Foundation.ServiceRegistry do
   @doc "Stops a test's services, as `Foundation.ProcessRegistry.cleanup_test_namespace/1`."
   @spec cleanup_test_namespace(reference) :: :ok
   def cleanup_test_namespace(reference), do: ProcessRegistry.cleanup_test_namespace(reference)
+
+  # -- in the cluster ----------------------------------------------------------------------------------------------
+
+  @doc """
+  Registers a process of this node (the caller) with every node of the cluster, as a provider of a service.
+
+  Options: `:capabilities`, a list of terms; `:metadata`, a map; `:weight`, 1 (the default) to 1,000; `:zone` (that of the
+  node, `config :foundation, zone:`); `:health_check`, by which this node finds out whether the process is well: a
+  function of the pid or `{module, function, arguments}` (before which the pid is put) that answers `:ok`, `true` or
+  `{:ok, _}` when it is, or `[check: …, interval_ms: 1_000, deadline_ms: 500, unhealthy_after: 3, healthy_after: 2]`, the
+  last two counting answers in a row. A check that raises or is late has failed.
+
+  Registering again replaces all that was said before. It ends with the process, or with `unregister_mesh_service/2`. On this
+  node the service is known when this returns, on others within milliseconds.
+
+  Errors: `{:error, :not_running}`. Raises ArgumentError. A call of a process, O(nodes).
+  """
+  @spec register_mesh_service(term, pid | keyword, keyword) :: :ok | {:error, :not_running}
+  def register_mesh_service(name, pid_or_options \\ [], options \\ [])
+
+  def register_mesh_service(name, options, []) when is_list(options),
+    do: register_mesh_service(name, self(), options)
+
+  def register_mesh_service(name, pid, options) when is_pid(pid) do
+    {check, options} = Keyword.pop(options, :health_check)
+    check = Checks.options!(check)
+
+    with :ok <- Discovery.register_service(name, pid, [status: Checks.status()] ++ options),
+         do: Checks.watch(name, pid, check)
+  end
+
+  def register_mesh_service(_name, other, _options),
+    do: raise(ArgumentError, "a provider is a pid or a keyword list of options, got: #{inspect(other)}")
+
+  @doc "Ends what a process of this node (the caller) provides. Errors: `{:error, :not_running}`. O(nodes)."
+  @spec unregister_mesh_service(term, pid) :: :ok | {:error, :not_running}
+  def unregister_mesh_service(name, pid \\ self()) when is_pid(pid) do
+    with :ok <- Checks.watch(name, pid, nil), do: Discovery.unregister_service(name, pid)
+  end
+
+  @doc """
+  The providers in the cluster that fit all criteria: `:name` (or `:service`), `:capability` (one, or a list, all of
+  which they must have), `:node`, `:zone`, `:health` (`:healthy`, those that may be called; `:unhealthy`, `:draining`, or
+  `:any`, the default). A name in place of the list stands for `name:`.
+
+  `:node` says who runs there, `:status` what the provider's own node says of it. O(providers of the name, or services
+  known).
+  """
+  @spec discover_services(keyword | term) :: [instance]
+  def discover_services(criteria \\ [])
+
+  def discover_services(criteria) when is_list(criteria) do
+    {capabilities, criteria} = Keyword.pop(criteria, :capability, [])
+    criteria = Enum.flat_map(criteria, &criterion/1)
+    capabilities = List.wrap(capabilities)
+    for found <- Discovery.discover_services(criteria), capabilities -- found.capabilities == [], do: found
+  end
+
+  def discover_services(name), do: discover_services(name: name)
+
+  defp criterion({:name, name}), do: [service: name]
+  defp criterion({:health, :any}), do: []
+  defp criterion({:health, :healthy}), do: [status: :up]
+  defp criterion({:health, status}) when status in [:unhealthy, :draining], do: [status: status]
+
+  defp criterion({:health, other}),
+    do: raise(ArgumentError, "health is :healthy, :unhealthy, :draining or :any, got: #{inspect(other)}")
+
+  defp criterion(other), do: [other]
+
+  @doc """
+  Picks the provider that is best to call now: `{:ok, instance}`.
+
+  The target is `{:service, name}` or `{:capability, capability}`; any other term is the name of a service, or, when there is
+  no such service, a capability. Options: `:policy` and `:spill_over`, as `Foundation.ServiceMesh.call/3` has them and else
+  as the service was configured; `:exclude`, a list of pids.
+
+  Whoever calls the provider itself, and not by `Foundation.ServiceMesh`, tells nobody how that went: what is known of load
+  and health here is from the calls of the mesh.
+
+  Errors: `:no_provider` (nobody provides it), `:none_healthy` (all who do are unhealthy, draining, excluded or set aside),
+  `:not_running`. Some microseconds: two or three look-ups; `:least_loaded` looks at every provider.
+  """
+  @spec route_to_best_instance(term, keyword) ::
+          {:ok, instance} | {:error, :no_provider | :none_healthy | :not_running}
+  def route_to_best_instance(target, options \\ []) do
+    {exclude, options} = Keyword.pop(options, :exclude, [])
+    selection = Pick.selection(target)
+    settings = Options.call(selection, options)
+
+    request = Pick.request(selection, settings, ids(selection, exclude))
+
+    with {:ok, provider} <- Pick.pick(request) do
+      case Directory.found(nil, provider) do
+        # It went in between.
+        nil -> route_to_best_instance(target, [exclude: exclude] ++ options)
+        found -> {:ok, found}
+      end
+    end
+  rescue
+    error in ArgumentError ->
+      # The tables go with the application.
+      if :ets.whereis(Foundation.ServiceMesh.Settings) == :undefined,
+        do: {:error, :not_running},
+        else: reraise(error, __STACKTRACE__)
+  end
+
+  defp ids(_selection, []), do: []
+
+  defp ids(selection, pids),
+    do: for({{id, pid, _, _, _}, _} <- Directory.providers(nil, selection), pid in pids, do: id)
 
   defp not_found(namespace, service) do
     Error.new(

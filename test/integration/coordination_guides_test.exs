@@ -9,7 +9,7 @@ defmodule Foundation.CoordinationGuidesTest do
     on_exit(fn -> for group <- Consensus.groups(), do: Consensus.stop_group(group) end)
   end
 
-  for {guide, least} <- [{"consensus.md", 12}, {"coordination.md", 15}] do
+  for {guide, least} <- [{"consensus.md", 12}, {"coordination.md", 18}] do
     test guide do
       path = Path.expand("../../guides/#{unquote(guide)}", __DIR__)
       assert Foundation.Guide.run(path) >= unquote(least)

@@ -11,10 +11,13 @@ defmodule Foundation.DemoTest do
     beams = Path.join(directory, "sample-1.2/ebin")
     File.mkdir_p!(beams)
     before = Application.get_env(:foundation, :events)
+    alive = Node.alive?()
     stop()
 
     on_exit(fn ->
       stop()
+      # The demo made this node a distributed one.
+      unless alive, do: Node.stop()
 
       if before,
         do: Application.put_env(:foundation, :events, before),

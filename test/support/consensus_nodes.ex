@@ -8,7 +8,7 @@ defmodule Foundation.ConsensusNodes do
 
   @doc """
   Boots that many connected nodes. Options: `durable:` (true), `sync:` (false: killing a process loses nothing the system
-  has), `consensus:` more options, `coordination:`, `fabric:`.
+  has), `consensus:` more options, `coordination:`, `fabric:`, `env:` more of Foundation's environment.
   """
   def start(count, options \\ []) do
     group = ClusterNodes.group()
@@ -31,12 +31,13 @@ defmodule Foundation.ConsensusNodes do
       ClusterNodes.boot(group,
         name: String.to_charlist(name),
         args: ["-kernel", "prevent_overlapping_partitions", "false", "-kernel", "logger_level", "critical"],
-        env: [
-          test_mode: true,
-          consensus: consensus,
-          fabric: Keyword.get(options, :fabric, false),
-          coordination: options[:coordination]
-        ]
+        env:
+          [
+            test_mode: true,
+            consensus: consensus,
+            fabric: Keyword.get(options, :fabric, false),
+            coordination: options[:coordination]
+          ] ++ Keyword.get(options, :env, [])
       )
 
     %{name: name, peer: peer, node: ClusterNodes.name(peer)}

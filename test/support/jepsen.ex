@@ -3,13 +3,17 @@ defmodule Foundation.Jepsen do
   # The workloads of the test that uses a cluster while it is being broken: each runs on its node in processes of its own
   # until it is told to stop, and gives what it did, with times that all nodes share.
 
-  alias Foundation.Coordination
+  alias Foundation.{Config, Coordination}
   alias Foundation.Distributed.Consensus
+  alias Foundation.Types.Error
+
+  @paths 64
 
   @pause_ms 5
 
   @doc "Starts the workers of this node."
   def start(seed) do
+    :ok = Config.register_schema(__MODULE__.Registers)
     {:ok, stop} = Agent.start(fn -> false end)
     :persistent_term.put({__MODULE__, :stop}, stop)
     parent = spawn(fn -> gather(seed) end)
@@ -19,7 +23,7 @@ defmodule Foundation.Jepsen do
 
   defp gather(seed) do
     workers =
-      for {kind, n} <- [register: 1, register: 2, lock: 3, queue: 4, counter: 5] do
+      for {kind, n} <- [register: 1, register: 2, lock: 3, queue: 4, counter: 5, config: 6] do
         Task.async(fn ->
           :rand.seed(:exsss, {seed, n, 7})
           loop(kind, [], 0)
@@ -75,6 +79,25 @@ defmodule Foundation.Jepsen do
       # It was said that this is not done, and never will be.
       {_write, :nothing} -> [{:never, value}]
       _ -> [{:register, key, invoked, returned(outcome), command, outcome}]
+    end
+  end
+
+  # The same of the cluster's configuration.
+  defp work(:config, n) do
+    path = [:jepsen, :"r#{rem(div(now(), 700_000), @paths)}"]
+    value = {node(), self(), n}
+    invoked = now()
+
+    if :rand.uniform(2) == 1 do
+      case agreed(Config.get_with_consensus(path, timeout: 1_500)) do
+        :nothing -> []
+        outcome -> [{:register, {:config, path}, invoked, now(), :read, outcome}]
+      end
+    else
+      case written(Config.set_cluster_wide(path, value, timeout: 1_500)) do
+        :nothing -> [{:never, value}]
+        outcome -> [{:register, {:config, path}, invoked, returned(outcome), {:write, value}, outcome}]
+      end
     end
   end
 
@@ -143,6 +166,10 @@ defmodule Foundation.Jepsen do
   defp read({:error, :not_found}), do: {:ok, nil}
   defp read({:error, _}), do: :nothing
 
+  defp agreed({:ok, value}), do: {:ok, value}
+  defp agreed({:error, %Error{error_type: :config_path_not_found}}), do: {:ok, nil}
+  defp agreed({:error, _}), do: :nothing
+
   defp written({:ok, _version}), do: :ok
   defp written({:error, :unknown}), do: :unknown
   defp written({:error, _}), do: :nothing
@@ -153,6 +180,22 @@ defmodule Foundation.Jepsen do
 
   defp returned(:unknown), do: :infinity
   defp returned(_outcome), do: now()
+
+  # A section of the configuration with many registers.
+  fields = for n <- 0..(@paths - 1), do: quote(do: field(unquote(:"r#{n}"), :any))
+
+  Module.create(
+    __MODULE__.Registers,
+    quote do
+      @moduledoc false
+      use Foundation.Config.Schema
+
+      defconfig :jepsen do
+        (unquote_splicing(fields))
+      end
+    end,
+    Macro.Env.location(__ENV__)
+  )
 
   # In µs; the nodes are on one machine.
   defp now, do: System.os_time(:microsecond)

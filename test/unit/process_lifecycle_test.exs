@@ -163,7 +163,8 @@ defmodule Foundation.ProcessLifecycleTest do
       for {name, on} <- [db: [], api: [:db], web: [:api]],
           do: {:ok, _} = ProcessLifecycle.register_managed_process(name, agent(), depends_on: on)
 
-      {:ok, _} = ProcessLifecycle.add_shutdown_hook(:all, fn -> send(me, :general) end)
+      {:ok, general} = ProcessLifecycle.add_shutdown_hook(:all, fn -> send(me, :general) end)
+      on_exit(fn -> ProcessLifecycle.remove_shutdown_hook(general) end)
       {:ok, low} = ProcessLifecycle.add_shutdown_hook(:api, fn -> send(me, :low) end)
 
       {:ok, high} =

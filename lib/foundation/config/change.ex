@@ -107,16 +107,18 @@ defmodule Foundation.Config.Change do
     for {path, _} <- all, not Enum.any?(fixed, &List.starts_with?(path, &1)), do: path
   end
 
-  defp fetch(value, []), do: {:ok, value}
+  @doc "The value at a path, or `:missing`."
+  @spec fetch(term, list) :: {:ok, term} | :missing
+  def fetch(value, []), do: {:ok, value}
 
-  defp fetch(%{} = map, [key | rest]) do
+  def fetch(%{} = map, [key | rest]) do
     case map do
       %{^key => value} -> fetch(value, rest)
       _ -> :missing
     end
   end
 
-  defp fetch(_leaf, _path), do: :missing
+  def fetch(_leaf, _path), do: :missing
 
   defp set(config, path, {:ok, value}), do: put(config, path, value)
   defp set(config, path, :missing), do: delete(config, path)

@@ -3,12 +3,12 @@ defmodule Foundation.Config.History do
   # Remembers the last changes, newest first, each with the version it led to; knows how to go back.
 
   alias Foundation.Config.{Change, Conceal}
-  alias Foundation.Types.Config
+  alias Foundation.Types.{Config, Error}
 
   @enforce_keys [:limit]
   defstruct [:limit, version: 0, entries: []]
 
-  @type kind :: :update | :reset | :rollback | :register_schema | :restart
+  @type kind :: :update | :reset | :rollback | :register_schema | :restart | :cluster
   @type t :: %__MODULE__{limit: pos_integer, version: non_neg_integer, entries: [map]}
 
   @doc "An empty history, at version 0."
@@ -53,12 +53,16 @@ defmodule Foundation.Config.History do
   `since:` a version, which is left out.
   """
   @spec list(t, [module], keyword) :: [map]
-  def list(history, schemas, opts) do
+  def list(history, schemas, opts), do: filter(history.entries, schemas, opts)
+
+  @doc "As `list/3`, of entries."
+  @spec filter([map], [module], keyword) :: [map]
+  def filter(entries, schemas, opts) do
     path = Keyword.get(opts, :path, [])
     since = Keyword.get(opts, :since, -1)
 
     entries =
-      for entry <- history.entries,
+      for entry <- entries,
           entry.version > since,
           changes = Enum.filter(entry.changes, &related?(&1.path, path)),
           changes != [] or path == [] do
@@ -69,6 +73,19 @@ defmodule Foundation.Config.History do
       nil -> entries
       limit -> Enum.take(entries, limit)
     end
+  end
+
+  @doc "The error of a version that a history does not hold."
+  @spec unknown(term, non_neg_integer, non_neg_integer) :: Error.t()
+  def unknown(version, current, kept) do
+    Error.new(
+      error_type: :config_version_not_found,
+      message: "Configuration version #{inspect(version)} is not in the history",
+      context: %{version: version, current: current, kept: kept},
+      severity: :medium,
+      category: :config,
+      subcategory: :access
+    )
   end
 
   @doc "A change as it may be shown: without secrets; what was or is not there is nil."

@@ -6,7 +6,9 @@ defmodule Foundation.Distributed.Partitions do
 
   Members that are lost without a goodbye are either dead or on the other side of a split; from here nobody can tell. When
   they have been lost for `confirm_after` ms, the policy decides whether this side is `:active` or `:paused`, and every
-  subscriber is told. What is above asks `active?/0` before it does what only one side may do.
+  subscriber is told. What is above asks `active?/0` before it does what only one side may do. A paused side is read only:
+  what changes something of the whole cluster (`Foundation.Config.set_cluster_wide/3`, for one) asks `writable/1` first and
+  is refused with `{:error, :minority}`; reading goes on.
 
   | policy | the side that works on |
   |---|---|
@@ -84,6 +86,17 @@ defmodule Foundation.Distributed.Partitions do
   @doc "As `active?/0`, of the option `:cluster`. O(1), no message."
   @spec active?(keyword) :: boolean
   def active?(options), do: :persistent_term.get(key(Scope.of(options[:cluster])), :active) == :active
+
+  @doc """
+  Whether this side may change what belongs to the whole cluster: false on a paused side, which is to be read only. Options:
+  `:cluster`. O(1), no message.
+  """
+  @spec writable?(keyword) :: boolean
+  def writable?(options \\ []), do: active?(options)
+
+  @doc "As `writable?/1`, for a chain of steps: `:ok` or `{:error, :minority}`."
+  @spec writable(keyword) :: :ok | {:error, :minority}
+  def writable(options \\ []), do: if(writable?(options), do: :ok, else: {:error, :minority})
 
   defp key(nil), do: @state_key
   defp key(scope), do: {@state_key, scope}

@@ -29,12 +29,15 @@ defmodule Foundation.Distributed.Supervisor do
         [
           {Relay, scope},
           %{id: Fabric, start: {__MODULE__, :start_fabric, [argument]}},
-          %{id: Overlay, start: {Overlay, :start_link, [argument]}},
-          {Discovery, scope}
-        ]
+          %{id: Overlay, start: {Overlay, :start_link, [argument]}}
+        ] ++ discovery(scope)
 
     Supervisor.init(children, strategy: :rest_for_one)
   end
+
+  # That of the main cluster is there without a fabric too, under the application.
+  defp discovery(nil), do: []
+  defp discovery(scope), do: [{Discovery, scope}]
 
   # The endpoint sends to its callees by pid.
   def start_fabric(argument) do

@@ -16,10 +16,28 @@ defmodule Foundation.Distributed.Work do
 
   The calls go over the Erlang distribution. The coordinator is a process of the caller's node and ends with the caller; the
   runners end with the coordinator. O(items) messages, each with its item or result.
+
+  ## Jobs
+
+  With `job: name` the results are recorded in the coordination group as they come, so that the run outlives its coordinator:
+
+      {:ok, run} = Work.run(invoices, {MyApp.Billing, :send, []}, job: {:billing, :november})
+
+  Whoever calls it with the same name and items, on any node, takes part in the same job: one of them coordinates, the others
+  wait. When that one ends, its node dies or is cut off from the majority, the next goes on with what is not recorded yet (as
+  soon as the session of the lost node has ended, see `Foundation.Distributed.Coordination`), and all get the same results. A
+  job that is done answers what it has come to, until `forget/2`.
+
+  Each item has one result, ever: a coordinator that was presumed dead and goes on finds that it was superseded, and what it
+  has not recorded does not count. What an item does besides giving a result may be done twice, as ever when nodes die.
+  Recording costs a round to a majority for each `checkpoint_every:` results, or each 50 ms.
+
+  **Scheduling**: as `Foundation.Distributed.Consensus` for jobs; nothing else here calls the native library.
   """
 
   alias Foundation.Distributed.Context
-  alias Foundation.Distributed.Work.Coordinator
+  alias Foundation.Distributed.Consensus
+  alias Foundation.Distributed.Work.{Checkpoint, Coordinator}
 
   @type worker :: (term -> term) | {module, atom, [term]}
   @type result :: {:ok, term} | {:error, term}
@@ -28,6 +46,7 @@ defmodule Foundation.Distributed.Work do
           nodes: %{node => non_neg_integer},
           stolen: non_neg_integer,
           reassigned: non_neg_integer,
+          recovered: non_neg_integer,
           lost_nodes: [{node, term}]
         }
 
@@ -38,8 +57,21 @@ defmodule Foundation.Distributed.Work do
           | {:timeout, timeout}
           | {:attempts, pos_integer}
           | {:on_result, (non_neg_integer, result -> term)}
+          | {:job, term}
+          | {:group, Consensus.group()}
+          | {:checkpoint_every, pos_integer}
 
-  @options [:nodes, :concurrency, :item_timeout, :timeout, :attempts, :on_result]
+  @options [
+    :nodes,
+    :concurrency,
+    :item_timeout,
+    :timeout,
+    :attempts,
+    :on_result,
+    :job,
+    :group,
+    :checkpoint_every
+  ]
 
   @doc """
   Runs `worker` on every item and answers the results in the order of the items.
@@ -53,12 +85,19 @@ defmodule Foundation.Distributed.Work do
     * `timeout:` milliseconds for all of it (`:infinity`);
     * `attempts:` how often an item is begun at most when nodes die under it (3); then `{:error, :node_down}`;
     * `on_result:` called with the number of the item, from 0, and its result, once for each, in the order they
-      come, in the coordinator process. When it raises, the run ends with that error.
+      come, in the coordinator process. When it raises, the run ends with that error. In a job it is called where the result
+      was recorded, and not for those that others have recorded;
+    * `job:` any term but nil: see the module; `group:` the coordination group of it (the default one); `checkpoint_every:`
+      how many results are recorded together at most (64).
 
   A result is `{:ok, value}`, or `{:error, {:exit, reason}}` when the function failed: that is the item's own affair, and it is
   not tried again.
 
-  Errors: `:no_nodes` when no node could begin or none is left, `:timeout`, `{:on_result, reason}`. Nothing runs on after an error.
+  The run also says how many items each node has done, how many were stolen and begun again, the nodes that were lost, and
+  `recovered`: how many results of a job were recorded before.
+
+  Errors: `:no_nodes` when no node could begin or none is left, `:timeout`, `{:on_result, reason}`. Nothing runs on after an
+  error. Of a job also `:other_items` (the name is that of a job with others), `:too_large` (a result of more than 1 MB), and those of `Foundation.Distributed.Coordination.acquire/2`; what is recorded stays.
   """
   @spec run(Enumerable.t(), worker, [option]) :: {:ok, run} | {:error, term}
   def run(items, worker, options \\ []) do
@@ -69,12 +108,26 @@ defmodule Foundation.Distributed.Work do
   end
 
   @doc """
+  Forgets what a job has come to. Options: `:group`.
+
+  Errors: `:running` (someone coordinates it), and those of `Foundation.Distributed.Coordination.acquire/2`. A round to a
+  majority for each batch.
+  """
+  @spec forget(term, keyword) :: :ok | {:error, term}
+  def forget(job, options \\ []) when job != nil do
+    Consensus.Options.known!(options, [:group], "forget")
+    Checkpoint.forget(Keyword.get(options, :group, Consensus.default_group()), job)
+  end
+
+  @doc """
   Maps every item to pairs of key and value, and reduces the values of each key, both over the nodes.
 
       iex> words = fn line -> for word <- String.split(line), do: {word, 1} end
       iex> count = fn _word, ones -> Enum.sum(ones) end
       iex> Foundation.Distributed.Work.map_reduce(["to be or", "not to be"], words, count)
       {:ok, %{"be" => 2, "not" => 1, "or" => 1, "to" => 2}}
+
+  With `job: name` its two halves are the jobs `{name, :map}` and `{name, :reduce}`.
 
   `mapper` takes an item and gives a list of pairs, `reducer` takes a key and the list of its values, in the order of the
   items. Options are those of `run/3` and `combine: true`, which lets each node reduce what it has of a key before it
@@ -87,16 +140,21 @@ defmodule Foundation.Distributed.Work do
           {:ok, %{term => term}} | {:error, term}
   def map_reduce(items, mapper, reducer, options \\ []) when is_function(reducer, 2) do
     {combine, options} = Keyword.pop(options, :combine, false)
+    {job, options} = Keyword.pop(options, :job)
     mapper = worker!(mapper)
     items = Enum.to_list(items)
 
-    with {:ok, mapped} <- run(chunks(items), {__MODULE__, :map, [mapper, combine && reducer]}, options),
+    with {:ok, mapped} <-
+           run(chunks(items), {__MODULE__, :map, [mapper, combine && reducer]}, part(options, job, :map)),
          {:ok, pairs} <- mapped.results |> Enum.zip(chunks(items)) |> pairs(),
          keys = Enum.to_list(group(pairs)),
-         {:ok, reduced} <- run(keys, {__MODULE__, :reduce, [reducer]}, options) do
+         {:ok, reduced} <- run(keys, {__MODULE__, :reduce, [reducer]}, part(options, job, :reduce)) do
       collect(keys, reduced.results)
     end
   end
+
+  defp part(options, nil, _part), do: options
+  defp part(options, job, part), do: Keyword.put(options, :job, {job, part})
 
   # Enough pieces for stealing, few enough for the messages to be worth it.
   defp chunks([]), do: []
@@ -183,6 +241,8 @@ defmodule Foundation.Distributed.Work do
 
   defp valid?(:nodes, :all), do: true
   defp valid?(:nodes, nodes), do: is_list(nodes) and nodes != [] and Enum.all?(nodes, &is_atom/1)
+  defp valid?(:job, job), do: job != nil
+  defp valid?(:group, group), do: is_atom(group) or is_binary(group)
   defp valid?(:on_result, function), do: is_function(function, 2)
   defp valid?(name, :infinity) when name in [:item_timeout, :timeout], do: true
   defp valid?(_name, number), do: is_integer(number) and number > 0

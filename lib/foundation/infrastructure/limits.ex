@@ -69,7 +69,7 @@ defmodule Foundation.Infrastructure.Limits do
   """
 
   alias Foundation.Engine
-  alias Foundation.Infrastructure.Limits.{Definition, Headers, Profile, Reservation, Ticket}
+  alias Foundation.Infrastructure.Limits.{Definition, Headers, Profile, Reservation, Shared, Ticket}
   alias Foundation.{Native, Telemetry}
 
   require Engine
@@ -91,6 +91,9 @@ defmodule Foundation.Infrastructure.Limits do
   Errors: `{:invalid_limit, {dimension, what}}`, `{:invalid_limits, term}`, `{:invalid_option, {name, value}}` and those of
   parents above. O(dimensions); of a pattern that exists O(keys).
 
+  With `scope: :cluster` the nodes of the cluster share the limits, with a stated overshoot: see
+  `Foundation.Infrastructure.Limits.Cluster.share/3` for the options and errors of that.
+
       iex> Foundation.Infrastructure.Limits.set_limits(:doc_set, requests: [limit: 60, per: 60_000])
       :ok
       iex> Foundation.Infrastructure.Limits.set_limits(:doc_set, requests: [limit: 60, per: 0])
@@ -98,10 +101,17 @@ defmodule Foundation.Infrastructure.Limits do
   """
   @spec set_limits(key, limits, keyword) :: :ok | {:error, reason}
   def set_limits(key, limits, opts \\ []) do
-    with {:ok, {dimensions, parent, options}} <- Definition.parse(limits, opts) do
-      native(&Native.limits_define(&1, key, dimensions, parent, options))
+    if cluster?(opts) do
+      Shared.share(key, limits, opts)
+    else
+      with {:ok, {dimensions, parent, options}} <- Definition.parse(limits, opts) do
+        native(&Native.limits_define(&1, key, dimensions, parent, options))
+      end
     end
   end
+
+  defp cluster?(opts) when is_map(opts) and not is_struct(opts), do: Map.get(opts, :scope) == :cluster
+  defp cluster?(opts), do: Keyword.keyword?(opts) and Keyword.get(opts, :scope) == :cluster
 
   @doc """
   Takes `costs` from `key` and all its ancestors, or nothing. O(dimensions).
@@ -119,7 +129,7 @@ defmodule Foundation.Infrastructure.Limits do
   def acquire(key, costs) when is_map(costs) do
     case Engine.inline_handle(:limits) do
       nil -> {:error, :not_running}
-      handle -> Native.limits_acquire(handle, key, costs)
+      handle -> Shared.hint(Native.limits_acquire(handle, key, costs))
     end
   rescue
     ArgumentError -> {:error, :invalid_key}
@@ -146,7 +156,7 @@ defmodule Foundation.Infrastructure.Limits do
     expires_in = duration!(opts, :expires_in, @default_expiry)
     owner = owner!(opts)
 
-    key |> reserved(native(&Native.limits_reserve(&1, key, costs, expires_in, owner)))
+    key |> reserved(Shared.hint(native(&Native.limits_reserve(&1, key, costs, expires_in, owner))))
   end
 
   @doc """

@@ -8,7 +8,7 @@ defmodule Foundation.Services.ConfigServer do
   pid with the requests `:get_config`, `{:get_config_path, path}`, `{:update_config, path, value}`,
   `:reset_config`, `{:subscribe, pid}`, `{:unsubscribe, pid}`, `:get_status` and `:reset_state`, and those of
   2.x: `{:subscribe, pid, opts}`, `{:register_schema, module}`, `{:validate_and_update, pairs, opts}`,
-  `{:history, opts}`, `{:rollback, version}`. Any other request answers `{:error, :unauthorized_access}`.
+  `{:history, opts}`, `{:rollback, version}`, `{:share, values, note}`. Any other request answers `{:error, :unauthorized_access}`.
 
   Reading in the production namespace asks no process. What a crash keeps: see `Foundation.Config`.
   """
@@ -16,7 +16,7 @@ defmodule Foundation.Services.ConfigServer do
   use GenServer
   require Logger
 
-  alias Foundation.Config.{Change, History, Proposal, Snapshot}
+  alias Foundation.Config.{Change, History, Overlay, Proposal, Snapshot}
   alias Foundation.Contracts.Configurable
   alias Foundation.Logic.ConfigLogic
   alias Foundation.ProcessRegistry
@@ -42,6 +42,7 @@ defmodule Foundation.Services.ConfigServer do
           namespace: ProcessRegistry.namespace(),
           schemas: [module],
           history: History.t(),
+          overlay: Overlay.t(),
           vetoers: %{optional(pid) => pos_integer},
           pending: Proposal.t() | nil,
           waiting: [{term, GenServer.from()}]
@@ -182,6 +183,32 @@ defmodule Foundation.Services.ConfigServer do
   @spec rollback(non_neg_integer) :: {:ok, non_neg_integer} | {:error, Error.t()}
   def rollback(version), do: request({:rollback, version}, @write_timeout)
 
+  @doc """
+  Puts values that hold for the whole cluster over this node's own, in place of those before, as one change of kind
+  `:cluster` with that note; what was set no more is the node's own value again. Gives the paths that the node's schemas
+  refuse, with the errors: these stay as they are.
+  """
+  @spec share(%{[atom] => term}, term) :: {:ok, %{[atom] => Error.t()}} | {:error, Error.t()}
+  def share(values, note) when is_map(values), do: request({:share, values, note}, @write_timeout)
+
+  @doc "The values that hold for the whole cluster, and which of them are refused here. Asks no process."
+  @spec shared() :: %{values: %{[atom] => term}, refused: %{[atom] => Error.t()}}
+  def shared do
+    case Snapshot.kept() do
+      {_config, %{overlay: overlay}} -> Map.take(overlay, [:values, :refused])
+      nil -> %{values: %{}, refused: %{}}
+    end
+  end
+
+  @doc "The configuration in force with the added sections, and the schemas. Asks no process, copies nothing."
+  @spec present() :: {:ok, map, [module]} | {:error, Error.t()}
+  def present do
+    case {Snapshot.config(), Snapshot.kept()} do
+      {{:ok, _}, {config, kept}} -> {:ok, config, kept.schemas}
+      _ -> not_started()
+    end
+  end
+
   @doc "The last changes, newest first; see `Foundation.Config.history/1`. Asks no process."
   @spec history(keyword) :: {:ok, [map]} | {:error, Error.t()}
   def history(opts) do
@@ -260,6 +287,9 @@ defmodule Foundation.Services.ConfigServer do
   def handle_call(:reset_config, from, state), do: Writes.write(:reset_config, from, state)
   def handle_call({:register_schema, _} = request, from, state), do: Writes.write(request, from, state)
   def handle_call({:rollback, _} = request, from, state), do: Writes.write(request, from, state)
+
+  def handle_call({:share, values, _note} = request, from, state) when is_map(values),
+    do: Writes.write(request, from, state)
 
   def handle_call({:update_config, path, _} = request, from, state) when is_list(path),
     do: Writes.write(request, from, state)

@@ -24,7 +24,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
       # What a request is about, from the ground up: events and errors ask for its trace.
       context: ["Foundation.Distributed.Context"],
       contracts: ["Foundation.Contracts"],
-      registry: ["Foundation.ProcessRegistry", "Foundation.ServiceRegistry"],
+      registry: ["Foundation.ProcessRegistry"],
       validation: ["Foundation.Validation"],
       logic: ["Foundation.Logic", "Foundation.Config.Guard"],
       # Whom to ask in the cluster; who carries the question stands above.
@@ -37,7 +37,17 @@ defmodule Mix.Tasks.ValidateArchitecture do
       error: ["Foundation.Error", "Foundation.ErrorContext"],
       telemetry: ["Foundation.Telemetry", "Foundation.Services.TelemetryService"],
       events: ["Foundation.Events", "Foundation.Services.EventStore"],
-      config: ["Foundation.Config", "Foundation.Services.ConfigServer", "Inspect.Foundation.Types.Config"],
+      config: [
+        "Foundation.Config.Change",
+        "Foundation.Config.Conceal",
+        "Foundation.Config.History",
+        "Foundation.Config.Overlay",
+        "Foundation.Config.Proposal",
+        "Foundation.Config.Registration",
+        "Foundation.Config.Schema",
+        "Foundation.Services.ConfigServer",
+        "Inspect.Foundation.Types.Config"
+      ],
       infrastructure: ["Foundation.Infrastructure"],
       lifecycle: ["Foundation.ProcessLifecycle", "Foundation.HealthCheck"]
     ],
@@ -50,9 +60,14 @@ defmodule Mix.Tasks.ValidateArchitecture do
       distributed: [
         "Foundation.Distributed",
         "Foundation.DistributedState",
+        "Foundation.DistributedSupervisor",
         "Foundation.Coordination",
         "Foundation.BEAM.Distribution"
-      ]
+      ],
+      # The door of the configuration, this node's and the cluster's.
+      configuration: ["Foundation.Config"],
+      mesh: ["Foundation.ServiceRegistry", "Foundation.ServiceMesh"],
+      shared_limits: ["Foundation.Infrastructure.Limits.Cluster"]
     ],
     ecosystems: [ecosystems: ["Foundation.Ecosystems"]],
     agents: [mabeam: ["Foundation.MABEAM"], intelligence: ["Foundation.Intelligence"]],
@@ -87,6 +102,9 @@ defmodule Mix.Tasks.ValidateArchitecture do
       infrastructure: [:error, :telemetry, :events, :config],
       lifecycle: [:telemetry],
       distributed: [:cluster],
+      configuration: [:distributed, :cluster],
+      mesh: [:distributed],
+      shared_limits: [:distributed],
       intelligence: [:mabeam]
     ]
   end

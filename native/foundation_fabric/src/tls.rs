@@ -17,6 +17,7 @@ mod stream_tests;
 pub use verify::Accepts;
 
 use crate::admission::{Admission, AdmissionLimits, Recent};
+use crate::datagram::Port;
 use crate::hello::Hello;
 use crate::identity::Identity;
 use crate::ready::Ready;
@@ -26,6 +27,7 @@ use carried::Carried;
 pub(crate) use connect::Connector;
 use foundation_overlay::PeerName;
 use handshake::Established;
+use parking_lot::Mutex;
 pub(crate) use peer::{Local, by_peer};
 use rustls::pki_types::CertificateDer;
 use std::io;
@@ -83,13 +85,21 @@ pub struct TlsTransport {
     connector: Connector,
     carried: Carried,
     bound: SocketAddr,
+    /// The UDP port of the same number, had together with it.
+    datagrams: Mutex<Option<Port>>,
     ready: Ready,
 }
 
 impl TlsTransport {
-    /// Binds and starts to accept, on the runtime that this is called in.
+    /// Binds and starts to accept, on the runtime that this is called in. Port 0 is a port that is free for datagrams
+    /// too, and kept for those of [`Transport::datagrams`].
     pub async fn bind(identity: Arc<Identity>, config: TransportConfig) -> Result<Self, TransportError> {
-        let listener = socket::listen(config.bind)?;
+        let (listener, datagrams) = if config.bind.port() == 0 {
+            let (listener, socket) = socket::listen_on_both(config.bind).await?;
+            (listener, Some(Port::Own(socket)))
+        } else {
+            (socket::listen(config.bind)?, None)
+        };
         let bound = listener.local_addr()?;
         let connector = Connector::new(&identity, &config, bound)?;
         let (ready, sender) = Ready::new();
@@ -109,6 +119,7 @@ impl TlsTransport {
             connector,
             carried,
             bound,
+            datagrams: Mutex::new(datagrams),
             ready,
         })
     }
@@ -181,5 +192,9 @@ impl Transport for TlsTransport {
 
     fn close(&self) {
         self.ready.close();
+    }
+
+    fn datagrams(&self) -> Option<Port> {
+        self.datagrams.lock().take()
     }
 }

@@ -44,6 +44,7 @@ for_each_transport!(
     a_carried_link_proves_both_ends,
     a_stranger_that_is_carried_here_is_refused,
     who_carries_a_link_cannot_change_it,
+    a_chosen_port_serves_datagrams_too_and_is_given_once,
 );
 
 async fn a_link_proves_who_is_at_both_ends(bind: Bind) {
@@ -485,4 +486,13 @@ async fn the_runtime_that_watches_an_accepted_link_is_that_of_its_priority() {
         let alive = tokio::time::timeout(Duration::from_secs(5), passes(opened, accepted)).await;
         assert_eq!(alive.unwrap_or(false), *priority > 128, "priority {priority}");
     }
+}
+
+async fn a_chosen_port_serves_datagrams_too_and_is_given_once(bind: Bind) {
+    let transport = bind(identity("a@host")).await;
+    let taken = std::net::UdpSocket::bind(transport.local_addr()).unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::AddrInUse);
+    let port = transport.datagrams().unwrap();
+    assert!(format!("{port:?}").contains(&transport.local_addr().to_string()));
+    assert!(transport.datagrams().is_none());
 }

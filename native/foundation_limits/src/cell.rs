@@ -7,6 +7,7 @@
 //! and never early.
 
 use crate::definition::{Algorithm, Dimension};
+use crate::quota::Quota;
 
 /// How long a cost has to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub(crate) enum Cell {
     Bucket { full_at: Wide },
     Sliding(Box<Ring>),
     Gate { used: i64, mean_hold_us: u32 },
+    Quota(Box<Quota>),
 }
 
 /// The sub-windows; slot `k` of time is kept at `k % len`.
@@ -111,6 +113,7 @@ impl Cell {
                 used: 0,
                 mean_hold_us: 0,
             },
+            Algorithm::Quota => Self::Quota(Box::default()),
             Algorithm::Sliding(slots) => {
                 let newest = now / dimension.slot;
                 let slots = vec![0; usize::from(slots) + 1].into();
@@ -150,6 +153,7 @@ impl Cell {
                     Wait::Release((u64::from(*mean_hold_us) / at_a_time).max(1_000))
                 }
             }
+            Self::Quota(quota) => quota.wait(cost, now),
         }
     }
 
@@ -175,6 +179,7 @@ impl Cell {
                 *used = used.saturating_add(i64::try_from(cost).unwrap_or(i64::MAX));
                 0
             }
+            Self::Quota(quota) => quota.take(cost),
         }
     }
 
@@ -226,10 +231,11 @@ impl Cell {
                 ring.sum
             }
             Self::Gate { used, .. } => i128::from(*used),
+            Self::Quota(quota) => d.capacity - quota.left(now),
         }
     }
 
-    /// How long until all is free again, in microseconds, if nobody takes any; 0 for a gate.
+    /// How long until all is free again, in microseconds, if nobody takes any; 0 for a gate and a quota.
     pub(crate) fn full_in(&mut self, d: &Dimension, now: u64) -> u64 {
         match self {
             Self::Bucket { full_at } => {
@@ -247,7 +253,7 @@ impl Cell {
                     .find(|slot| ring.slots[(slot % ring.slots.len() as u64) as usize] > 0)
                     .map_or(0, |slot| leaves_in(ring, d, slot, now))
             }
-            Self::Gate { .. } => 0,
+            Self::Gate { .. } | Self::Quota(_) => 0,
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum Algorithm {
     Sliding(u16),
     /// A number that reservations hold at a time.
     Gate,
+    /// What was leased from a budget that others share ([`crate::Limits::grant_quota`]).
+    Quota,
 }
 
 /// One dimension of a [`Definition`].
@@ -79,7 +81,8 @@ impl Dimension {
                 dimension.leak = limit / divisor;
                 dimension.scale = i128::from(per) / divisor;
             }
-            Algorithm::Sliding(_) if burst.is_some() => return wrong("burst"),
+            Algorithm::Sliding(_) | Algorithm::Quota if burst.is_some() => return wrong("burst"),
+            Algorithm::Quota => {}
             Algorithm::Sliding(slots) if !(2..=256).contains(&slots) => return wrong("sub_windows"),
             Algorithm::Sliding(slots) => dimension.slot = per.div_ceil(u64::from(slots)),
         }

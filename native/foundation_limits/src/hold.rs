@@ -154,6 +154,11 @@ impl GiveBack<'_> {
                 let slot = u64::try_from(self.mark.place).unwrap_or(0);
                 cell.lower_sliding(d, slot, self.amount, self.now);
             }
+            (Algorithm::Quota, Algorithm::Quota) => {
+                if let crate::cell::Cell::Quota(quota) = cell {
+                    quota.lower(self.mark.place, self.amount);
+                }
+            }
             // The limits changed once while this was out: back goes what neither the old rate nor the new one can
             // have let go since. After several changes nothing is known for sure, and nothing goes back.
             (_, Algorithm::Bucket) if age == 1 => {

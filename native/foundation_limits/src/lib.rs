@@ -17,6 +17,7 @@ mod limits;
 mod node;
 mod plain;
 pub mod pool;
+mod quota;
 mod schedule;
 mod table;
 pub mod ticks;
@@ -31,6 +32,7 @@ pub use error::{LimitError, Limited};
 pub use hold::Reservation;
 pub use limits::{Learned, Limits, Peek, Waiting};
 pub use plain::MAX_KEY as MAX_PLAIN_KEY;
+pub use quota::{Grant, Usage};
 pub use wait::{Answer, Reply, Ticket, WaitError, WaitOptions};
 pub use windows::{Counter, FixedWindows, Hit};
 

@@ -164,7 +164,7 @@ impl Limits {
     }
 
     /// The node of `key`.
-    fn find(&self, key: &[u8]) -> Option<Arc<Node>> {
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Arc<Node>> {
         let (node, loosened) = self.table.get(key)?;
         if loosened {
             let rounds = 2 * self.table.shards() as u32;
@@ -357,7 +357,7 @@ impl Limits {
         Ok(())
     }
 
-    fn try_again(&self, nodes: &[Weak<Node>], now: u64) {
+    pub(crate) fn try_again(&self, nodes: &[Weak<Node>], now: u64) {
         for node in nodes {
             self.schedule
                 .put(self.schedule.place(now), Event::Try(node.clone()));

@@ -356,7 +356,8 @@ impl State {
             match cell {
                 Some(cell)
                     if before == d
-                        || matches!((&cell, d.algorithm), (Cell::Gate { .. }, Algorithm::Gate)) =>
+                        || matches!((&cell, d.algorithm), (Cell::Gate { .. }, Algorithm::Gate))
+                        || matches!((&cell, d.algorithm), (Cell::Quota(_), Algorithm::Quota)) =>
                 {
                     cell
                 }
@@ -402,7 +403,8 @@ impl State {
 
 fn convert(cell: &mut Cell, before: &Dimension, after: &Dimension, now: u64) -> Cell {
     let mut fresh = Cell::new(after, now);
-    if before.algorithm != Algorithm::Gate && after.algorithm != Algorithm::Gate {
+    let counts = |d: &Dimension| !matches!(d.algorithm, Algorithm::Gate | Algorithm::Quota);
+    if counts(before) && counts(after) {
         fresh.take(after, cell.used(before, now), now);
     }
     fresh

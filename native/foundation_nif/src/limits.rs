@@ -2,6 +2,7 @@
 
 mod answers;
 mod costs;
+mod quota;
 mod timer;
 mod windows;
 
@@ -26,7 +27,7 @@ mod atoms {
         ok, error, nil, any = "_", limited, never, unknown_dimension, invalid_cost, reserve_only, unknown_key,
         unknown_parent, parent_cycle, too_many_ancestors, too_many_keys, settled, queue_full, invalid_limit, in_use,
         timeout, noproc, not_running, dimension, key, retry_after_ms, paused, queue, waiting, parent, reservations, paused_ms,
-        dimensions, limit, per, capacity, used, remaining, full_in_ms, algorithm, bucket, sliding_window, concurrency,
+        dimensions, limit, per, capacity, used, remaining, full_in_ms, algorithm, bucket, sliding_window, concurrency, leased,
         sign, coef, exp, burst, sub_windows, twice, too_many_dimensions,
     }
 }
@@ -86,8 +87,8 @@ fn limits_new(env: Env<'_>, max_keys: u64) -> NifResult<Term<'_>> {
     Ok(handle::make(env, limits))
 }
 
-/// `dimensions` is a list of `{name, kind, limit, per_ms, burst}`, kind 0 for a bucket, 1 for a gate, n for a sliding
-/// window of n parts; `parent` an empty list or a list of one key; `options` is `{idle_ms, max_waiters}`.
+/// `dimensions` is a list of `{name, kind, limit, per_ms, burst}`, kind 0 for a bucket, 1 for a gate, 1000 for what is
+/// leased, n for a sliding window of n parts; `parent` an empty list or a list of one key; `options` is `{idle_ms, max_waiters}`.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn limits_define<'a>(
     env: Env<'a>,
@@ -135,6 +136,7 @@ fn dimension(term: Term<'_>) -> NifResult<Result<Dimension, LimitError>> {
     let algorithm = match kind {
         0 => Algorithm::Bucket,
         1 => Algorithm::Gate,
+        1000 => Algorithm::Quota,
         parts => Algorithm::Sliding(parts),
     };
     Ok(Dimension::new(

@@ -59,6 +59,8 @@ defmodule Foundation.Cluster.PartitionsTest do
     # It stays so when the cluster has forgotten the members.
     assert_eventually(call(d, Foundation.Cluster, :info, []).members == %{}, 10_000)
     refute active?(d)
+    assert call(d, Partitions, :writable, []) == {:error, :minority}
+    assert call(a, Partitions, :writable, []) == :ok
     assert call(a, Partitions, :forget, [:nobody@nowhere]) == {:error, :not_lost}
 
     mend(lan, 4)

@@ -160,7 +160,8 @@ defmodule Foundation.Distributed.ClustersTest do
 
   test "processes of the library are reached only from their own cluster", %{app: app, both: both, ai: ai} do
     # The names of the main cluster's processes, as a node of the other would address them.
-    fake = %{service: :fake, pid: self(), node: ai.node, capabilities: [], metadata: %{}}
+    pid = rpc(ai, Process, :whereis, [Foundation.Supervisor])
+    fake = %{service: :fake, pid: pid, node: ai.node, capabilities: [], metadata: %{}}
     news = {:foundation_services, ai.node, [fake], []}
     target = {Discovery, both.node}
     assert :ok = rpc(ai, Channels, :send_message, [:events, target, news, [ack: true]])

@@ -1,5 +1,5 @@
 defmodule Foundation.Distributed.JepsenTest do
-  # Five real nodes use registers, locks, a queue and a counter while nodes are killed, stopped and cut off; then what
+  # Five real nodes use registers, the cluster's configuration, locks, a queue and a counter while nodes are killed, stopped and cut off; then what
   # they were told is compared with what can have happened. FOUNDATION_JEPSEN_SECONDS makes it longer.
   use ExUnit.Case, async: false
   import Foundation.Eventually
@@ -208,7 +208,8 @@ defmodule Foundation.Distributed.JepsenTest do
 
     IO.puts(
       "\n  #{@seconds} s, seed #{seed}, faults #{inspect(Enum.frequencies(faults))}: " <>
-        "#{count.(&match?({:register, _, _, _, _, _}, &1))} of registers " <>
+        "#{count.(&match?({:register, _, _, _, _, _}, &1))} of registers, " <>
+        "#{count.(&match?({:register, {:config, _}, _, _, _, _}, &1))} of them in the configuration " <>
         "(#{count.(&match?({:register, _, _, :infinity, _, _}, &1))} unknown), " <>
         "#{count.(&match?({:held, _, _, _, _, _}, &1))} locks held, #{count.(&match?({:pushed, _, :ok}, &1))} pushed, " <>
         "#{count.(&match?({:popped, _, :ok}, &1))} popped, #{count.(&match?({:added, {:ok, _}}, &1))} added, " <>

@@ -78,6 +78,19 @@ defmodule Foundation.NifCatalog.Limits do
         bound: "O(dimensions)",
         args: fn -> learner() ++ [[{:requests, @huge, @huge}], -1] end
       },
+      %{
+        nif: {:limits_quota_report, 4},
+        scheduler: :normal,
+        bound: "O(dimensions)",
+        args: fn -> leased() ++ [{1, 0}] end
+      },
+      %{nif: {:limits_quota_look, 3}, scheduler: :normal, bound: "O(dimensions)", args: fn -> leased() end},
+      %{
+        nif: {:limits_quota_grant, 5},
+        scheduler: :normal,
+        bound: "O(dimensions and waiters)",
+        args: fn -> leased() ++ [{1, 500_000_000}, {60_000_000, 0}] end
+      },
       %{nif: {:limits_count, 1}, scheduler: :normal, bound: "O(1)", args: fn -> [limits()] end},
       %{nif: {:limits_sweep, 1}, scheduler: :dirty_cpu, bound: "O(keys)", args: fn -> [limits()] end},
       %{
@@ -129,6 +142,11 @@ defmodule Foundation.NifCatalog.Limits do
   defp keyed do
     define(:catalog_hot, [{:requests, 0, @huge, 1_000, nil}])
     [limits(), :catalog_hot]
+  end
+
+  defp leased do
+    define(:catalog_leased, [{:requests, 1_000, @huge, 1_000, nil}])
+    [limits(), :catalog_leased, :requests]
   end
 
   # Of its own, because what it learns may pause it for long.

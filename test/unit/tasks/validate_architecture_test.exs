@@ -51,7 +51,8 @@ defmodule Mix.Tasks.ValidateArchitectureTest do
     assert problems([
              {Foundation, [{Foundation.Config, :get, 0}]},
              {Foundation.Config, [{Foundation.Config.Schema, :all, 0}, {Foundation.Events, :store, 1}]},
-             {Foundation.Config.Schema, [{Foundation.Config, :get, 0}, {Foundation.Utils, :generate_id, 0}]},
+             {Foundation.Config.Schema,
+              [{Foundation.Config.Change, :plan, 3}, {Foundation.Utils, :generate_id, 0}]},
              {Foundation.Events, [{Foundation.Native, :events_store, 2}, {Foundation.NoSuchModule, :x, 0}]},
              {Foundation.Utils, [{Enum, :map, 2}]},
              {Foundation.Native, []}
@@ -59,8 +60,11 @@ defmodule Mix.Tasks.ValidateArchitectureTest do
   end
 
   test "a call across the floor that is not foreseen is a breach" do
-    assert ["Foundation.Telemetry calls Foundation.Config.get/1, across its floor" | circle] =
-             problems([{Foundation.Telemetry, [{Foundation.Config, :get, 1}]}, {Foundation.Config, []}])
+    assert ["Foundation.Telemetry calls Foundation.Config.Change.plan/3, across its floor" | circle] =
+             problems([
+               {Foundation.Telemetry, [{Foundation.Config.Change, :plan, 3}]},
+               {Foundation.Config.Change, []}
+             ])
 
     assert [circle] = circle
     assert circle =~ "config" and circle =~ "telemetry" and circle =~ "circle"

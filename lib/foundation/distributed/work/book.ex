@@ -30,8 +30,12 @@ defmodule Foundation.Distributed.Work.Book do
           reassigned: non_neg_integer
         }
 
-  @spec new(%{index => term}) :: t
-  def new(items), do: %__MODULE__{items: items, waiting: items |> Map.keys() |> Enum.sort()}
+  @doc "Nobody has anything; the items that have results already are done."
+  @spec new(%{index => term}, %{index => {:ok, term} | {:error, term}}) :: t
+  def new(items, results \\ %{}) do
+    results = Map.take(results, Map.keys(items))
+    %__MODULE__{items: items, results: results, waiting: Enum.sort(Map.keys(items) -- Map.keys(results))}
+  end
 
   @spec finished?(t) :: boolean
   def finished?(book), do: map_size(book.results) == map_size(book.items)

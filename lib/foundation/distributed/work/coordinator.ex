@@ -4,21 +4,48 @@ defmodule Foundation.Distributed.Work.Coordinator do
   # collects each result once.
 
   alias Foundation.Cluster
-  alias Foundation.Distributed.Work.{Book, Runner}
+  alias Foundation.Distributed.Consensus
+  alias Foundation.Distributed.Work.{Book, Checkpoint, Runner}
 
   @start_ms 15_000
-  @defaults %{nodes: :all, item_timeout: :infinity, timeout: :infinity, attempts: 3, on_result: nil}
+  # How long a result may wait for others that are recorded with it.
+  @save_ms 50
+  @defaults %{
+    nodes: :all,
+    item_timeout: :infinity,
+    timeout: :infinity,
+    attempts: 3,
+    on_result: nil,
+    job: nil,
+    checkpoint_every: 64
+  }
 
-  defstruct [:run, :book, :options, runners: %{}, asked: MapSet.new(), lost: [], shared: false]
+  defstruct [
+    :run,
+    :book,
+    :options,
+    :checkpoint,
+    runners: %{},
+    asked: MapSet.new(),
+    lost: [],
+    shared: false,
+    unsaved: [],
+    recovered: 0
+  ]
 
   @doc "Runs to the end in a process of its own, which ends with the caller."
   def run(items, _worker, _options, _carrier) when items == %{},
-    do: {:ok, %{results: [], nodes: %{}, stolen: 0, reassigned: 0, lost_nodes: []}}
+    do: {:ok, %{results: [], nodes: %{}, stolen: 0, reassigned: 0, recovered: 0, lost_nodes: []}}
 
   def run(items, worker, options, carrier) do
-    options = @defaults |> Map.merge(options) |> Map.merge(%{worker: worker, carrier: carrier})
+    options =
+      @defaults
+      |> Map.put(:group, Consensus.default_group())
+      |> Map.merge(options)
+      |> Map.merge(%{worker: worker, carrier: carrier})
+
     caller = self()
-    {pid, monitor} = spawn_monitor(fn -> exit({:answer, coordinate(items, options, caller)}) end)
+    {pid, monitor} = spawn_monitor(fn -> exit({:answer, begin(items, options, caller)}) end)
 
     receive do
       {:DOWN, ^monitor, :process, ^pid, {:answer, answer}} -> answer
@@ -37,15 +64,38 @@ defmodule Foundation.Distributed.Work.Coordinator do
   def failure(:exit, reason, _stacktrace), do: reason
   def failure(:throw, value, stacktrace), do: {{:nocatch, value}, stacktrace}
 
-  defp coordinate(items, options, caller) do
+  defp begin(items, options, caller) do
     Process.monitor(caller)
     if options.nodes == :all, do: :net_kernel.monitor_nodes(true)
     state = %__MODULE__{run: make_ref(), book: Book.new(items), options: options}
 
-    case start_runners(state, nodes(options.nodes)) do
-      %{runners: runners} when runners == %{} -> {:error, :no_nodes}
-      state -> state |> share() |> loop(caller)
+    if options.job == nil,
+      do: coordinate(state, caller),
+      else: Checkpoint.run(items, options, &resume(state, &1, caller))
+  end
+
+  # What is recorded is not done again.
+  defp resume(state, checkpoint, caller) do
+    book = Book.new(state.book.items, checkpoint.results)
+    recovered = map_size(book.results)
+    coordinate(%{state | run: make_ref(), book: book, checkpoint: checkpoint, recovered: recovered}, caller)
+  end
+
+  defp coordinate(state, caller) do
+    if Book.finished?(state.book) do
+      {:ok, report(state)}
+    else
+      case start_runners(state, nodes(state.options.nodes)) do
+        %{runners: runners} when runners == %{} -> {:error, :no_nodes}
+        state -> state |> share() |> loop(caller)
+      end
     end
+  end
+
+  # The runners end at once; this process may go on with another run.
+  defp halt(state, error) do
+    for node <- Map.keys(state.runners), do: cast(state, node, :end)
+    error
   end
 
   defp nodes(:all), do: Enum.reject([node() | Node.list()], &Cluster.draining?/1)
@@ -102,9 +152,16 @@ defmodule Foundation.Distributed.Work.Coordinator do
 
   defp loop(state, caller) do
     cond do
-      Book.finished?(state.book) -> {:ok, report(state)}
+      Book.finished?(state.book) -> finish(state)
       state.runners == %{} -> {:error, :no_nodes}
       true -> receive_one(state, caller)
+    end
+  end
+
+  defp finish(state) do
+    case save(state) do
+      {:ok, state} -> {:ok, report(state)}
+      {:error, _} = error -> halt(state, error)
     end
   end
 
@@ -113,7 +170,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
       {^run, node, {:done, index, result}} ->
         case take(state, node, index, result) do
           {:ok, state} -> state |> feed(node) |> loop(caller)
-          {:error, _} = error -> error
+          {:error, _} = error -> halt(state, error)
         end
 
       {^run, node, {:given, indexes}} ->
@@ -125,13 +182,22 @@ defmodule Foundation.Distributed.Work.Coordinator do
 
         state |> feed_idle() |> loop(caller)
 
+      {^run, :save} ->
+        case save(state) do
+          {:ok, state} -> loop(state, caller)
+          {:error, _} = error -> halt(state, error)
+        end
+
+      {:foundation_lost, :lock, _name, _token, _reason} ->
+        halt(state, {:error, :superseded})
+
       {:DOWN, _monitor, :process, ^caller, _reason} ->
         exit(:normal)
 
       {:DOWN, monitor, :process, _pid, reason} ->
         case lose(state, monitor, reason) do
           {:ok, state} -> state |> feed_idle() |> loop(caller)
-          {:error, _} = error -> error
+          {:error, _} = error -> halt(state, error)
         end
 
       {:nodeup, node} ->
@@ -146,7 +212,32 @@ defmodule Foundation.Distributed.Work.Coordinator do
   defp take(state, node, index, result) do
     case Book.result(state.book, node, index, result) do
       :known -> {:ok, state}
-      {:new, book} -> announce(%{state | book: book}, index, result)
+      {:new, book} -> keep(%{state | book: book}, index, result)
+    end
+  end
+
+  # A result counts when it is recorded.
+  defp keep(%{checkpoint: nil} = state, index, result), do: announce(state, index, result)
+
+  defp keep(%{unsaved: waiting} = state, index, result) do
+    if waiting == [], do: Process.send_after(self(), {state.run, :save}, @save_ms)
+    unsaved = [{index, result} | waiting]
+    state = %{state | unsaved: unsaved}
+    if length(unsaved) >= state.options.checkpoint_every, do: save(state), else: {:ok, state}
+  end
+
+  defp save(%{unsaved: []} = state), do: {:ok, state}
+
+  defp save(%{unsaved: unsaved} = state) do
+    with {:ok, checkpoint} <- Checkpoint.record(state.checkpoint, Map.new(unsaved)) do
+      unsaved
+      |> Enum.reverse()
+      |> Enum.reduce_while({:ok, %{state | checkpoint: checkpoint, unsaved: []}}, fn {index, result},
+                                                                                     {:ok, state} ->
+        with {:error, _} = error <- announce(state, index, result),
+             do: {:halt, error},
+             else: (ok -> {:cont, ok})
+      end)
     end
   end
 
@@ -229,6 +320,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
       nodes: state.book.done_by,
       stolen: state.book.stolen,
       reassigned: state.book.reassigned,
+      recovered: state.recovered,
       lost_nodes: Enum.reverse(state.lost)
     }
   end

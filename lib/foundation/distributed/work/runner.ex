@@ -46,6 +46,8 @@ defmodule Foundation.Distributed.Work.Runner do
     {:noreply, %{state | queue: kept}}
   end
 
+  def handle_cast(:end, state), do: stop(state)
+
   @impl true
   def handle_info({:result, ref, value}, state) when is_map_key(state.busy, ref) do
     Process.demonitor(ref, [:flush])
@@ -60,10 +62,7 @@ defmodule Foundation.Distributed.Work.Runner do
   def handle_info({:DOWN, ref, :process, _pid, reason}, state) when is_map_key(state.busy, ref),
     do: {:noreply, finished(state, ref, {:error, {:exit, reason}})}
 
-  def handle_info({:DOWN, _ref, :process, pid, _reason}, %{coordinator: pid} = state) do
-    for {_ref, {worker, _index, _timer}} <- state.busy, do: Process.exit(worker, :kill)
-    {:stop, :normal, state}
-  end
+  def handle_info({:DOWN, _ref, :process, pid, _reason}, %{coordinator: pid} = state), do: stop(state)
 
   def handle_info({:late, ref}, state) when is_map_key(state.busy, ref) do
     {worker, _index, _timer} = Map.fetch!(state.busy, ref)
@@ -73,6 +72,11 @@ defmodule Foundation.Distributed.Work.Runner do
   end
 
   def handle_info(_late_answer, state), do: {:noreply, state}
+
+  defp stop(state) do
+    for {_ref, {worker, _index, _timer}} <- state.busy, do: Process.exit(worker, :kill)
+    {:stop, :normal, state}
+  end
 
   defp begin(%{free: 0} = state), do: state
 

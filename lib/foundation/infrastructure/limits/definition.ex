@@ -34,6 +34,9 @@ defmodule Foundation.Infrastructure.Limits.Definition do
       {:parent, nil}, acc ->
         {:cont, acc}
 
+      {:scope, :node}, acc ->
+        {:cont, acc}
+
       {:parent, parent}, {:ok, _, options} ->
         {:cont, {:ok, [parent], options}}
 

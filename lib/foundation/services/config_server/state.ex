@@ -2,7 +2,7 @@ defmodule Foundation.Services.ConfigServer.State do
   @moduledoc false
   # The configuration server's state: how it begins, who is subscribed, and what of it others may read.
 
-  alias Foundation.Config.{Change, Guard, History, Registration, Snapshot}
+  alias Foundation.Config.{Change, Guard, History, Overlay, Registration, Snapshot}
 
   @doc "A state at its start."
   def fresh(config, namespace) do
@@ -14,6 +14,7 @@ defmodule Foundation.Services.ConfigServer.State do
       metrics: %{start_time: now(), updates_count: 0, last_update: nil},
       schemas: [],
       history: History.new(),
+      overlay: Overlay.new(),
       vetoers: %{},
       pending: nil,
       waiting: []
@@ -21,8 +22,8 @@ defmodule Foundation.Services.ConfigServer.State do
   end
 
   @doc """
-  The state after a crash: the values are built anew, as they may be what it crashed of; schemas and history
-  are still there, so that a rollback brings back what was in force.
+  The state after a crash: the values are built anew, as they may be what it crashed of; schemas, history and what is
+  set cluster-wide are still there, so that a rollback brings back what was in force.
   """
   def recover(%{namespace: :production} = state) do
     case Snapshot.kept() do
@@ -31,6 +32,7 @@ defmodule Foundation.Services.ConfigServer.State do
 
       {last, kept} ->
         {config, schemas} = Registration.again(state.config, kept.schemas)
+        {config, overlay} = Overlay.over(config, schemas, kept.overlay)
 
         history =
           case Change.diff(last, config) do
@@ -38,7 +40,7 @@ defmodule Foundation.Services.ConfigServer.State do
             changes -> History.record(kept.history, :restart, changes, self(), nil)
           end
 
-        %{state | config: config, schemas: schemas, history: history}
+        %{state | config: config, schemas: schemas, history: history, overlay: overlay}
     end
   end
 
@@ -46,7 +48,7 @@ defmodule Foundation.Services.ConfigServer.State do
 
   @doc "Puts the state's configuration where all can read it, if it is the production one."
   def publish(%{namespace: :production, config: config} = state) do
-    kept = %{schemas: state.schemas, history: state.history}
+    kept = %{schemas: state.schemas, history: state.history, overlay: state.overlay}
     Snapshot.put(self(), public(state), config, Guard.sealed?(config), kept)
     state
   end

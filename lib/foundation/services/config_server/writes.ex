@@ -3,24 +3,23 @@ defmodule Foundation.Services.ConfigServer.Writes do
   # Makes changes, one after another, and asks those first who may veto them. While a proposal is being
   # decided, the changes behind it wait.
 
-  alias Foundation.Config.{Change, Conceal, History, Proposal, Registration}
+  alias Foundation.Config.{Change, Conceal, History, Overlay, Proposal, Registration}
   alias Foundation.Logic.ConfigLogic
   alias Foundation.Services.ConfigServer.{Announce, State}
-  alias Foundation.Types.Error
 
   @doc "Makes a change now, or when it is its turn."
   def write(request, from, %{pending: nil} = state), do: perform(request, from, state)
   def write(request, from, state), do: {:noreply, %{state | waiting: state.waiting ++ [{request, from}]}}
 
   defp perform({:update_config, path, value}, from, state) do
-    case Change.plan(state.config, state.schemas, [{path, value}]) do
+    case plan(state, [{path, value}]) do
       {:ok, config, changes} -> {:reply, :ok, commit(state, :update, config, changes, from, nil)}
       {:error, _} = error -> {:reply, error, state}
     end
   end
 
   defp perform({:validate_and_update, pairs, opts}, from, state) do
-    case Change.plan(state.config, state.schemas, pairs) do
+    case plan(state, pairs) do
       {:ok, config, changes} -> propose(state, config, changes, from, opts)
       {:error, _} = error -> {:reply, error, state}
     end
@@ -28,7 +27,10 @@ defmodule Foundation.Services.ConfigServer.Writes do
 
   defp perform({:rollback, version}, from, state) do
     with {:ok, config} <- past(state, version),
+         {config, overlay} = Overlay.again(config, state.schemas, state.overlay),
          {:ok, config} <- Change.validate(config, state.schemas) do
+      state = %{state | overlay: overlay}
+
       case Change.diff(state.config, config) do
         [] ->
           {:reply, {:ok, state.history.version}, state}
@@ -45,7 +47,8 @@ defmodule Foundation.Services.ConfigServer.Writes do
   defp perform({:register_schema, module}, from, state) do
     case Registration.add(state.config, state.schemas, module) do
       {:ok, config, schemas} ->
-        state = %{state | schemas: schemas}
+        {config, overlay} = Overlay.again(config, schemas, state.overlay)
+        state = %{state | schemas: schemas, overlay: overlay}
 
         case Change.diff(state.config, config) do
           [] ->
@@ -68,12 +71,14 @@ defmodule Foundation.Services.ConfigServer.Writes do
 
   defp perform(:reset_config, {actor, _}, state) do
     {:ok, config} = Registration.defaults(ConfigLogic.reset_config(), state.schemas)
+    {config, overlay} = Overlay.over(config, state.schemas, state.overlay)
     changes = Change.diff(state.config, config)
 
     state =
       State.publish(%{
         state
         | config: config,
+          overlay: overlay,
           history: History.record(state.history, :reset, changes, actor, nil)
       })
 
@@ -96,10 +101,39 @@ defmodule Foundation.Services.ConfigServer.Writes do
     end
   end
 
+  # What the cluster has agreed on, in place of what it had before.
+  defp perform({:share, values, _note}, _from, %{overlay: %{values: values, refused: refused}} = state)
+       when refused == %{},
+       do: {:reply, {:ok, refused}, state}
+
+  defp perform({:share, values, note}, from, state) do
+    {config, overlay} = Overlay.put(state.config, state.schemas, state.overlay, values)
+    paths = Map.keys(state.overlay.values) ++ Map.keys(values)
+    changes = Overlay.changes(state.config, config, paths)
+
+    cond do
+      changes != [] ->
+        state = commit(%{state | overlay: overlay}, :cluster, config, changes, from, note)
+        {:reply, {:ok, overlay.refused}, state}
+
+      # Still refused, as it was.
+      Map.keys(overlay.refused) == Map.keys(state.overlay.refused) and overlay.values == state.overlay.values ->
+        {:reply, {:ok, overlay.refused}, state}
+
+      true ->
+        {:reply, {:ok, overlay.refused}, State.publish(%{state | overlay: overlay})}
+    end
+  end
+
+  # What is set for all is not changed for this node alone.
+  defp plan(state, pairs) do
+    with :ok <- Overlay.free(state.overlay, pairs), do: Change.plan(state.config, state.schemas, pairs)
+  end
+
   defp past(state, version) do
     case History.at(state.history, state.config, version) do
       {:ok, config} -> {:ok, config}
-      :error -> {:error, unknown_version(version, state.history)}
+      :error -> {:error, History.unknown(version, state.history.version, length(state.history.entries))}
     end
   end
 
@@ -216,15 +250,4 @@ defmodule Foundation.Services.ConfigServer.Writes do
   end
 
   defp resume(state), do: state
-
-  defp unknown_version(version, history) do
-    Error.new(
-      error_type: :config_version_not_found,
-      message: "Configuration version #{inspect(version)} is not in the history",
-      context: %{version: version, current: history.version, kept: length(history.entries)},
-      severity: :medium,
-      category: :config,
-      subcategory: :access
-    )
-  end
 end

@@ -4,7 +4,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
@@ -17,6 +17,18 @@ pub(crate) fn listen(bind: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&bind.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Listens on a port that the system chooses, which is free for UDP as well.
+pub(crate) async fn listen_on_both(bind: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> {
+    let mut tries = 32;
+    loop {
+        let datagrams = UdpSocket::bind(bind).await?;
+        match listen(datagrams.local_addr()?) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => tries -= 1,
+            listener => return Ok((listener?, datagrams)),
+        }
+    }
 }
 
 /// Small writes leave at once, and an end that is silent for `dead_after` breaks the link.

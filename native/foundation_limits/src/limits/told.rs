@@ -18,15 +18,15 @@ impl Limits {
         peeked.ok_or(LimitError::UnknownKey)
     }
 
-    /// Makes all of `key` free again and ends its pause. Reservations keep what they hold of concurrency; of the rest
-    /// they give nothing back later.
+    /// Makes all of `key` free again and ends its pause; what is leased stays as it is. Reservations keep what they hold of
+    /// concurrency; of the rest they give nothing back later.
     pub fn reset(&self, key: &[u8], now: u64) -> Result<(), LimitError> {
         let node = self.find(key).ok_or(LimitError::UnknownKey)?;
         let blocked = {
             let mut guard = node.state.lock();
             let state = &mut *guard;
             for (cell, d) in state.cells.get().iter_mut().zip(&state.definition.dimensions) {
-                if d.algorithm != Algorithm::Gate {
+                if !matches!(d.algorithm, Algorithm::Gate | Algorithm::Quota) {
                     *cell = Cell::new(d, now);
                 }
             }

@@ -12,6 +12,7 @@ pub(super) fn peeked<'a>(env: Env<'a>, peek: &Peek) -> NifResult<Term<'a>> {
             Algorithm::Bucket => atoms::bucket(),
             Algorithm::Sliding(_) => atoms::sliding_window(),
             Algorithm::Gate => atoms::concurrency(),
+            Algorithm::Quota => atoms::leased(),
         };
         let map = Term::map_from_pairs(
             env,

@@ -1,0 +1,38 @@
+defmodule Foundation.Infrastructure.Limits.Cluster.Supervisor do
+  @moduledoc false
+  # The process that leases, from the first shared key on. It owns the table of what is shared, which outlives it.
+
+  use Supervisor
+
+  alias Foundation.Infrastructure.Limits.Cluster.Keeper
+  alias Foundation.Infrastructure.Limits.Shared
+
+  def start_link(_options), do: Supervisor.start_link(__MODULE__, nil, name: __MODULE__)
+
+  @impl true
+  def init(nil) do
+    :ets.new(Shared.table(), [:named_table, :public, :set, read_concurrency: true])
+    Supervisor.init([Keeper], strategy: :one_for_one)
+  end
+
+  @doc "Starts it under the application, when it does not run."
+  @spec ensure() :: :ok | {:error, term}
+  def ensure do
+    if Process.whereis(__MODULE__), do: :ok, else: start()
+  end
+
+  defp start do
+    case Supervisor.start_child(Foundation.Supervisor, {__MODULE__, []}) do
+      {:ok, _pid} -> :ok
+      {:error, {:already_started, _pid}} -> :ok
+      {:error, :already_present} -> restarted(Supervisor.restart_child(Foundation.Supervisor, __MODULE__))
+      {:error, reason} -> {:error, reason}
+    end
+  catch
+    :exit, _ -> {:error, :not_running}
+  end
+
+  defp restarted({:ok, _pid}), do: :ok
+  defp restarted({:error, :running}), do: :ok
+  defp restarted({:error, reason}), do: {:error, reason}
+end

@@ -1,0 +1,57 @@
+defmodule Foundation.MABEAM do
+  @moduledoc """
+  Runs agents on this node and has them coordinate: registry, messages, sessions, money, shared variables.
+
+      {:ok, _} = Foundation.MABEAM.start()
+
+  It is off unless `config :foundation, mabeam: true` or `start/0` switches it on. The rooms:
+
+    * `Foundation.MABEAM.Agent` and `Foundation.MABEAM.AgentRegistry`: what agents are, and their lives;
+    * `Foundation.MABEAM.Comms`: requests and events to agents, on any node;
+    * `Foundation.MABEAM.Coordination`: votes, negotiations and calls for tenders, as sessions with a deadline and a budget;
+      `Foundation.MABEAM.Protocol` to write your own;
+    * `Foundation.MABEAM.Core`: variables that agents share;
+    * `Foundation.MABEAM.Economics` and `Foundation.MABEAM.Guards`: who owns what, and what a run may cost;
+    * `Foundation.MABEAM.Types`: the data of all this.
+
+  guides/mabeam.md is the way in.
+
+  **Scheduling**: no function here calls the native library.
+  """
+
+  @supervisor Foundation.Supervisor
+
+  @doc """
+  Switches MABEAM on, on this node: `{:ok, pid}` of its supervisor, also when it runs already.
+
+  Errors: `:not_running` (Foundation does not). O(1).
+  """
+  @spec start(keyword) :: {:ok, pid} | {:error, term}
+  def start(opts \\ []) do
+    case Supervisor.start_child(@supervisor, {Foundation.MABEAM.Supervisor, opts}) do
+      {:ok, pid} -> {:ok, pid}
+      {:error, {:already_started, pid}} -> {:ok, pid}
+      {:error, :already_present} -> Supervisor.restart_child(@supervisor, Foundation.MABEAM.Supervisor)
+      {:error, reason} -> {:error, reason}
+    end
+  catch
+    :exit, _ -> {:error, :not_running}
+  end
+
+  @doc """
+  Switches MABEAM off: agents end, with 5 s for what they do, and what was registered is forgotten. `:ok` also when it
+  did not run.
+  """
+  @spec stop() :: :ok
+  def stop do
+    _ = Supervisor.terminate_child(@supervisor, Foundation.MABEAM.Supervisor)
+    _ = Supervisor.delete_child(@supervisor, Foundation.MABEAM.Supervisor)
+    :ok
+  catch
+    :exit, _ -> :ok
+  end
+
+  @doc "Whether MABEAM runs on this node. O(1)."
+  @spec running?() :: boolean
+  def running?, do: Process.whereis(Foundation.MABEAM.Supervisor) != nil
+end
