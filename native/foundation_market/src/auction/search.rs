@@ -4,7 +4,7 @@ use super::cliques;
 use super::instance::Instance;
 use super::prices::{Fate, SHIFT, bound, by_density, descend, excess, greedy, scaled};
 use crate::Limits;
-use crate::lp::Tableau;
+use crate::tableau::Tableau;
 
 /// The best allocation found, and what no other can exceed.
 #[derive(Debug, Clone)]
