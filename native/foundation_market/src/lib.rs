@@ -17,6 +17,7 @@ pub mod negotiation;
 pub mod optimise;
 mod rng;
 mod state;
+mod tableau;
 pub mod vote;
 
 pub use error::Error;

@@ -122,7 +122,7 @@ defmodule Foundation.Native.MarketTest do
       assert {:error, {:invalid, :decrement}} = Native.market_open({:dutch, 100, 75, 0, 50, 0})
       assert {:error, :malformed} = Native.market_event(:dutch, "nonsense", {:close})
       assert {:error, :malformed} = Native.market_event(:english, open!({:dutch, 2, 1, 1, 1, 0}), {:close})
-      assert_raise ArgumentError, fn -> Native.market_event(:dutch, state, {:dance}) end
+      assert_raise ArgumentError, fn -> Native.market_event(:sealed, state, {:dance}) end
     end
   end
 

@@ -6,7 +6,7 @@
 
 use super::instance::Instance;
 use crate::Limits;
-use crate::lp::Tableau;
+use crate::tableau::Tableau;
 
 /// Bids of an instance that is looked at; the table of conflicts grows with the square.
 const MAX_BIDS: usize = 3_000;
@@ -86,6 +86,11 @@ pub(super) fn strengthen(instance: &mut Instance, tableau: &mut Tableau, limits:
         if !tableau.repair(20 * (tableau.rows + tableau.cols)) {
             break;
         }
+        let binding = tableau.drop_slack_rows(rows);
+        cliques = binding
+            .into_iter()
+            .map(|row| std::mem::take(&mut cliques[row - rows]))
+            .collect();
         idle = if tableau.value() < value - 1e-4 * value {
             0
         } else {

@@ -33,55 +33,59 @@ pub fn adjusted_winner(first: &[u64], second: &[u64]) -> Result<AdjustedWinner> 
         .zip(second)
         .map(|(a, b)| (u64::from(a >= b), 1))
         .collect();
-    let points = |list: &[u64], gets: u64, parts: &[(u64, u64)]| -> u64 {
-        list.iter()
-            .zip(parts)
+    let points = |list: &[u64], gets: u64| -> u64 {
+        let pairs = list.iter().zip(&parts);
+        pairs
             .filter(|(_, part)| part.0 == gets)
             .map(|(points, _)| points)
             .sum()
     };
-    let (mut a, mut b) = (points(first, 1, &parts), points(second, 0, &parts));
-    let first_leads = a > b;
-    // The leader gives away what is worth least to it, for what it is worth to the other.
-    let (leader, follower) = if first_leads {
-        (first, second)
+    let (one, two) = (points(first, 1), points(second, 0));
+    let shared = if one > two {
+        level(&mut parts, 1, (first, one), (second, two))
     } else {
-        (second, first)
+        level(&mut parts, 0, (second, two), (first, one))
     };
-    let held = u64::from(first_leads);
+    Ok(AdjustedWinner { first: parts, shared })
+}
+
+/// The leader, who holds the items with `held` parts for the first player, gives away what is worth least to it for what
+/// it is worth to the other, until both have as many points. Answers the item that is shared for it.
+fn level(
+    parts: &mut [(u64, u64)],
+    held: u64,
+    leader: (&[u64], u64),
+    follower: (&[u64], u64),
+) -> Option<usize> {
+    let ((mine, mut a), (theirs, mut b)) = (leader, follower);
     let mut order: Vec<usize> = (0..parts.len()).filter(|&at| parts[at].0 == held).collect();
+    // mine / theirs, the least first; what is worth nothing to the other goes last.
     order.sort_by(|&x, &y| {
-        // leader[x] / follower[x] against leader[y] / follower[y]; what is worth nothing to the other goes last.
-        (u128::from(leader[x]) * u128::from(follower[y]))
-            .cmp(&(u128::from(leader[y]) * u128::from(follower[x])))
-            .then(x.cmp(&y))
+        let (left, right) = (
+            u128::from(mine[x]) * u128::from(theirs[y]),
+            u128::from(mine[y]) * u128::from(theirs[x]),
+        );
+        left.cmp(&right).then(x.cmp(&y))
     });
-    if !first_leads {
-        std::mem::swap(&mut a, &mut b);
-    }
-    let mut shared = None;
     for at in order {
         if a <= b {
             break;
         }
-        let (mine, theirs) = (leader[at], follower[at]);
-        if a - mine >= b + theirs {
-            a -= mine;
-            b += theirs;
+        if a - mine[at] >= b + theirs[at] {
+            (a, b) = (a - mine[at], b + theirs[at]);
             parts[at].0 = 1 - held;
             continue;
         }
-        // The leader keeps k of mine + theirs parts, so that a - mine + mine·k = b + theirs - theirs·k.
-        let (whole, keep) = (mine + theirs, b + theirs + mine - a);
-        parts[at] = if first_leads {
+        // The leader keeps k of all parts, so that a - mine + mine·k = b + theirs - theirs·k.
+        let (whole, keep) = (mine[at] + theirs[at], b + theirs[at] + mine[at] - a);
+        parts[at] = if held == 1 {
             (keep, whole)
         } else {
             (whole - keep, whole)
         };
-        shared = Some(at);
-        break;
+        return Some(at);
     }
-    Ok(AdjustedWinner { first: parts, shared })
+    None
 }
 
 /// Gives items round by round, each player taking what it values most of what is left, the lowest of equal ones: nobody

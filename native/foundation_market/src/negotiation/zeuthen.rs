@@ -30,57 +30,77 @@ pub fn zeuthen(first: &[f64], second: &[f64], conflict: (f64, f64)) -> Result<Co
     if first.len() > 10_000 {
         return Err(Error::TooLarge("deals"));
     }
-    let gains: Vec<[f64; 2]> = first
+    let gains = first
         .iter()
         .zip(second)
         .map(|(a, b)| [a - conflict.0, b - conflict.1])
         .collect();
-    let deals: Vec<usize> = (0..gains.len()).filter(|&deal| sensible(&gains, deal)).collect();
-    let favourite = |party: usize| {
-        let better = |a: &&usize, b: &&usize| {
-            gains[**a][party]
-                .total_cmp(&gains[**b][party])
-                .then(gains[**a][1 - party].total_cmp(&gains[**b][1 - party]))
+    Ok(Table::new(gains).negotiate())
+}
+
+/// What each deal gains each party over conflict, and the deals that make sense.
+struct Table {
+    gains: Vec<[f64; 2]>,
+    deals: Vec<usize>,
+}
+
+impl Table {
+    fn new(gains: Vec<[f64; 2]>) -> Self {
+        let deals = (0..gains.len()).filter(|&deal| sensible(&gains, deal)).collect();
+        Self { gains, deals }
+    }
+
+    /// The deal that a party likes best; of equal ones the one that the other likes best.
+    fn favourite(&self, party: usize) -> Option<usize> {
+        let by = |deal: usize| self.gains[deal][party];
+        let other = |deal: usize| self.gains[deal][1 - party];
+        let better = |a: &usize, b: &usize| by(*a).total_cmp(&by(*b)).then(other(*a).total_cmp(&other(*b)));
+        self.deals.iter().copied().max_by(better)
+    }
+
+    fn product(&self, deal: usize) -> f64 {
+        self.gains[deal][0] * self.gains[deal][1]
+    }
+
+    fn negotiate(&self) -> Concession {
+        let (Some(mine), Some(theirs)) = (self.favourite(0), self.favourite(1)) else {
+            return Concession {
+                deal: None,
+                path: Vec::new(),
+            };
         };
-        deals.iter().max_by(better).copied()
-    };
-    let (Some(mine), Some(theirs)) = (favourite(0), favourite(1)) else {
-        return Ok(Concession {
-            deal: None,
-            path: Vec::new(),
-        });
-    };
-    let mut proposals = [mine, theirs];
-    let mut path = vec![(mine as u32, theirs as u32)];
-    loop {
-        // Who likes the other's proposal as much as the own one agrees to it.
-        let content =
-            (0..2).find(|&party| gains[proposals[1 - party]][party] >= gains[proposals[party]][party]);
-        if let Some(party) = content {
-            let deal = Some(proposals[1 - party] as u32);
-            return Ok(Concession { deal, path });
+        let mut proposals = [mine, theirs];
+        let mut path = vec![(mine as u32, theirs as u32)];
+        loop {
+            // Who likes the other's proposal as much as the own one agrees to it.
+            let likes =
+                |party: usize| self.gains[proposals[1 - party]][party] >= self.gains[proposals[party]][party];
+            if let Some(party) = (0..2).find(|&party| likes(party)) {
+                let deal = Some(proposals[1 - party] as u32);
+                return Concession { deal, path };
+            }
+            // The risk of one is below that of the other exactly when the product of its proposal is.
+            let party = usize::from(self.product(proposals[1]) < self.product(proposals[0]));
+            proposals[party] = self.concession(party, proposals[party], proposals[1 - party]);
+            path.push((proposals[0] as u32, proposals[1] as u32));
         }
-        // The risk of one is below that of the other exactly when the product of its proposal is.
-        let product = |deal: usize| gains[deal][0] * gains[deal][1];
-        let party = usize::from(product(proposals[1]) < product(proposals[0]));
-        let (own, other) = (proposals[party], proposals[1 - party]);
-        let concessions = || {
-            deals
-                .iter()
-                .copied()
-                .filter(|&deal| gains[deal][1 - party] > gains[own][1 - party])
+    }
+
+    /// The least concession that leaves the other one to concede; the other's own proposal when there is no less.
+    fn concession(&self, party: usize, own: usize, other: usize) -> usize {
+        let goal = self.product(other);
+        let enough = |deal: usize| {
+            let here = self.product(deal);
+            deal == other || here > goal || (here == goal && party == 1)
         };
-        let least = |deals: &mut dyn Iterator<Item = usize>| {
-            deals.max_by(|&a, &b| gains[a][party].total_cmp(&gains[b][party]))
-        };
-        let enough = least(&mut concessions().filter(|&deal| {
-            product(deal) > product(other)
-                || (deal == other)
-                || (product(deal) == product(other) && party == 1)
-        }));
-        // The other's own proposal is always a concession, and the last one.
-        proposals[party] = enough.unwrap_or(other);
-        path.push((proposals[0] as u32, proposals[1] as u32));
+        let concedes = |deal: usize| self.gains[deal][1 - party] > self.gains[own][1 - party];
+        let candidates = self
+            .deals
+            .iter()
+            .copied()
+            .filter(|&deal| concedes(deal) && enough(deal));
+        let least = candidates.max_by(|&a, &b| self.gains[a][party].total_cmp(&self.gains[b][party]));
+        least.unwrap_or(other)
     }
 }
 

@@ -38,45 +38,31 @@ pub fn instant_runoff(options: u32, ballots: &[Ballot], tie: TieBreak) -> Result
     let mut alive = vec![true; count];
     let mut rounds: Vec<Round> = Vec::new();
     loop {
-        let mut counts = vec![0_u64; count];
-        for ballot in ballots {
-            if let Some(first) = ballot.ranking.iter().find(|option| alive[**option as usize]) {
-                counts[*first as usize] += ballot.weight;
-            }
-        }
+        let counts = firsts(ballots, &alive);
         let active: u64 = counts.iter().sum();
-        let left: Vec<u32> = (0..options).filter(|&option| alive[option as usize]).collect();
-        let most = left
-            .iter()
-            .map(|&option| counts[option as usize])
-            .max()
-            .unwrap_or(0);
-        let least = left
-            .iter()
-            .map(|&option| counts[option as usize])
-            .min()
-            .unwrap_or(0);
-        let leaders: Vec<u32> = left
-            .iter()
-            .copied()
-            .filter(|&option| counts[option as usize] == most)
-            .collect();
-        let over = active == 0 || 2 * most > active || most == least;
-        let lowest = || {
-            left.iter()
-                .copied()
-                .filter(|&option| counts[option as usize] == least)
+        let left = || (0..options).filter(|&option| alive[option as usize]);
+        let most = left().map(|option| counts[option as usize]).max().unwrap_or(0);
+        let least = left().map(|option| counts[option as usize]).min().unwrap_or(0);
+        let with = |count: u64| {
+            left()
+                .filter(|&option| counts[option as usize] == count)
+                .collect::<Vec<u32>>()
         };
-        let eliminated = (!over).then(|| weakest(lowest().collect(), &rounds));
+        let over = active == 0 || 2 * most > active || most == least;
+        let winners = if over && active > 0 {
+            with(most)
+        } else {
+            Vec::new()
+        };
+        let eliminated = (!over).then(|| weakest(with(least), &rounds));
         rounds.push(Round {
+            counts,
             exhausted: total - active,
             eliminated,
-            counts,
         });
         match eliminated {
             Some(out) => alive[out as usize] = false,
             None => {
-                let winners = if active == 0 { Vec::new() } else { leaders };
                 return Ok(RunOff {
                     winner: tie.pick(&winners),
                     winners,
@@ -85,6 +71,17 @@ pub fn instant_runoff(options: u32, ballots: &[Ballot], tie: TieBreak) -> Result
             }
         }
     }
+}
+
+/// How much weight prefers each option to all others that are left.
+fn firsts(ballots: &[Ballot], alive: &[bool]) -> Vec<u64> {
+    let mut counts = vec![0_u64; alive.len()];
+    for ballot in ballots {
+        if let Some(first) = ballot.ranking.iter().find(|option| alive[**option as usize]) {
+            counts[*first as usize] += ballot.weight;
+        }
+    }
+    counts
 }
 
 /// Who goes: less in an earlier round, the latest first; then the highest number.

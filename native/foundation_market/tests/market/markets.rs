@@ -159,8 +159,8 @@ fn there_and_back_never_pays() {
 
 #[test]
 fn prices_of_a_cobb_douglas_economy_are_those_of_the_formula() {
-    // Mas-Colell, Whinston, Green, example 15.B.1: shares a and b of the first good, endowments (1, 2) and (2, 1):
-    // p1 / p2 = (2a + b) / (2 - a ... ) from a·(p1 + 2p2)/p1 + b·(2p1 + p2)/p1 = 3.
+    // Mas-Colell, Whinston, Green, example 15.B.1, with a share of its own for each: endowments (1, 2) and (2, 1), shares
+    // a and b of the first good. a·(p1 + 2·p2) + b·(2·p1 + p2) = 3·p1 gives p1 / p2 = (2a + b) / (3 - a - 2b).
     let trader = |endowment: [f64; 2], share: f64| Trader {
         endowment: endowment.to_vec(),
         weights: vec![share, 1.0 - share],
