@@ -161,4 +161,44 @@ defmodule Foundation.MABEAM.PlacementTest do
     {:ok, %{handled: handled}} = on(cluster, one, AgentRegistry, :get_agent_info, ["voter-#{one}"])
     assert handled == 3
   end
+
+  test "a variable that is agreed on is one for all nodes, and none for a side without a majority", context do
+    %{cluster: cluster, names: [a, b, c] = names} = context
+    alias Foundation.MABEAM.Core
+    variable = [name: :price, type: :numeric, conflict: :consensus, value: 1]
+    for node <- names, do: assert(:ok = on(cluster, node, Core, :register_variable, [variable]))
+    {:ok, 1, version} = on(cluster, b, Core, :get_version, [:price])
+
+    # All want to change the same version: one does.
+    results =
+      names
+      |> Enum.with_index(10)
+      |> Enum.map(fn {node, value} ->
+        Task.async(fn ->
+          on(cluster, node, Core, :update_variable, [:price, value, :ann, [expected_version: version]])
+        end)
+      end)
+      |> Task.await_many(60_000)
+
+    assert Enum.count(results, &match?({:ok, _}, &1)) == 1
+    assert Enum.count(results, &match?({:error, {:conflict, _}}, &1)) == 2
+
+    [value] =
+      for node <- names,
+          {:ok, value} <- [on(cluster, node, Core, :get_variable, [:price])],
+          uniq: true,
+          do: value
+
+    assert value in 10..12
+    # Those who did not write it hear of it.
+    for node <- names do
+      assert_eventually(match?({:ok, [%{value: ^value} | _]}, on(cluster, node, Core, :history, [:price])))
+    end
+
+    Nodes.kill(cluster, b)
+    assert_eventually(match?({:ok, _}, on(cluster, a, Core, :update_variable, [:price, 20, :ann])), 30_000)
+    Nodes.kill(cluster, c)
+    assert {:error, reason} = on(cluster, a, Core, :update_variable, [:price, 30, :ann])
+    assert reason in [:no_leader, :unknown]
+  end
 end

@@ -193,7 +193,7 @@ defmodule Foundation.MABEAM.Agent.Server do
   defp past?(deadline), do: System.monotonic_time(:millisecond) > deadline
 
   defp measured(agent, kind, us),
-    do: Telemetry.record([:foundation, :mabeam, :agent, :callback], us, %{kind: kind, type: agent.type})
+    do: Foundation.MABEAM.Telemetry.callback(kind, agent.type, us)
 
   defp failed(agent, kind, reason) do
     metadata = %{agent: agent.id, kind: kind, reason: reason}

@@ -6,11 +6,11 @@ defmodule Foundation.MABEAM.Coordination.Session do
   use GenServer, restart: :temporary
 
   alias Foundation.Distributed.Context
-  alias Foundation.{Events, Telemetry}
+  alias Foundation.Events
   alias Foundation.MABEAM.Agent.Account
   alias Foundation.MABEAM.Comms.{Delivery, Directory, Inbox}
   alias Foundation.MABEAM.Coordination.{Run, Table}
-  alias Foundation.MABEAM.Guards
+  alias Foundation.MABEAM.{Guards, Telemetry}
 
   defstruct [:run, :ref, :carrier, :places, :timer, :caller, :lives, waiting: [], watched: %{}, chain: []]
 
@@ -195,9 +195,7 @@ defmodule Foundation.MABEAM.Coordination.Session do
   defp word(_reason), do: :failed
 
   defp tell(run, outcome, word) do
-    tags = %{protocol: run.protocol, result: word}
-    Telemetry.record([:foundation, :mabeam, :session, :duration], outcome.duration_us, tags)
-    Telemetry.record([:foundation, :mabeam, :session, :messages], outcome.messages, tags)
+    Telemetry.session(run.protocol, word, outcome)
 
     data = %{
       session: run.id,
