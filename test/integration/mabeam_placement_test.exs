@@ -60,6 +60,9 @@ defmodule Foundation.MABEAM.PlacementTest do
     assert {:error, :no_node} = place(cluster, a, "needy", needs: [:gpu])
     assert {:error, {:start_failed, :no}} = place(cluster, a, "bad", [], %{init: {:error, :no}})
     assert {:error, :not_found} = where(cluster, a, "bad")
+    "taken" = on(cluster, a, Foundation.MabeamAgents, :start, ["taken", %{}, []])
+    assert {:error, {:start_failed, :already_registered}} = place(cluster, a, "taken", nodes: [a])
+    assert {:ok, {:done, {1, :x}}} = task(cluster, a, "taken")
 
     # Every node reaches it, and what it counts is one count.
     for {node, n} <- Enum.with_index(names, 1),

@@ -42,9 +42,8 @@ defmodule Foundation.MABEAM.AgentRegistry.Anchor do
   end
 
   defp begin(snapshot, %{id: id} = state) do
-    _ = Server.call({:deregister, id})
-
-    with :ok <- Server.call({:register, state.spec}),
+    with :ok <- clear(id),
+         :ok <- Server.call({:register, state.spec}),
          :ok <- Server.call({:anchor, id, self()}),
          :ok <- restore(id, snapshot),
          :ok <- Server.call({:start, id}) do
@@ -52,6 +51,16 @@ defmodule Foundation.MABEAM.AgentRegistry.Anchor do
     else
       {:error, {:start_failed, reason}} -> {:stop, {:shutdown, {:start_failed, reason}}, state}
       {:error, reason} -> {:stop, {:shutdown, {:start_failed, reason}}, state}
+    end
+  end
+
+  # What is left of an earlier life here goes; another agent of that id stays, and this one cannot be here.
+  defp clear(id) do
+    case Table.entry(id) do
+      {:ok, %{spec: %{placement: :cluster}}} -> Server.call({:deregister, id})
+      {:ok, _other} -> {:error, :already_registered}
+      {:error, :not_found} -> :ok
+      error -> error
     end
   end
 
@@ -79,5 +88,5 @@ defmodule Foundation.MABEAM.AgentRegistry.Anchor do
   def handle_info(_other, state), do: {:noreply, state}
 
   @impl true
-  def terminate(_reason, %{id: id}), do: Server.call({:deregister, id})
+  def terminate(_reason, %{id: id}), do: clear(id)
 end
