@@ -4,13 +4,14 @@ defmodule Foundation.MABEAM do
 
       {:ok, _} = Foundation.MABEAM.start()
 
-  It is off unless `config :foundation, mabeam: true` or `start/0` switches it on. The rooms:
+  It is off unless `config :foundation, mabeam: true` or `start/1` switches it on. The rooms:
 
     * `Foundation.MABEAM.Agent` and `Foundation.MABEAM.AgentRegistry`: what agents are, and their lives;
     * `Foundation.MABEAM.Comms`: requests and events to agents, on any node;
     * `Foundation.MABEAM.Coordination`: votes, negotiations and calls for tenders, as sessions with a deadline and a budget;
       `Foundation.MABEAM.Protocol` to write your own;
     * `Foundation.MABEAM.Core`: variables that agents share;
+    * `Foundation.MABEAM.LoadBalancer`, `Foundation.MABEAM.Blackboard`, `Foundation.MABEAM.Telemetry`;
     * `Foundation.MABEAM.Economics` and `Foundation.MABEAM.Guards`: who owns what, and what a run may cost;
     * `Foundation.MABEAM.Types`: the data of all this.
 
@@ -23,6 +24,10 @@ defmodule Foundation.MABEAM do
 
   @doc """
   Switches MABEAM on, on this node: `{:ok, pid}` of its supervisor, also when it runs already.
+
+  Options, also in `config :foundation, mabeam: [...]`: `placement:` (false), true or the options of
+  `Foundation.DistributedSupervisor.start_link/1` but `:name` and `:metadata`, and `capabilities:` of this node, a list: whether agents can be placed
+  here (`Foundation.MABEAM.AgentRegistry.place_agent/3`), and sessions outlive their node.
 
   Errors: `:not_running` (Foundation does not). O(1).
   """

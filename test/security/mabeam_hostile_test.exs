@@ -136,7 +136,7 @@ defmodule Foundation.MABEAM.HostileTest do
       {:"$gen_call", {self(), make_ref()}, :x},
       {:"$gen_call", {self(), make_ref()}, {:start, deep}},
       {:asks, 1, 2, 3, 4, 5},
-      {:asks, self(), 1, [1 | 2], 1, nil},
+      {:asks, self(), 1, [1 | 2], 1, nil, nil},
       {:publish, deep, deep, deep},
       {:agent_ready, :a, self()},
       {:again, :a, 1},

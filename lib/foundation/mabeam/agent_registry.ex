@@ -6,7 +6,8 @@ defmodule Foundation.MABEAM.AgentRegistry do
       :ok = AgentRegistry.start_agent(:ann)
       [:ann] = AgentRegistry.find_agents(capabilities: [:taste], status: :running)
 
-  An agent runs on the node that it was registered on, under that node's supervisor. One that ends is started again
+  An agent runs on the node that it was registered on, under that node's supervisor; `place_agent/3` has it run somewhere in
+  the cluster, once. One that ends is started again
   as its spec says (`Foundation.MABEAM.Types.AgentSpec`), after a time that doubles with each restart; after too many
   within the window it is `:failed` until `start_agent/1`. Every 200 ms the registry looks, without asking the agents,
   whether a callback runs for longer than it may, and ends that agent.
@@ -20,7 +21,7 @@ defmodule Foundation.MABEAM.AgentRegistry do
   **Scheduling**: no function here calls the native library but for an event of the telemetry when an agent fails.
   """
 
-  alias Foundation.MABEAM.AgentRegistry.{Entry, Server, Table}
+  alias Foundation.MABEAM.AgentRegistry.{Entry, Placement, Server, Table}
   alias Foundation.MABEAM.{Comms, Types}
   alias Foundation.MABEAM.Types.AgentSpec
   alias Foundation.Peers
@@ -135,6 +136,61 @@ defmodule Foundation.MABEAM.AgentRegistry do
   def get_agent_info(id) do
     with {:ok, entry} <- Table.entry(id), do: {:ok, Entry.info(entry)}
   end
+
+  # -- the cluster ----------------------------------------------------------------------------------------------------
+
+  @doc """
+  Registers and starts an agent somewhere in the cluster, where it runs once: `:ok` when it does.
+
+  `attributes` as `register_agent/2`. Options: `nodes:` a list of those that it may run on; `needs:` capabilities (of
+  `placement: [capabilities: […]]` there) that the node must have; `timeout:` 15,000 ms. It is placed by the supervisor's `placement:`, by a hash of
+  its id or on the node with the fewest. When its node dies or is drained, or can no longer prove its right to run
+  it, it runs on another, from its last snapshot (`snapshot_every`, `snapshot/1`), which more than half of the nodes had before the answer went out; see
+  `Foundation.DistributedSupervisor` for what "once" means, and for how long it may take.
+
+  Needs `config :foundation, mabeam: [placement: true]`, or a list of options of `Foundation.DistributedSupervisor.start_link/1`, on
+  the nodes that run such agents, and the coordination group. Errors: `:no_placement` (it is not switched on here),
+  `{:invalid, details}`, `{:start_failed, reason}`, `:timeout` (it will run), and those of
+  `Foundation.DistributedSupervisor.start_child/3`. Two rounds to a majority, and the start.
+  """
+  @spec place_agent(agent_id, keyword | map, keyword) :: :ok | {:error, term}
+  def place_agent(id, attributes, opts \\ []) do
+    with {:ok, spec} <- attributes |> with_id(id) |> AgentSpec.new(),
+         :ok <- agent_module(spec.module),
+         do: Placement.start(%{spec | placement: :cluster}, opts, timeout!(opts, @start_ms))
+  end
+
+  @doc """
+  Moves an agent that was placed to another node: `:ok` when it runs there.
+
+  It does what was asked of it so far, its `snapshot/1` goes along, and `restore/2` begins its life there. Requests meanwhile
+  are answered `:draining` or `:not_found`. Options: `timeout:` 15,000 ms. Errors: `:no_placement`, `:no_node` (it may not run
+  there), `{:start_failed, reason}`, and those of `Foundation.DistributedSupervisor.migrate/3`. Three rounds to a majority, and what it
+  still has to do.
+  """
+  @spec migrate(agent_id, node, keyword) :: :ok | {:error, term}
+  def migrate(id, node, opts \\ []) when is_atom(node),
+    do: Placement.migrate(id, node, timeout!(opts, @start_ms))
+
+  @doc "Ends an agent that was placed, wherever it runs, and forgets it and its snapshot. Errors: `:not_found`, `:no_placement`, and others of the group."
+  @spec remove_agent(agent_id) :: :ok | {:error, term}
+  def remove_agent(id) do
+    with :ok <- Placement.stop(id) do
+      _ = Placement.forget(id)
+      :ok
+    end
+  end
+
+  @doc """
+  Where an agent that was placed runs: `{:ok, %{node: node, fencing_token: token}}`. The token grows with every start elsewhere: send it along with what
+  the agent writes, and have smaller ones refused. Errors: `:not_found` (it does not run now), `:no_placement`. O(1).
+  """
+  @spec where(agent_id) :: {:ok, %{node: node, fencing_token: non_neg_integer | nil}} | {:error, term}
+  def where(id), do: Placement.where(id)
+
+  @doc "The agents that were placed: `{:ok, [%{id: id, node: node, running: boolean}]}`. Errors: `:no_placement`, `:not_ready`. O(agents)."
+  @spec placed_agents() :: {:ok, [map]} | {:error, term}
+  def placed_agents, do: Placement.all()
 
   @doc "The ids of this node's agents, in order. O(agents)."
   @spec list_agents() :: [agent_id]

@@ -81,18 +81,23 @@ defmodule Foundation.MABEAM.Comms do
     left = Delivery.left(deadline)
 
     with :ok <- running(), {:ok, chain} <- Account.chain(id) do
-      case Directory.find(id, left) do
-        {:here, pid, gate, limit} ->
-          near(pid, gate, limit, {:ask, kind, payload, {deadline, correlation, chain, Context.carry()}}, left)
+      ask = {kind, payload, {deadline, correlation, chain, Context.carry()}}
 
-        {:node, node} ->
-          far(id, node, {:ask, id, kind, payload, left, correlation, chain, Context.carry()}, left)
-
-        {:error, reason} ->
-          {:error, reason}
-      end
+      # It may have moved since it was found: not found is not done, so it may be asked for again.
+      with {:error, :not_found} <- id |> Directory.find(left) |> send_to(id, ask),
+           do: id |> Directory.find(Delivery.left(deadline)) |> send_to(id, ask)
     end
   end
+
+  defp send_to({:here, pid, gate, limit}, _id, {kind, payload, {deadline, _, _, _} = meta}),
+    do: near(pid, gate, limit, {:ask, kind, payload, meta}, Delivery.left(deadline))
+
+  defp send_to({:node, node}, id, {kind, payload, {deadline, correlation, chain, carrier}}) do
+    left = Delivery.left(deadline)
+    far(id, node, {:ask, id, kind, payload, left, correlation, chain, carrier}, left)
+  end
+
+  defp send_to({:error, reason}, _id, _ask), do: {:error, reason}
 
   defp near(pid, gate, limit, message, left) do
     with :ok <- Gate.enter(gate, limit), do: pid |> GenServer.call(message, left) |> settle()

@@ -19,6 +19,13 @@ defmodule Foundation.MABEAM.Coordination do
 
   A session lives on the node where it was begun and ends with it, and when the process that waits for it ends.
 
+  ## Sessions that outlive their node
+
+  With `durable: true` a session runs once in the cluster, as agents do that are placed (`mabeam: [placement: …]`), and on another node when
+  its own dies, until its deadline. There it begins anew; agents that have answered a round give the same answer, and do nothing twice
+  (within a minute, while they live). What was decided is an entry of the coordination group, made once: whoever awaits the session, on any
+  node, gets the same outcome, though two lives of it may have come to different ones. It is kept until `forget/1`.
+
   Telemetry: the histograms `[:foundation, :mabeam, :session, :duration]` (µs) and `:messages`, with `protocol` and `result`; an
   event `:mabeam_session` in `Foundation.Events` at the end of each.
 
@@ -26,14 +33,14 @@ defmodule Foundation.MABEAM.Coordination do
   """
 
   alias Foundation.Distributed.Context
-  alias Foundation.MABEAM.Coordination.{Conflict, Run, Session, Table}
+  alias Foundation.MABEAM.Coordination.{Conflict, Durable, Run, Session, Table}
   alias Foundation.MABEAM.Types
   alias Foundation.MABEAM.Types.Outcome
   alias Foundation.Utils
 
   @sessions Foundation.MABEAM.Sessions
   @most 10_000
-  @options [:async, :timeout, :quorum, :rounds, :round_timeout, :tokens, :money]
+  @options [:async, :durable, :timeout, :quorum, :rounds, :round_timeout, :tokens, :money]
   @longest 86_400_000
 
   @type result :: {:ok, Outcome.t()} | {:error, {reason, Outcome.t()} | term}
@@ -98,7 +105,8 @@ defmodule Foundation.MABEAM.Coordination do
       rounds that the protocol expects);
     * `tokens:`, `money:` that the agents may spend in all (`Foundation.MABEAM.Agent.spend/1`), hard: the session ends with the answer
       that goes beyond;
-    * `async:` true answers `{:ok, session_id}` at once, for `await/2`.
+    * `async:` true answers `{:ok, session_id}` at once, for `await/2`;
+    * `durable:` true has the session outlive this node, see below.
 
   Errors: `{reason, outcome}` with what was answered until then: `:timeout`, `:no_quorum`, `:cancelled`, `{:guard, what}`,
   `{:protocol_crashed, what}`, and reasons of the protocol. Before it begins: `{:unknown_protocol, name}`, `:busy` (10,000 sessions
@@ -111,8 +119,20 @@ defmodule Foundation.MABEAM.Coordination do
     options!(opts)
 
     with :ok <- running(), {:ok, module} <- Table.protocol(protocol) do
-      run = run(protocol, module, agents, problem, opts)
-      if opts[:async], do: in_background(run), else: in_foreground(run)
+      if opts[:durable],
+        do: Durable.coordinate(protocol, agents, problem, opts),
+        else: run(protocol, module, agents, problem, opts) |> coordinate_here(opts[:async])
+    end
+  end
+
+  defp coordinate_here(start, true), do: in_background(start)
+  defp coordinate_here(start, _waiting), do: in_foreground(start)
+
+  @doc false
+  # One life of a session that may have several.
+  def live(id, protocol, agents, problem, opts) do
+    with {:ok, module} <- Table.protocol(protocol) do
+      protocol |> run(module, agents, problem, [{:lives, id} | opts]) |> in_foreground()
     end
   end
 
@@ -136,7 +156,7 @@ defmodule Foundation.MABEAM.Coordination do
       began: System.monotonic_time(:microsecond)
     }
 
-    %{run: run, carrier: Context.carry(), caller: nil, chain: chain}
+    %{run: run, carrier: Context.carry(), caller: nil, chain: chain, lives: opts[:lives]}
   end
 
   defp in_background(%{run: run} = start) do
@@ -188,7 +208,10 @@ defmodule Foundation.MABEAM.Coordination do
   Errors besides: `:not_found`, `:timeout` (it goes on), `:session_died` (its protocol did not come back from a call), `:not_running`. O(1).
   """
   @spec await(String.t(), timeout) :: result
-  def await(id, timeout \\ 5_000) when is_binary(id) do
+  def await(id, timeout \\ 5_000)
+  def await("durable-" <> _ = id, timeout), do: Durable.await(id, timeout)
+
+  def await(id, timeout) when is_binary(id) do
     case Table.session(id) do
       {:ended, result} -> result
       {:running, pid} -> GenServer.call(pid, :await, timeout)
@@ -213,6 +236,8 @@ defmodule Foundation.MABEAM.Coordination do
   `:not_running`. O(agents).
   """
   @spec status(String.t()) :: {:ok, map} | {:error, :not_found | :timeout | :not_running}
+  def status("durable-" <> _ = id), do: Durable.status(id)
+
   def status(id) when is_binary(id) do
     case Table.session(id) do
       {:ended, _result} -> {:ok, %{status: :ended}}
@@ -232,6 +257,8 @@ defmodule Foundation.MABEAM.Coordination do
   hears of it. Errors: `:not_found` (also when it has ended), `:not_running`. O(1).
   """
   @spec cancel(String.t()) :: :ok | {:error, :not_found | :not_running}
+  def cancel("durable-" <> _ = id), do: Durable.cancel(id)
+
   def cancel(id) when is_binary(id) do
     case Table.session(id) do
       {:running, pid} -> GenServer.call(pid, :cancel, 1_000)
@@ -241,6 +268,10 @@ defmodule Foundation.MABEAM.Coordination do
   catch
     :exit, _ -> {:error, :not_found}
   end
+
+  @doc "Forgets the outcome of a session that was `durable:`. Errors: those of `Foundation.Distributed.Consensus.propose/3`. A round to a majority."
+  @spec forget(String.t()) :: :ok | {:error, term}
+  def forget("durable-" <> _ = id), do: Durable.forget(id)
 
   @doc """
   Makes one of several proposals: `{:ok, winner}`, the whole proposal.
@@ -300,7 +331,7 @@ defmodule Foundation.MABEAM.Coordination do
     end
   end
 
-  defp valid?(:async, value), do: is_boolean(value)
+  defp valid?(name, value) when name in [:async, :durable], do: is_boolean(value)
   defp valid?(:quorum, value) when value in [nil, :majority, :all], do: true
   defp valid?(name, value) when name in [:tokens, :money], do: is_integer(value) and value >= 0
 

@@ -22,7 +22,8 @@ defmodule Foundation.MABEAM.Supervisor do
   def start_link(opts), do: Supervisor.start_link(__MODULE__, opts, name: __MODULE__)
 
   @impl true
-  def init(_opts) do
+  def init(opts) do
+    opts = if is_list(opts), do: opts, else: []
     AgentRegistry.Table.create()
     Comms.Directory.create()
     Comms.Seen.create()
@@ -42,6 +43,7 @@ defmodule Foundation.MABEAM.Supervisor do
       {DynamicSupervisor, name: Foundation.MABEAM.Sessions, max_children: Coordination.most()}
     ]
 
+    children = children ++ AgentRegistry.Placement.children(opts)
     Supervisor.init(children, strategy: :one_for_one, max_restarts: 10, max_seconds: 10)
   end
 end

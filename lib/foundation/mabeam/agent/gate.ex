@@ -77,6 +77,10 @@ defmodule Foundation.MABEAM.Agent.Gate do
     end
   end
 
+  @doc "Whether a callback runs now."
+  @spec busy?(gate) :: boolean
+  def busy?(gate), do: :atomics.get(gate, @busy_since) != 0
+
   @doc "Adds to what was spent, unless that would be more than there is."
   @spec spend(totals, :tokens | :money, non_neg_integer, non_neg_integer | nil) :: :ok | :refused
   def spend(_totals, _what, 0, _most), do: :ok

@@ -7,13 +7,13 @@ defmodule Foundation.MABEAM.Agent.Server do
 
   alias Foundation.Distributed.Context
   alias Foundation.MABEAM.Agent.{Account, Callbacks, Gate}
-  alias Foundation.MABEAM.AgentRegistry.Table
+  alias Foundation.MABEAM.AgentRegistry.{Placement, Table}
   alias Foundation.MABEAM.Comms.{Delivery, Seen}
   alias Foundation.Telemetry
 
   @hibernate_after 2_000
 
-  defstruct [:id, :module, :type, :state, :gate, :totals, :most, :every, failures: 0, done: 0]
+  defstruct [:id, :module, :type, :state, :gate, :totals, :most, :every, :placement, failures: 0, done: 0]
 
   @doc false
   def start_link({_spec, _gate, _totals, _snapshot} = start),
@@ -33,7 +33,8 @@ defmodule Foundation.MABEAM.Agent.Server do
       gate: gate,
       totals: totals,
       most: spec.max_failures,
-      every: spec.snapshot_every
+      every: spec.snapshot_every,
+      placement: spec.placement
     }
 
     {:ok, agent}
@@ -60,7 +61,7 @@ defmodule Foundation.MABEAM.Agent.Server do
   def handle_info({:tell, event, meta}, agent) do
     Gate.leave(agent.gate)
     {_answer, agent} = ask(:event, event, meta, agent)
-    settled(agent)
+    agent |> kept_in_time() |> settled()
   end
 
   def handle_info({:mabeam_stop, reason}, agent), do: {:stop, reason, agent}
@@ -85,6 +86,8 @@ defmodule Foundation.MABEAM.Agent.Server do
   def handle_call({:ask, kind, payload, meta}, from, agent) do
     Gate.leave(agent.gate)
     {answer, agent} = ask(kind, payload, meta, agent)
+    # Before the answer, so that what was answered is in the snapshot.
+    agent = kept_in_time(agent)
     Delivery.reply(from, answer)
     settled(agent)
   end
@@ -155,12 +158,14 @@ defmodule Foundation.MABEAM.Agent.Server do
   defp settled(%{failures: failures, most: most} = agent) when failures >= most,
     do: {:stop, {:shutdown, {:callbacks_failed, failures}}, agent}
 
-  defp settled(%{every: every, done: done} = agent) when is_integer(every) and done >= every do
+  defp settled(agent), do: {:noreply, agent}
+
+  defp kept_in_time(%{every: every, done: done} = agent) when is_integer(every) and done >= every do
     keep(agent)
-    {:noreply, %{agent | done: 0}}
+    %{agent | done: 0}
   end
 
-  defp settled(agent), do: {:noreply, agent}
+  defp kept_in_time(agent), do: agent
 
   defp keep(agent) do
     began = Gate.begin(agent.gate)
@@ -169,10 +174,17 @@ defmodule Foundation.MABEAM.Agent.Server do
     Gate.finish(agent.gate, agent.totals, began, how)
 
     case result do
-      {:ok, kept} -> Table.keep_snapshot(agent.id, kept)
+      {:ok, kept} -> kept(agent, kept)
       :none -> {:error, :no_snapshot}
       error -> error
     end
+  end
+
+  defp kept(%{placement: :node, id: id}, kept), do: Table.keep_snapshot(id, kept)
+
+  defp kept(%{id: id}, kept) do
+    Table.keep_snapshot(id, kept)
+    Placement.share(id, kept)
   end
 
   defp error(reason), do: {:answer, {:error, reason}, nil}
@@ -181,7 +193,7 @@ defmodule Foundation.MABEAM.Agent.Server do
   defp past?(deadline), do: System.monotonic_time(:millisecond) > deadline
 
   defp measured(agent, kind, us),
-    do: Telemetry.record([:foundation, :mabeam, :agent, :callback], us, %{kind: kind, type: agent.type})
+    do: Foundation.MABEAM.Telemetry.callback(kind, agent.type, us)
 
   defp failed(agent, kind, reason) do
     metadata = %{agent: agent.id, kind: kind, reason: reason}

@@ -32,6 +32,11 @@ defmodule Foundation.MABEAM.AgentRegistry.Server do
     {:ok, Enum.reduce(Table.entries(), %{monitors: %{}, waiting: %{}}, &found/2)}
   end
 
+  defp found(%{anchor: anchor} = entry, state) when is_pid(anchor) do
+    state = put_in(state.monitors[Process.monitor(anchor)], {:anchor, entry.spec.id})
+    found(%{entry | anchor: nil}, state)
+  end
+
   defp found(%{pid: pid, status: :starting} = entry, state), do: begin(pid, entry.spec.id, state)
   defp found(%{pid: pid} = entry, state) when is_pid(pid), do: monitored(state, entry.spec.id, pid)
 
@@ -58,6 +63,18 @@ defmodule Foundation.MABEAM.AgentRegistry.Server do
     case Table.entry(id) do
       {:ok, entry} -> act(action, entry, from, state)
       error -> {:reply, error, state}
+    end
+  end
+
+  # The agent may run as long as that process does.
+  def handle_call({:anchor, id, pid}, _from, state) do
+    case Table.entry(id) do
+      {:ok, entry} ->
+        Table.put(%{entry | anchor: pid})
+        {:reply, :ok, put_in(state.monitors[Process.monitor(pid)], {:anchor, id})}
+
+      error ->
+        {:reply, error, state}
     end
   end
 
@@ -95,13 +112,8 @@ defmodule Foundation.MABEAM.AgentRegistry.Server do
   end
 
   def handle_info({:DOWN, monitor, :process, pid, reason}, state) do
-    {id, monitors} = Map.pop(state.monitors, monitor)
-    state = %{state | monitors: monitors}
-
-    case Table.entry(id) do
-      {:ok, %{pid: ^pid} = entry} -> {:noreply, down(entry, reason, state)}
-      _ -> {:noreply, state}
-    end
+    {watched, monitors} = Map.pop(state.monitors, monitor)
+    {:noreply, gone(watched, pid, reason, %{state | monitors: monitors})}
   end
 
   def handle_info({:again, id, generation}, state) do
@@ -132,6 +144,24 @@ defmodule Foundation.MABEAM.AgentRegistry.Server do
   end
 
   def handle_info(_other, state), do: {:noreply, state}
+
+  defp gone({:anchor, id}, pid, _reason, state) do
+    case Table.entry(id) do
+      {:ok, %{anchor: ^pid} = entry} ->
+        if entry.pid, do: Process.exit(entry.pid, :kill)
+        rest(entry, :stopped, nil, :delete, state)
+
+      _ ->
+        state
+    end
+  end
+
+  defp gone(id, pid, reason, state) do
+    case Table.entry(id) do
+      {:ok, %{pid: ^pid} = entry} -> down(entry, reason, state)
+      _ -> state
+    end
+  end
 
   # -- what users ask -------------------------------------------------------------------------------------------------
 

@@ -28,10 +28,10 @@ defmodule Foundation.MABEAM.Comms.Inbox do
   def handle_cast(_other, state), do: {:noreply, state}
 
   @impl true
-  def handle_info({:asks, pid, tag, asks, left, carrier}, state)
+  def handle_info({:asks, pid, tag, asks, left, correlation, carrier}, state)
       when is_pid(pid) and is_list(asks) and (left == :infinity or (is_integer(left) and left >= 0)) do
     unless List.improper?(asks) do
-      meta = {Delivery.deadline(left), nil, [], carrier}
+      meta = {Delivery.deadline(left), correlation, [], carrier}
       for {id, kind, payload} <- asks, do: deliver(id, {pid, {tag, id}}, kind, payload, meta)
     end
 

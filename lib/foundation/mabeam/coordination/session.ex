@@ -6,22 +6,22 @@ defmodule Foundation.MABEAM.Coordination.Session do
   use GenServer, restart: :temporary
 
   alias Foundation.Distributed.Context
-  alias Foundation.{Events, Telemetry}
+  alias Foundation.Events
   alias Foundation.MABEAM.Agent.Account
   alias Foundation.MABEAM.Comms.{Delivery, Directory, Inbox}
   alias Foundation.MABEAM.Coordination.{Run, Table}
-  alias Foundation.MABEAM.Guards
+  alias Foundation.MABEAM.{Guards, Telemetry}
 
-  defstruct [:run, :ref, :carrier, :places, :timer, :caller, waiting: [], watched: %{}, chain: []]
+  defstruct [:run, :ref, :carrier, :places, :timer, :caller, :lives, waiting: [], watched: %{}, chain: []]
 
   def start_link(%{run: %Run{}} = start), do: GenServer.start_link(__MODULE__, start)
 
   @impl true
-  def init(%{run: run, carrier: carrier, caller: caller, chain: chain}) do
+  def init(%{run: run, carrier: carrier, caller: caller, chain: chain, lives: lives}) do
     Table.began(run.id, self(), run.deadline)
     if caller, do: Process.monitor(elem(caller, 0))
     Process.send_after(self(), :out_of_time, run.deadline, abs: true)
-    session = %__MODULE__{run: run, carrier: carrier, caller: caller, chain: chain}
+    session = %__MODULE__{run: run, carrier: carrier, caller: caller, chain: chain, lives: lives}
     {:ok, session, {:continue, :begin}}
   end
 
@@ -100,7 +100,7 @@ defmodule Foundation.MABEAM.Coordination.Session do
 
   defp send_asks(session, asks) do
     deadline = min(System.monotonic_time(:millisecond) + session.run.round_ms, session.run.deadline)
-    meta = {deadline, nil, session.chain, session.carrier}
+    meta = {deadline, correlation(session), session.chain, session.carrier}
     {near, far} = Enum.split_with(asks, fn {id, _, _} -> match?({:here, _, _, _}, session.places[id]) end)
 
     failed =
@@ -116,12 +116,19 @@ defmodule Foundation.MABEAM.Coordination.Session do
     {Map.merge(failed, send_far(session, far, Delivery.left(deadline))), session}
   end
 
+  # An agent that has answered a session's earlier life does not do it again for its next.
+  defp correlation(%{lives: nil}), do: nil
+  defp correlation(%{lives: id, run: run}), do: "#{id}/#{run.round}"
+
   defp send_far(session, asks, left) do
     asks
     |> Enum.group_by(fn {id, _, _} -> session.places[id] end)
     |> Enum.flat_map(fn
       {{:node, node}, asks} ->
-        case Delivery.to_node(node, {:asks, self(), session.ref, asks, left, session.carrier}) do
+        case Delivery.to_node(
+               node,
+               {:asks, self(), session.ref, asks, left, correlation(session), session.carrier}
+             ) do
           :ok -> []
           {:error, reason} -> for {id, _, _} <- asks, Directory.forget(id), do: {id, reason}
         end
@@ -188,9 +195,7 @@ defmodule Foundation.MABEAM.Coordination.Session do
   defp word(_reason), do: :failed
 
   defp tell(run, outcome, word) do
-    tags = %{protocol: run.protocol, result: word}
-    Telemetry.record([:foundation, :mabeam, :session, :duration], outcome.duration_us, tags)
-    Telemetry.record([:foundation, :mabeam, :session, :messages], outcome.messages, tags)
+    Telemetry.session(run.protocol, word, outcome)
 
     data = %{
       session: run.id,

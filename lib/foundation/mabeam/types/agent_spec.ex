@@ -17,6 +17,7 @@ defmodule Foundation.MABEAM.Types.AgentSpec do
   | `callback_timeout` | 5,000 ms | how long a callback may take until the agent is killed; or `:infinity` |
   | `max_failures` | 3 | callbacks failing in a row until the agent is started anew |
   | `snapshot_every` | `nil` | callbacks after which the agent's `snapshot/1` is kept |
+  | `placement` | `:node` | `:cluster` for one that `Foundation.MABEAM.AgentRegistry.place_agent/3` has placed: its snapshots go to all nodes |
   | `metadata` | `%{}` | a map of yours; serialisable |
   """
 
@@ -39,6 +40,7 @@ defmodule Foundation.MABEAM.Types.AgentSpec do
     callback_timeout: 5_000,
     max_failures: 3,
     snapshot_every: nil,
+    placement: :node,
     metadata: %{}
   ]
 
@@ -57,6 +59,7 @@ defmodule Foundation.MABEAM.Types.AgentSpec do
           callback_timeout: timeout,
           max_failures: pos_integer,
           snapshot_every: pos_integer | nil,
+          placement: :node | :cluster,
           metadata: map
         }
 
@@ -85,6 +88,7 @@ defmodule Foundation.MABEAM.Types.AgentSpec do
       {:callback_timeout, 5_000, &(positive?(&1) or &1 == :infinity), "a whole number of ms or :infinity"},
       {:max_failures, 3, &positive?/1, "a whole number from 1"},
       {:snapshot_every, nil, &(positive?(&1) or &1 == nil), "a whole number from 1, or nil"},
+      {:placement, :node, &(&1 in [:node, :cluster]), ":node or :cluster"},
       {:metadata, %{}, &(is_map(&1) and Types.serialisable?(&1)), "a serialisable map"}
     ]
   end
