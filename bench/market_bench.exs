@@ -78,7 +78,7 @@ defmodule Foundation.Bench.Market do
     Bench.compare("order book, a limit order, one process",
       ours: fn i ->
         {side, price, quantity} = elem(orders, rem(i, 100_000))
-        {:ok, _} = Native.market_book_place(ours, 1, side, :limit, price, quantity)
+        {:ok, _} = Native.market_book_place(ours, rem(i, 1_000), side, :limit, price, quantity)
       end,
       theirs: fn i ->
         {side, price, quantity} = elem(orders, rem(i, 100_000))

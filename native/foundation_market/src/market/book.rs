@@ -178,10 +178,11 @@ impl Book {
                     return true;
                 }
                 let slot = self.slab.get(at);
-                if slot.owner != order.owner {
+                let own = slot.owner == order.owner && self.rules.self_trade != SelfTrade::Allow;
+                if !own {
                     left = left.saturating_sub(slot.quantity);
                 }
-                if left == 0 {
+                if left == 0 || (own && self.rules.self_trade != SelfTrade::CancelResting) {
                     return false;
                 }
                 at = self.slab.next(at);

@@ -299,3 +299,42 @@ fn bounds_and_bad_orders() {
         .is_err()
     );
 }
+
+#[test]
+fn how_many_an_order_would_meet() {
+    let rules = [
+        SelfTrade::Allow,
+        SelfTrade::CancelIncoming,
+        SelfTrade::CancelResting,
+        SelfTrade::CancelBoth,
+    ];
+    for (rule, alone) in rules.into_iter().zip([3, 1, 10, 1]) {
+        let mut book = Book::new(BookRules {
+            self_trade: rule,
+            ..BookRules::default()
+        })
+        .unwrap();
+        let order = |owner, side, quantity| Order {
+            owner,
+            side,
+            kind: Kind::Limit,
+            price: price(10),
+            quantity,
+        };
+        for _ in 0..10 {
+            book.place(order(1, Side::Sell, 2), &mut Report::default())
+                .unwrap();
+        }
+        // Another owner buys 5 of the first three; the same one meets what its rule lets it meet.
+        for (owner, met) in [(2, 3), (1, alone)] {
+            assert!(
+                book.meets_more_than(&order(owner, Side::Buy, 5), met - 1),
+                "{rule:?}"
+            );
+            assert!(
+                !book.meets_more_than(&order(owner, Side::Buy, 5), met),
+                "{rule:?}"
+            );
+        }
+    }
+}

@@ -33,6 +33,9 @@ pub(super) fn sale<'a>(env: Env<'a>, sale: Option<Sale>) -> NifResult<Term<'a>> 
     )
 }
 
+/// A rule for one item, with its reserve price.
+type ForOne = fn(&[Bid], Money) -> Option<Sale>;
+
 /// `rule, reserve, bids`: `{:ok, sale | nil}` for one item, `{:ok, outcome}` for `{:uniform, units}` and
 /// `{:discriminatory, units}`.
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -58,8 +61,8 @@ fn market_sealed<'a>(env: Env<'a>, rule: Term<'a>, reserve: i64, offers: Term<'a
             |outcome| unit_outcome(env, &outcome),
         );
     }
-    let words: [(Atom, fn(&[Bid], Money) -> Option<Sale>); 2] = [
-        (names::first_price(), auction::first_price),
+    let words = [
+        (names::first_price(), auction::first_price as ForOne),
         (names::vickrey(), auction::vickrey),
     ];
     let rule = read::word(rule, &words)?;
