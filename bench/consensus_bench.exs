@@ -10,7 +10,7 @@ defmodule ConsensusBench do
   alias Foundation.Distributed.{Consensus, Coordination, Fabric}
 
   @value :binary.copy("x", 256)
-  @failovers 3
+  @failovers 5
 
   def run(arguments) do
     Logger.configure(level: :warning)
