@@ -10,8 +10,8 @@ defmodule Foundation.MABEAM.Coordination.Condorcet do
   those that they leave out are level, below the others.
 
   Decision: the option from which the strongest path of victories to each other option is at least as strong as the one
-  back, the strength of a path being that of its weakest victory, counted by the votes for the winning side. `confidence` is the
-  share of the votes with an opinion that its narrowest comparison won, 1.0 where there is no other option. `detail`: `:winners`
+  back, the strength of a path being that of its weakest victory, counted by the votes for the winning side. `confidence` is its
+  share of the votes with an opinion in its narrowest comparison, which it may have lost; 1.0 where there is no other option. `detail`: `:winners`
   (all that tie), `:condorcet` the option that beats every other, or nil, `:ranking` all options in groups that tie, best first,
   `:preferences` how many rank the one above the other as `%{{one, other} => votes}`. Fails with `:no_votes`, and with `:tie` when `tie:` is
   `:none`. Quorum: a majority.

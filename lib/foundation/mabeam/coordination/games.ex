@@ -74,11 +74,9 @@ defmodule Foundation.MABEAM.Coordination.Games do
   """
   @spec correlated(game, keyword) :: {:ok, %{probabilities: [mix], payoffs: {float, float}}} | error
   def correlated(game, opts \\ []) do
-    {{_, columns, _, _} = game, limits} = Input.game!(game, opts, [:weights])
+    {game, limits} = Input.game!(game, opts, [:weights])
     {one, other} = Input.pair!(:weights, Keyword.get(opts, :weights, {1, 1}))
-
-    with {:ok, found} <- Native.market_game({:correlated, one, other}, game, limits),
-         do: {:ok, %{found | probabilities: Enum.chunk_every(found.probabilities, columns)}}
+    Native.market_game({:correlated, one, other}, game, limits)
   end
 
   @doc """

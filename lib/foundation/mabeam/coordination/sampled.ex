@@ -3,7 +3,7 @@ defmodule Foundation.MABEAM.Coordination.Sampled do
   Asks some of the agents, by lot, and decides with a stated confidence what the majority of all would: the protocol `:sampled`.
 
       problem = %{question: "Roll out?", options: [:yes, :no], epsilon: 0.1, delta: 0.01, seed: 7}
-      Coordination.coordinate(:sampled, ten_thousand_agents, problem)   # asks 255 of them
+      Coordination.coordinate(:sampled, ten_thousand_agents, problem)   # asks 291 of them
 
   The problem is a map: `options:` (at least two), `question:`, `data:`, as that of `Foundation.MABEAM.Coordination.Majority`; `delta:` 0.05, the probability
   of a wrong decision; `epsilon:` 0.05, how close to the true share the sample's is to be; `threshold:` 0.5, the share that the winner has

@@ -34,7 +34,7 @@ defmodule Foundation.MABEAM.Core.Optimizer do
   alias Foundation.MABEAM.{Coordination, Core, Types}
   alias Foundation.MABEAM.Core.Optimizer.Search
   alias Foundation.MABEAM.Core.Table
-  alias Foundation.MABEAM.Types.{Fields, Variable}
+  alias Foundation.MABEAM.Types.Fields
 
   @options [:seed, :values, :arms, :steps, :space, :reward, :goal, :eta, :budget]
   @defaults %{

@@ -101,13 +101,18 @@ defmodule Foundation.MABEAM.Coordination.Games.Division do
 
     {:ok,
      %{
-       one => for({good, {part, whole}} <- parts, part > 0, into: %{}, do: {good, {part, whole}}),
+       one => for({good, {part, whole}} <- parts, part > 0, into: %{}, do: {good, least(part, whole)}),
        other =>
-         for({good, {part, whole}} <- parts, part < whole, into: %{}, do: {good, {whole - part, whole}})
+         for({good, {part, whole}} <- parts, part < whole, into: %{}, do: {good, least(whole - part, whole)})
      }}
   end
 
   defp adjusted(_players, _goods, error), do: error
+
+  defp least(part, whole) do
+    divisor = Integer.gcd(part, whole)
+    {div(part, divisor), div(whole, divisor)}
+  end
 
   defp bundles(players, goods, {:ok, bundles}) do
     named = List.to_tuple(goods)
