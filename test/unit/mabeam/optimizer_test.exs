@@ -169,6 +169,9 @@ defmodule Foundation.MABEAM.OptimizerTest do
     assert :ok = Optimizer.detach(:strict, :ann)
     assert {:error, :not_found} = Optimizer.suggest(:strict, :ann)
     assert {:ok, :a} = Core.get_variable(:strict)
+    :ok = Optimizer.attach(:strict, :ucb1)
+    assert :ok = Core.delete_variable(:strict, :ann)
+    assert {:error, :not_found} = Optimizer.status(:strict)
   end
 
   test "many at once lose nothing" do
@@ -183,6 +186,25 @@ defmodule Foundation.MABEAM.OptimizerTest do
 
     assert {:ok, %{told: 200, open: 0, best: %{value: :b}}} = Optimizer.status(:crowd)
     assert Core.get_variable(:crowd) == {:ok, :b}
+  end
+
+  test "of a :consensus variable the search is an entry of the group" do
+    name = "agreed-#{System.unique_integer([:positive])}"
+    choice(name, conflict: :consensus)
+    :ok = Optimizer.attach(name, :thompson, seed: 2)
+    tries(name, 15, :ann, &%{a: 0, b: 1, c: 0}[&1])
+    assert {:ok, :b} = Core.get_variable(name)
+
+    # What this node knew of it is gone with MABEAM; what was learnt is not.
+    Foundation.MabeamAgents.stop()
+    {:ok, _} = MABEAM.start()
+    assert {:error, :not_found} = Optimizer.status(name)
+    choice(name, conflict: :consensus)
+    :ok = Optimizer.attach(name, :thompson, seed: 2)
+    assert {:ok, %{told: 15, best: %{value: :b}}} = Optimizer.status(name)
+    assert {:ok, :b} = Core.get_variable(name)
+    :ok = Core.delete_variable(name, :ann)
+    assert {:error, :not_found} = Optimizer.status(name)
   end
 
   test "asks agents what a value is worth to them" do

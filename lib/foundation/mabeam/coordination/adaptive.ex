@@ -200,7 +200,5 @@ defmodule Foundation.MABEAM.Coordination.Adaptive do
 
   @doc "Forgets it all, in the name of `by`. Errors: as `Core.delete_variable/2`."
   @spec delete(name, Types.agent_id()) :: :ok | {:error, term}
-  def delete(name, by) do
-    with :ok <- Optimizer.detach(name, by), do: Core.delete_variable(name, by)
-  end
+  def delete(name, by), do: Core.delete_variable(name, by)
 end

@@ -21,7 +21,7 @@ defmodule Foundation.MABEAM.Core.Optimizer do
   best of the last complete rung, else the value with the best reward.
 
   What the search knows is itself a variable, `name/1` of the variable, of the same kind: one node's, or an entry of the Raft
-  group for a `:consensus` variable, so that it is there as long as the variable is, on all nodes that attach to it. The same
+  group for a `:consensus` variable, so that it is there as long as the variable is, on all nodes that attach to it, and goes with it. The same
   seed and the same reports in the same order give the same suggestions, wherever they are asked for.
 
   Who may change the variable may ask for suggestions and report; each suggestion's reward is told by who got it, once.
