@@ -67,7 +67,7 @@ defmodule Foundation.MABEAM.Coordination.Hierarchical do
 
       found =
         agents
-        |> places(opts.timeout)
+        |> places(max(div(opts.timeout, 4), 1))
         |> Enum.map(&send_out(&1, problem, opts, due))
         |> Enum.map(&gather(&1, due))
 
@@ -101,11 +101,18 @@ defmodule Foundation.MABEAM.Coordination.Hierarchical do
         left = max(due - System.monotonic_time(:millisecond), 1)
 
         if node == here,
-          do: branch(agents, problem, opts.group, left),
+          do: near(agents, problem, opts.group, left),
           else: far(node, agents, problem, opts.group, left)
       end)
 
     {task, agents}
+  end
+
+  # The application may stop in the middle.
+  defp near(agents, problem, group, left) do
+    branch(agents, problem, group, left)
+  catch
+    _kind, _reason -> lost(agents, :node_failed)
   end
 
   defp far(node, agents, problem, group, left) do

@@ -13,7 +13,7 @@ defmodule Foundation.MABEAM.Coordination.TaskAssignment do
   In the first round `handle_bid_request/2` of all gets `%{tasks: tasks, goal: goal}`. A bid is a map from task names to whole numbers (millionths, say), what
   each costs the agent, or is worth to it; a task that it leaves out it does not take. Then, with `execute: true`, each agent's
   tasks go to it one by one. A task whose agent fails, or does not answer, goes to the agents that bid for it and have slots
-  left, again at the least sum.
+  left, again at the least sum; an agent that was only too slow may then have done it too.
 
   Decision: `%{pairs: %{task => agent}, cost: sum, unassigned: [task], results: %{task => result}}`; `results` only with `execute: true`, and pairs and cost are then of
   those that did them. `confidence` is the share of the tasks that have an agent, or are done. `detail`: `:bids` (agent to its bid), `:passed`, a

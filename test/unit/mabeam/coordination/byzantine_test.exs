@@ -178,6 +178,46 @@ defmodule Foundation.MABEAM.Coordination.ByzantineTest do
     refute Message.valid?(ballot, {:me, :b, [link]})
   end
 
+  test "an honest agent bears whatever it is sent" do
+    {public, private} = Byzantine.generate_key()
+    ballot = %{nonce: <<1::128>>, options: [:a, :b], keys: %{me: public}, voters: [:me], faulty: 1, round: 1}
+    me = Byzantine.peer(:me, private)
+    nothing = {:all, []}
+
+    for wrong <- [
+          %{},
+          1,
+          %{ballot | options: [:a | :b]},
+          %{ballot | keys: 1},
+          %{ballot | keys: %{}},
+          %{ballot | round: 2}
+        ],
+        do: assert({^nothing, ^me} = Byzantine.respond(wrong, me, fn _ -> :a end))
+
+    assert {{:all, [{:me, :a, [{:me, _}]} = own]}, begun} = Byzantine.respond(ballot, me, fn _ -> :a end)
+    # It signs one vote only, however often it is asked.
+    assert {^nothing, ^begun} = Byzantine.respond(ballot, begun, fn _ -> :b end)
+
+    for messages <- [
+          [1 | 2],
+          [1, :x, {}, {:me, :b, [{:me, <<0::512>>} | :x]}, {:you, :a, [{:you, <<0::512>>}]}],
+          [own]
+        ] do
+      {answer, _} =
+        Byzantine.respond(Map.merge(ballot, %{round: 2, messages: messages}), begun, fn _ -> :b end)
+
+      assert answer == nothing
+    end
+
+    # Keys that are none, in the ballot.
+    odd = %{ballot | keys: %{me: public, you: "short"}}
+    {_, begun} = Byzantine.respond(odd, me, fn _ -> :a end)
+    forged = {:you, :a, [{:you, <<0::512>>}]}
+
+    assert {^nothing, _} =
+             Byzantine.respond(Map.merge(odd, %{round: 2, messages: [forged]}), begun, fn _ -> :b end)
+  end
+
   test "what cannot work is refused" do
     {public, _} = Byzantine.generate_key()
     keys = %{a: public, b: public, c: public, d: public}

@@ -9,10 +9,13 @@ defmodule Foundation.MABEAM.Coordination.Byzantine.Message do
   end
 
   def signed?(ballot, voter, option, chain, {signer, signature}) do
-    :crypto.verify(:eddsa, :none, covered(ballot, voter, option, chain), signature, [
-      ballot.keys[signer],
-      :ed25519
-    ])
+    case ballot.keys do
+      %{^signer => <<_::binary-size(32)>> = public} ->
+        :crypto.verify(:eddsa, :none, covered(ballot, voter, option, chain), signature, [public, :ed25519])
+
+      _ ->
+        false
+    end
   end
 
   @doc "Whether every signature of a message is what it says."

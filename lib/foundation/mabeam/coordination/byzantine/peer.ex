@@ -8,24 +8,27 @@ defmodule Foundation.MABEAM.Coordination.Byzantine.Peer do
   @runs 16
 
   @spec respond(map, map, (map -> term)) :: {term, map}
-  def respond(%{nonce: nonce, round: 1, keys: keys, options: _} = ballot, %{id: id} = peer, choose)
-      when is_map_key(keys, id) and not is_map_key(peer.runs, nonce) do
+  def respond(%{nonce: nonce, keys: %{}, faulty: faulty, options: [_ | _] = options} = ballot, peer, choose)
+      when is_integer(faulty) do
+    if List.improper?(options), do: {{:all, []}, peer}, else: respond(ballot, peer, choose, peer.runs[nonce])
+  end
+
+  def respond(_ballot, peer, _choose), do: {{:all, []}, peer}
+
+  defp respond(%{round: 1, nonce: nonce, keys: keys} = ballot, %{id: id} = peer, choose, nil)
+       when is_map_key(keys, id) do
     option = choose.(Map.take(ballot, [:question, :options, :data]))
     message = {id, option, [Message.sign(ballot, id, option, [], id, peer.private)]}
     {{:all, [message]}, keep(peer, nonce, %{at: System.monotonic_time(), round: 1, seen: %{id => [option]}})}
   end
 
-  def respond(%{nonce: nonce, round: round, messages: messages} = ballot, peer, _choose)
-      when is_map_key(peer.runs, nonce) and is_list(messages) do
-    run = peer.runs[nonce]
-
-    if round == run.round + 1,
-      do: next(ballot, peer, %{run | round: round}),
-      else: {{:all, []}, peer}
+  defp respond(%{round: round, messages: messages} = ballot, peer, _choose, %{round: before} = run)
+       when round == before + 1 and is_list(messages) do
+    if List.improper?(messages), do: {{:all, []}, peer}, else: next(ballot, peer, %{run | round: round})
   end
 
-  # A ballot in the middle of a vote whose beginning it has not seen, or none at all.
-  def respond(_ballot, peer, _choose), do: {{:all, []}, peer}
+  # A ballot in the middle of a vote whose beginning it has not seen, or one that it has answered.
+  defp respond(_ballot, peer, _choose, _run), do: {{:all, []}, peer}
 
   # What arrives in round r was sent in round r - 1, and has so many signatures.
   defp next(%{nonce: nonce, round: round, faulty: faulty} = ballot, peer, run) do
