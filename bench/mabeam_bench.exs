@@ -37,6 +37,8 @@ defmodule Foundation.MabeamBench do
     vote()
     sessions()
     variable()
+    assignment()
+    optimiser()
     MABEAM.stop()
   end
 
@@ -169,6 +171,45 @@ defmodule Foundation.MabeamBench do
       iterations: 1_000,
       at_most: 1.5
     )
+  end
+
+  # Through the Elixir API, lists of numbers and all; checked against the other method.
+  defp assignment do
+    alias Foundation.MABEAM.Coordination.Assignment
+    :rand.seed(:exsss, {1, 2, 3})
+    rows = for _ <- 1..1_000, do: for(_ <- 1..1_000, do: :rand.uniform(1_000_000))
+    {:ok, %{cost: least}} = Assignment.matrix(rows, method: :auction)
+
+    times =
+      for _ <- 1..5 do
+        {us, {:ok, %{cost: ^least, gap: 0}}} = :timer.tc(fn -> Assignment.matrix(rows) end)
+        us
+      end
+
+    Bench.figure("assignment of 1,000 x 1,000, optimal", "#{Bench.median(times) / 1000} ms", "at most 500 ms")
+
+    costs =
+      for {row, n} <- Enum.with_index(rows),
+          into: %{},
+          do: {n, row |> Enum.with_index(&{&2, &1}) |> Map.new()}
+
+    {us, {:ok, %{cost: ^least}}} = :timer.tc(fn -> Assignment.solve(costs) end)
+    Bench.figure("the same by names", "#{us / 1000} ms")
+  end
+
+  defp optimiser do
+    alias Foundation.MABEAM.Core.Optimizer
+    :ok = Core.register_variable(name: :tuned, type: :choice, options: Enum.to_list(1..10))
+    :ok = Optimizer.attach(:tuned, :ucb1)
+
+    step = fn _ ->
+      {:ok, %{id: id, value: value}} = Optimizer.suggest(:tuned, :ann)
+      {:ok, _} = Optimizer.report(:tuned, id, value / 10, :ann)
+    end
+
+    ns = Bench.run(step, 2_000, 1)
+    {:ok, 10} = Core.get_variable(:tuned)
+    Bench.figure("a suggestion and its reward, a bandit of ten", Bench.nanoseconds(ns))
   end
 
   defp agent do

@@ -10,7 +10,9 @@ defmodule Foundation.MABEAM do
     * `Foundation.MABEAM.Comms`: requests and events to agents, on any node;
     * `Foundation.MABEAM.Coordination`: votes, negotiations and calls for tenders, as sessions with a deadline and a budget;
       `Foundation.MABEAM.Protocol` to write your own;
-    * `Foundation.MABEAM.Core`: variables that agents share;
+    * `Foundation.MABEAM.Core`: variables that agents share, and `Foundation.MABEAM.Core.Optimizer` that finds their values;
+    * `Foundation.MABEAM.Coordination.Games`, `Foundation.MABEAM.Coordination.Assignment`: what game theory and optimisation say, without
+      asking anybody; `Foundation.MABEAM.Coordination.Adaptive` picks protocols by what they gained;
     * `Foundation.MABEAM.LoadBalancer`, `Foundation.MABEAM.Blackboard`, `Foundation.MABEAM.Telemetry`;
     * `Foundation.MABEAM.Economics` and `Foundation.MABEAM.Guards`: who owns what, and what a run may cost;
     * `Foundation.MABEAM.Types`: the data of all this.

@@ -64,10 +64,8 @@ defmodule Foundation.MABEAM.HostileTest do
 
     # And the first time every reason is exactly what happened.
     for {id, {_, reason}} <- Keyword.drop(@misdeeds, [:cycle, :unknown_option, :float_like, :pid]) do
-      assert_eventually(status(id) == :running)
-      expected = if reason == :down, do: [:down], else: [reason]
-      assert {:error, got} = Comms.request(id, {:vote, @ab}, timeout: 2_000)
-      assert got in expected
+      # Of those that end by it, one may be about to be started again from the time before.
+      assert_eventually(Comms.request(id, {:vote, @ab}, timeout: 2_000) == {:error, reason})
     end
 
     assert servers() == before
@@ -77,7 +75,7 @@ defmodule Foundation.MABEAM.HostileTest do
     start(:a, %{task: {:raise, "x"}}, max_failures: 3, backoff: {1, 1})
     first = pid(:a)
     for _ <- 1..3, do: assert({:error, {:crashed, _}} = Comms.request(:a, {:task, 1}))
-    assert_eventually(status(:a) == :running and pid(:a) != first)
+    assert_eventually(status(:a) == :running and pid(:a) not in [nil, first])
     assert {:ok, %{failed: 3, restarts: 1}} = AgentRegistry.get_agent_info(:a)
   end
 

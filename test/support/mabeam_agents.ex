@@ -120,10 +120,9 @@ defmodule Foundation.MabeamAgents do
     Foundation.MABEAM.stop()
   end
 
-  @doc "The process of an agent."
+  @doc "The process of an agent; nil while it has none."
   def pid(id) do
-    {:ok, pid, _gate, _limit} = AgentRegistry.Table.live(id)
-    pid
+    with {:ok, pid, _gate, _limit} <- AgentRegistry.Table.live(id), do: pid, else: (_ -> nil)
   end
 
   @doc "Adds a part to a variable that has parts."

@@ -13,7 +13,9 @@ defmodule Foundation.MABEAM.Coordination do
   cannot take are in the outcome's `failures`, each with the reason. Agents may be on any node that
   `Foundation.MABEAM.Comms` reaches.
 
-  Built in: `:majority`, `:weighted`, `:unanimity`, `:approval`, `:borda`, `:refinement`, `:contract_net`, `:alternating_offers`;
+  Built in: votes (`:majority`, `:weighted`, `:unanimity`, `:approval`, `:borda`, `:condorcet`, `:instant_runoff`, `:refinement`), votes of
+  many or of some who lie (`:hierarchical`, `:sampled`, `:byzantine`), tasks (`:contract_net`, `:assignment`), deals (`:alternating_offers`,
+  `:monotonic_concession`, `:multi_issue`); guides/protocols.md says which is for what, and
   each is a module below this one that says where it comes from and what it guarantees. `register_protocol/2` adds
   others (`Foundation.MABEAM.Protocol`).
 

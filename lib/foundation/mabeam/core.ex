@@ -25,6 +25,10 @@ defmodule Foundation.MABEAM.Core do
 
   A variable of the latter two is registered, with the same attributes, on each node that uses it.
 
+  ## Optimisers
+
+  `Foundation.MABEAM.Core.Optimizer.attach/3` has a variable find its own value by the rewards that agents report.
+
   ## Access
 
   `access:` says who may change a variable; reading is free. Each change names who makes it. In an agent's callback that
@@ -37,7 +41,7 @@ defmodule Foundation.MABEAM.Core do
   alias Foundation.Distributed.Consensus
   alias Foundation.MABEAM.Agent.Account
   alias Foundation.MABEAM.{AgentRegistry, Coordination, Types}
-  alias Foundation.MABEAM.Core.{Server, Shared, Table}
+  alias Foundation.MABEAM.Core.{Optimizer, Server, Shared, Table}
   alias Foundation.MABEAM.Types.Variable
 
   @type name :: Variable.name()
@@ -189,13 +193,21 @@ defmodule Foundation.MABEAM.Core do
          do: custom(entry, value, by, attempts - 1)
   end
 
-  @doc "Deletes a variable, of this node, and where it is shared its value, in the name of `by`. Errors: as `update_variable/4`."
+  @doc """
+  Deletes a variable, of this node, and where it is shared its value, in the name of `by`; an optimiser that it has goes with
+  it. Errors: as `update_variable/4`.
+  """
   @spec delete_variable(name, by) :: :ok | {:error, term}
   def delete_variable(name, by) do
     with {:ok, %{variable: variable}} <- Table.fetch(name),
          :ok <- allowed(variable, by),
          :ok <- drop(variable),
-         do: Server.call({:delete, name, by})
+         :ok <- Server.call({:delete, name, by}) do
+      case Table.fetch(Optimizer.name(name)) do
+        {:ok, _entry} -> delete_variable(Optimizer.name(name), by)
+        _none -> :ok
+      end
+    end
   end
 
   defp drop(%{conflict: :consensus} = variable) do

@@ -16,7 +16,16 @@ defmodule Foundation.MABEAM.Supervisor do
     refinement: Coordination.Refinement,
     contract_net: Coordination.ContractNet,
     alternating_offers: Coordination.AlternatingOffers,
-    wishes: Core.Wishes
+    condorcet: Coordination.Condorcet,
+    instant_runoff: Coordination.InstantRunoff,
+    hierarchical: Coordination.Hierarchical,
+    sampled: Coordination.Sampled,
+    byzantine: Coordination.Byzantine,
+    assignment: Coordination.TaskAssignment,
+    monotonic_concession: Coordination.MonotonicConcession,
+    multi_issue: Coordination.MultiIssue,
+    wishes: Core.Wishes,
+    worths: Core.Worths
   ]
 
   def start_link(opts), do: Supervisor.start_link(__MODULE__, opts, name: __MODULE__)
