@@ -31,7 +31,8 @@ defmodule Foundation.NifCatalog do
     Foundation.NifCatalog.Discovery,
     Foundation.NifCatalog.Topology,
     Foundation.NifCatalog.Crdt,
-    Foundation.NifCatalog.Consensus
+    Foundation.NifCatalog.Consensus,
+    Foundation.NifCatalog.Market
   ]
 
   @spec entries() :: [entry]

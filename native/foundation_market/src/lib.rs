@@ -16,12 +16,14 @@ mod money;
 pub mod negotiation;
 pub mod optimise;
 mod rng;
+mod state;
 pub mod vote;
 
 pub use error::Error;
 pub use limits::Limits;
 pub use money::Money;
 pub use rng::Rng;
+pub use state::State;
 
 /// The result of a call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -8,6 +8,13 @@ use crate::{Error, Limits, Result};
 /// What is smaller than this is taken for zero.
 pub(crate) const EPS: f64 = 1e-9;
 
+/// A right-hand side that is this little below zero is none: chasing it would chase roundings.
+const FEASIBLE: f64 = 1e-7;
+/// Nothing smaller is pivoted on in the dual method.
+const PIVOT: f64 = 1e-7;
+/// By how much a reduced cost may fall below zero for the sake of a larger pivot.
+const SLACK: f64 = 1e-9;
+
 /// A programme with its basis, to be solved, changed and solved again.
 #[derive(Debug, Clone)]
 pub(crate) struct Tableau {
@@ -175,7 +182,7 @@ impl Tableau {
                 .map(|row| (self.rhs(row), row))
                 .min_by(|a, b| a.0.total_cmp(&b.0));
             match worst {
-                Some((rhs, row)) if rhs < -EPS => match self.dual_column(row) {
+                Some((rhs, row)) if rhs < -FEASIBLE => match self.dual_column(row, -1.0) {
                     Some(col) => self.pivot(row, col),
                     None => return false,
                 },
@@ -185,24 +192,16 @@ impl Tableau {
         false
     }
 
-    /// The column that may enter for a row below zero: the one that hurts the objective least.
-    fn dual_column(&self, row: usize) -> Option<usize> {
+    /// The column that may enter for a row, those with a coefficient of that sign being candidates: of the ones that hurt
+    /// the objective least the one with the largest coefficient, which keeps the numbers sound.
+    fn dual_column(&self, row: usize, sign: f64) -> Option<usize> {
         let (cells, costs) = (self.row(row), self.costs());
-        let mut best: Option<(f64, f64, usize)> = None;
-        for col in 0..self.cols {
-            let along = cells[col];
-            if along >= -EPS || self.barred[col] {
-                continue;
-            }
-            let ratio = costs[col].max(0.0) / -along;
-            let better = best.is_none_or(|(least, pivot, _)| {
-                ratio < least - 1e-12 || (ratio < least + 1e-12 && -along > pivot)
-            });
-            if better {
-                best = Some((ratio, -along, col));
-            }
-        }
-        best.map(|(_, _, col)| col)
+        let candidates = || (0..self.cols).filter(|&col| sign * cells[col] > PIVOT && !self.barred[col]);
+        let ratio = |col: usize, slack: f64| (costs[col].max(0.0) + slack) / (sign * cells[col]);
+        let most = candidates().map(|col| ratio(col, SLACK)).min_by(f64::total_cmp)?;
+        candidates()
+            .filter(|&col| ratio(col, 0.0) <= most)
+            .max_by(|&a, &b| (sign * cells[a]).total_cmp(&(sign * cells[b])))
     }
 
     /// Fixes a variable at 0, or at 1 (`up`), for ever; the basis stays dual feasible, `repair` is to follow. False
@@ -228,21 +227,7 @@ impl Tableau {
             cells[cols] += 1.0;
         }
         // x (or x') must fall to 0: the column enters that keeps the objective row feasible.
-        let (cells, costs) = (self.row(row), self.costs());
-        let mut best: Option<(f64, f64, usize)> = None;
-        for col in 0..self.cols {
-            let along = cells[col];
-            if along <= EPS || self.barred[col] {
-                continue;
-            }
-            let ratio = costs[col].max(0.0) / along;
-            if best.is_none_or(|(least, pivot, _)| {
-                ratio < least - 1e-12 || (ratio < least + 1e-12 && along > pivot)
-            }) {
-                best = Some((ratio, along, col));
-            }
-        }
-        let Some((_, _, col)) = best else {
+        let Some(col) = self.dual_column(row, 1.0) else {
             return false;
         };
         self.pivot(row, col);
@@ -268,6 +253,29 @@ impl Tableau {
         self.cells.splice(end..end, row);
         self.basic.push((self.cols + self.rows) as u32);
         self.rows += 1;
+    }
+
+    /// Takes out the rows from `first` on that do not bind, which changes nothing else. Answers which of them are left, in
+    /// order.
+    pub(crate) fn drop_slack_rows(&mut self, first: usize) -> Vec<usize> {
+        let width = self.cols + 1;
+        let mut kept: Vec<usize> = (first..self.rows).collect();
+        for at in (0..self.rows).rev() {
+            let slack = (self.basic[at] as usize).checked_sub(self.cols + first);
+            if let Some(row) = slack {
+                kept.retain(|kept| *kept != first + row);
+                self.cells.drain(at * width..(at + 1) * width);
+                self.basic.remove(at);
+            }
+        }
+        self.rows = self.basic.len();
+        for variable in self.free.iter_mut().chain(&mut self.basic) {
+            let row = (*variable as usize).checked_sub(self.cols);
+            if let Some(place) = row.and_then(|row| kept.binary_search(&row).ok()) {
+                *variable = (self.cols + first + place) as u32;
+            }
+        }
+        kept
     }
 
     /// Keeps a variable at 0 that is not in the basis.

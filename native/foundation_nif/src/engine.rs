@@ -17,6 +17,7 @@ pub(crate) fn load(env: Env<'_>, _info: Term<'_>) -> bool {
         && crate::federation::load(env)
         && crate::crdt::load(env)
         && crate::consensus::load(env)
+        && crate::market::load(env)
 }
 
 /// The version of the library.

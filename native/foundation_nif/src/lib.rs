@@ -20,6 +20,7 @@ mod handle;
 mod key;
 mod limits;
 mod logging;
+mod market;
 mod metrics;
 mod pool;
 mod runtime;

@@ -64,10 +64,10 @@ impl Conflicts {
 }
 
 /// Finds cliques that the relaxation breaks, until it breaks none that is easily found, and makes those resources that
-/// still bind in the end. Answers whether there are any. `tableau` is the solved relaxation; it is of no use afterwards.
-pub(super) fn strengthen(instance: &mut Instance, tableau: &mut Tableau, limits: &Limits<'_>) -> bool {
+/// still bind in the end. `tableau` is the solved relaxation, and is so afterwards.
+pub(super) fn strengthen(instance: &mut Instance, tableau: &mut Tableau, limits: &Limits<'_>) {
     if instance.bids.len() > MAX_BIDS {
-        return false;
+        return;
     }
     let conflicts = Conflicts::new(instance);
     let rows = tableau.rows;
@@ -96,17 +96,9 @@ pub(super) fn strengthen(instance: &mut Instance, tableau: &mut Tableau, limits:
             break;
         }
     }
-    let duals = tableau.duals();
-    let binding = cliques
-        .into_iter()
-        .zip(&duals[rows..])
-        .filter(|(_, dual)| **dual > 1e-9);
-    let mut any = false;
-    for (clique, _) in binding {
-        instance.add_resource(clique);
-        any = true;
+    for row in tableau.drop_slack_rows(rows) {
+        instance.add_resource(std::mem::take(&mut cliques[row - rows]));
     }
-    any
 }
 
 /// Cliques that a solution of the relaxation breaks.

@@ -1,7 +1,7 @@
 //! The open descending auction.
 
 use super::sealed::Sale;
-use crate::{Error, Money, Result};
+use crate::{Error, Money, Result, State};
 use serde::{Deserialize, Serialize};
 
 /// The rules of a descending auction.
@@ -94,5 +94,13 @@ impl Dutch {
     pub fn close(&mut self) -> Option<Sale> {
         self.closed = true;
         self.sale
+    }
+}
+
+impl State for Dutch {
+    const TAG: u8 = 4;
+
+    fn sound(&self) -> bool {
+        Self::open(self.rules).is_ok() && (self.sale.is_none() || self.closed)
     }
 }

@@ -1,7 +1,7 @@
 //! The open ascending auction.
 
 use super::sealed::{Bid, Sale};
-use crate::{Error, Money, Result};
+use crate::{Error, Money, Result, State};
 use serde::{Deserialize, Serialize};
 
 /// The rules of an ascending auction.
@@ -101,5 +101,14 @@ impl English {
     #[must_use]
     pub fn bids(&self) -> &[Bid] {
         &self.bids
+    }
+}
+
+impl State for English {
+    const TAG: u8 = 3;
+
+    fn sound(&self) -> bool {
+        let rising = self.bids.windows(2).all(|pair| pair[0].amount < pair[1].amount);
+        Self::open(self.rules).is_ok() && rising
     }
 }

@@ -1,6 +1,6 @@
 //! Sealed bids for one item.
 
-use crate::{Error, Money, Result};
+use crate::{Error, Money, Result, State};
 use serde::{Deserialize, Serialize};
 
 /// What a bidder offers.
@@ -133,5 +133,13 @@ impl Sealed {
     #[must_use]
     pub fn bidders(&self) -> usize {
         self.bids.len()
+    }
+}
+
+impl State for Sealed {
+    const TAG: u8 = 2;
+
+    fn sound(&self) -> bool {
+        self.reserve >= Money::ZERO && self.bids.iter().all(|bid| bid.amount >= self.reserve)
     }
 }

@@ -94,14 +94,14 @@ impl<'i> Solver<'i> {
         let density = by_density(instance);
         let scale = instance.bids.iter().map(|bid| bid.value).max().unwrap_or(1) as f64;
         let mut root = solved(instance, scale, limits);
-        if let Some(mut tableau) = root.clone()
-            && cliques::strengthen(instance, &mut tableau, limits)
-        {
-            // Cliques stand behind the other resources: the basis without them serves, too.
-            root = solved(instance, scale, limits).or(root);
+        let mut resources = wanted(instance);
+        if let Some(tableau) = &mut root {
+            let first = instance.resources as u32;
+            cliques::strengthen(instance, tableau, limits);
+            resources.extend(first..instance.resources as u32);
         }
         Self {
-            resources: wanted(instance),
+            resources,
             instance,
             root,
             scale,

@@ -28,7 +28,8 @@ impl Cake {
     ///
     /// # Errors
     /// [`Error::Invalid`] for no players, no segments, lists of different lengths, values that are below 0 or not
-    /// finite, or a player to whom nothing is worth anything.
+    /// finite, or a player to whom nothing is worth anything; [`Error::TooLarge`] when the players' number squared times
+    /// the segments' is above 2,000 million.
     pub fn new(values: &[Vec<f64>]) -> Result<Self> {
         let segments = values.first().map_or(0, Vec::len);
         let fits = |list: &Vec<f64>| {
@@ -36,6 +37,9 @@ impl Cake {
         };
         if segments == 0 || !values.iter().all(fits) {
             return Err(Error::Invalid("values"));
+        }
+        if values.len().saturating_mul(values.len()).saturating_mul(segments) > 2_000_000_000 {
+            return Err(Error::TooLarge("cake"));
         }
         let mut shares = Vec::with_capacity(values.len());
         for list in values {

@@ -86,12 +86,16 @@ pub fn adjusted_winner(first: &[u64], second: &[u64]) -> Result<AdjustedWinner> 
 
 /// Gives items round by round, each player taking what it values most of what is left, the lowest of equal ones: nobody
 /// would rather have another's bundle less its best item (envy-free up to one good; Caragiannis and others 2016, for
-/// values that add up). Answers each player's items. O(players · items).
+/// values that add up). Answers each player's items. O(items²).
 ///
 /// # Errors
-/// [`Error::Invalid`] for no players, lists of different lengths or values below 0.
+/// [`Error::Invalid`] for no players, lists of different lengths or values below 0; [`Error::TooLarge`] for more than
+/// 30,000 items.
 pub fn round_robin(values: &[Vec<Money>]) -> Result<Vec<Vec<u32>>> {
     let items = check(values)?;
+    if items > 30_000 {
+        return Err(Error::TooLarge("items"));
+    }
     let mut left: Vec<u32> = (0..items as u32).collect();
     let mut bundles = vec![Vec::new(); values.len()];
     for turn in 0..items {

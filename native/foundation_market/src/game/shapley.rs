@@ -1,6 +1,6 @@
 //! Shares of what a coalition earns (Shapley 1953).
 
-use crate::{Error, Limits, Money, Result, Rng};
+use crate::{Error, Limits, Money, Result, Rng, State};
 use serde::{Deserialize, Serialize};
 
 /// Players of an exact division.
@@ -30,12 +30,12 @@ pub fn shapley(worth: &[Money], limits: &Limits<'_>) -> Result<Vec<Money>> {
         .collect();
     // Sums in units of 1 / n! of a millionth: n! · 2^64 is below 2^127 for n = 20.
     let mut sums = vec![0_i128; n];
-    for coalition in 0..worth.len() {
+    for (coalition, value) in worth.iter().enumerate() {
         if coalition % 1_024 == 0 && !limits.go_on(1) {
             return Err(Error::Stopped);
         }
         let size = coalition.count_ones() as usize;
-        let value = i128::from(worth[coalition].micros());
+        let value = i128::from(value.micros());
         for (player, sum) in sums.iter_mut().enumerate() {
             if coalition >> player & 1 == 1 {
                 *sum += factorial[size - 1] * factorial[n - size] * value;
@@ -170,5 +170,18 @@ impl ShapleySampler {
     #[must_use]
     pub fn orders(&self) -> u64 {
         self.orders
+    }
+}
+
+impl State for ShapleySampler {
+    const TAG: u8 = 7;
+
+    fn sound(&self) -> bool {
+        let players = u32::try_from(self.sums.len()).unwrap_or(u32::MAX);
+        let finite = |list: &[f64]| list.iter().all(|sum| sum.is_finite());
+        Self::new(players, self.low, self.high, 0).is_ok()
+            && self.squares.len() == self.sums.len()
+            && finite(&self.sums)
+            && finite(&self.squares)
     }
 }

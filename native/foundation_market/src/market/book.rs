@@ -157,6 +157,39 @@ impl Book {
         levels.best().is_some_and(|(key, _)| key <= limit)
     }
 
+    /// Whether an order would meet more than so many others. O(`most`).
+    #[must_use]
+    pub fn meets_more_than(&self, order: &Order, most: u32) -> bool {
+        let (levels, limit) = match (order.side, order.kind) {
+            (Side::Buy, Kind::Market) => (&self.asks, i64::MAX),
+            (Side::Buy, _) => (&self.asks, order.price.micros()),
+            (Side::Sell, Kind::Market) => (&self.bids, i64::MAX),
+            (Side::Sell, _) => (&self.bids, order.price.micros().saturating_neg()),
+        };
+        let (mut met, mut left) = (0, order.quantity);
+        for (price, level) in levels.iter() {
+            if levels.key(price) > limit {
+                return false;
+            }
+            let mut at = level.first;
+            while at != NONE {
+                met += 1;
+                if met > most {
+                    return true;
+                }
+                let slot = self.slab.get(at);
+                if slot.owner != order.owner {
+                    left = left.saturating_sub(slot.quantity);
+                }
+                if left == 0 {
+                    return false;
+                }
+                at = self.slab.next(at);
+            }
+        }
+        false
+    }
+
     /// Whether the whole order would trade.
     fn fills(&mut self, order: &Order, limit: i64) -> bool {
         let rule = self.rules.self_trade;

@@ -1,6 +1,6 @@
 //! The logarithmic market scoring rule (Hanson 2003): a market maker for predictions, whose loss has a bound.
 
-use crate::{Error, Money, Result};
+use crate::{Error, Money, Result, State};
 use serde::{Deserialize, Serialize};
 
 /// A market with one share for each outcome; a share of the outcome that comes true is worth one unit in the end.
@@ -164,5 +164,14 @@ impl Lmsr {
     #[must_use]
     pub fn collected(&self) -> Money {
         self.collected
+    }
+}
+
+impl State for Lmsr {
+    const TAG: u8 = 5;
+
+    fn sound(&self) -> bool {
+        let nothing = vec![Money::ZERO; self.sold.len()];
+        Self::new(self.sold.len(), self.liquidity).is_ok() && self.after(&nothing).is_ok()
     }
 }

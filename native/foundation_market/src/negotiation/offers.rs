@@ -1,6 +1,6 @@
 //! Alternating offers over an amount, as played.
 
-use crate::{Error, Money, Result};
+use crate::{Error, Money, Result, State};
 use serde::{Deserialize, Serialize};
 
 /// Whose turn it is, and for what.
@@ -119,5 +119,18 @@ impl AlternatingOffers {
     #[must_use]
     pub fn agreement(&self) -> Option<Agreement> {
         self.agreement
+    }
+}
+
+impl State for AlternatingOffers {
+    const TAG: u8 = 6;
+
+    fn sound(&self) -> bool {
+        let turn = match self.turn {
+            Turn::Offer(party) => party <= 1 && self.offer.is_none() && self.round < self.rounds,
+            Turn::Answer(party) => party <= 1 && self.offer.is_some() && self.round < self.rounds,
+            Turn::Over => true,
+        };
+        turn && Self::new(self.amount, self.rounds).is_ok()
     }
 }

@@ -14,7 +14,7 @@ pub use halving::Halving;
 pub use space::Dimension;
 pub use tpe::Tpe;
 
-use crate::{Error, Result, Rng};
+use crate::{Error, Result, Rng, State};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -55,8 +55,6 @@ pub struct Optimiser {
 
 /// Suggestions that may wait for a score at once; beyond, the oldest is forgotten.
 const MAX_PENDING: usize = 10_000;
-/// The first byte of a stored state.
-const VERSION: u8 = 1;
 
 impl Optimiser {
     fn with(method: Method, seed: u64) -> Self {
@@ -218,30 +216,12 @@ impl Optimiser {
     pub fn done(&self) -> bool {
         matches!(&self.method, Method::Halving(halving) if halving.done())
     }
+}
 
-    /// The state as bytes.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        // Writing to memory cannot fail, and no type here refuses to be written.
-        postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
-    }
+impl State for Optimiser {
+    const TAG: u8 = 1;
 
-    /// The state from bytes of [`Self::to_bytes`]; they are trusted as far as memory goes, not further: state that
-    /// contradicts itself is refused.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let rest = bytes.strip_prefix(&[VERSION]).ok_or(Error::Malformed)?;
-        let state: Self = postcard::from_bytes(rest).map_err(|_| Error::Malformed)?;
-        if state.consistent() {
-            Ok(state)
-        } else {
-            Err(Error::Malformed)
-        }
-    }
-
-    fn consistent(&self) -> bool {
+    fn sound(&self) -> bool {
         let fits: &dyn Fn(&[f64]) -> bool = match &self.method {
             Method::Bandit(bandit) => &|values: &[f64]| values.len() == 1 && bandit.has(values[0]),
             Method::Halving(halving) => &|values: &[f64]| values.len() == 1 && halving.has(values[0]),

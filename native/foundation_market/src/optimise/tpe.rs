@@ -38,15 +38,18 @@ impl Tpe {
 
     /// What to try. O(dimensions · scores remembered).
     pub fn suggest(&self, rng: &mut Rng) -> Vec<f64> {
-        let dimensions = self.space.iter().enumerate();
         if self.seen.len() < START {
-            return dimensions
-                .map(|(_, dimension)| dimension.value(rng.unit()))
+            return self
+                .space
+                .iter()
+                .map(|dimension| dimension.value(rng.unit()))
                 .collect();
         }
         let count = (GOOD * self.seen.len() as f64).ceil() as usize;
         let (good, rest) = self.seen.split_at(count.min(MAX_GOOD));
-        dimensions
+        self.space
+            .iter()
+            .enumerate()
             .map(|(at, dimension)| match dimension {
                 Dimension::Choice(count) => choice(*count as usize, at, good, rest, rng),
                 _ => {

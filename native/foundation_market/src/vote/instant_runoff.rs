@@ -1,6 +1,6 @@
 //! Instant run-off: the last is struck out until one has more than half.
 
-use super::{Ballot, TieBreak, check};
+use super::{Ballot, TieBreak, check, check_work};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 
@@ -31,9 +31,10 @@ pub struct RunOff {
 /// one with the highest number. When all that are left have the same, they tie. O(rounds · size of the ballots).
 ///
 /// # Errors
-/// As [`super::approval`].
+/// As [`super::approval`], and [`crate::Error::TooLarge`] for ballots whose size times the options is above 2,000 million.
 pub fn instant_runoff(options: u32, ballots: &[Ballot], tie: TieBreak) -> Result<RunOff> {
     let (count, total) = check(options, ballots)?;
+    check_work(ballots, count)?;
     let mut alive = vec![true; count];
     let mut rounds: Vec<Round> = Vec::new();
     loop {

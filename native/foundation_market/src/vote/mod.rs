@@ -33,6 +33,19 @@ const MAX_OPTIONS: u32 = 1_000;
 /// The sum of weights.
 const MAX_WEIGHT: u64 = 1 << 40;
 
+/// Comparisons of one count: a second or so.
+const MAX_WORK: usize = 2_000_000_000;
+
+/// Refuses what would take minutes: the ballots' sizes, each times `each`.
+fn check_work(ballots: &[Ballot], each: usize) -> Result<()> {
+    let size: usize = ballots.iter().map(|ballot| 1 + ballot.ranking.len()).sum();
+    if size.saturating_mul(each) > MAX_WORK {
+        Err(Error::TooLarge("ballots"))
+    } else {
+        Ok(())
+    }
+}
+
 fn check_options(options: u32) -> Result<usize> {
     match options {
         0 => Err(Error::Invalid("options")),

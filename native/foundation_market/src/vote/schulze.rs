@@ -1,6 +1,6 @@
 //! Schulze's method (2011): the beatpath winner, a Condorcet winner when there is one.
 
-use super::{Ballot, TieBreak, check};
+use super::{Ballot, TieBreak, check, check_work};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +25,10 @@ pub struct Schulze {
 /// O(size of the ballots · options + options³).
 ///
 /// # Errors
-/// As [`super::approval`].
+/// As [`super::approval`], and [`crate::Error::TooLarge`] for ballots whose size times the options is above 2,000 million.
 pub fn schulze(options: u32, ballots: &[Ballot], tie: TieBreak) -> Result<Schulze> {
     let (count, _) = check(options, ballots)?;
+    check_work(ballots, count)?;
     let preferences = preferences(count, ballots);
     let strengths = strongest_paths(&preferences);
     let beats = |a: usize, b: usize| strengths[a][b] > strengths[b][a];

@@ -1,6 +1,6 @@
 //! Rules that count.
 
-use super::{Ballot, MAX_WEIGHT, check, check_options, check_weights};
+use super::{Ballot, MAX_WEIGHT, check, check_options, check_weights, check_work};
 use crate::{Error, Result, Rng};
 use serde::{Deserialize, Serialize};
 
@@ -139,9 +139,10 @@ pub fn approval(options: u32, ballots: &[Ballot], tie: TieBreak) -> Result<Tally
 /// remains evenly, so that every ballot gives as many points. Scores are in halves. O(size · options).
 ///
 /// # Errors
-/// As [`approval`].
+/// As [`approval`], and [`Error::TooLarge`] for ballots whose size times the options is above 2,000 million.
 pub fn borda(options: u32, ballots: &[Ballot], tie: TieBreak) -> Result<Tally> {
     let (count, total) = check(options, ballots)?;
+    check_work(ballots, count)?;
     let mut scores = vec![0_u64; count];
     for ballot in ballots {
         // Of r options left out, the points 0..r-1: (r - 1) / 2 each.

@@ -1,5 +1,5 @@
 use foundation_market::optimise::{Dimension, Optimiser, Strategy};
-use foundation_market::{Error, Rng};
+use foundation_market::{Error, Rng, State};
 
 /// The regret of a bandit on arms with these means, against always the best one.
 fn regret(strategy: Strategy, means: &[f64], rounds: u32, seed: u64) -> f64 {
