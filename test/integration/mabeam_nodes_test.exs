@@ -125,8 +125,9 @@ defmodule Foundation.MABEAM.NodesTest do
     assert_receive {:mabeam_variable, :links, %{value: %{a: [], b: [:a]}}}, 10_000
     assert_eventually(RealNode.call(two, Core, :get_variable, [:links]) == {:ok, %{a: [], b: [:a]}}, 10_000)
     # Two nodes add different agents at the same time: both stay.
-    {:ok, _} = Core.update_variable(:links, %{a: [], b: [:a], c: [:b]}, :ann)
-    {:ok, _} = RealNode.call(two, Core, :update_variable, [:links, %{a: [], b: [:a], d: [:a]}, :bob])
+    there = Task.async(fn -> RealNode.call(two, MabeamAgents, :add_part, [:links, :d, [:a]]) end)
+    {:ok, _} = MabeamAgents.add_part(:links, :c, [:b])
+    Task.await(there)
     all = {:ok, %{a: [], b: [:a], c: [:b], d: [:a]}}
     assert_eventually(Core.get_variable(:links) == all, 10_000)
     assert_eventually(RealNode.call(one, Core, :get_variable, [:links]) == all, 10_000)

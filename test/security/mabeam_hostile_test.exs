@@ -40,7 +40,13 @@ defmodule Foundation.MABEAM.HostileTest do
     before = servers()
 
     for {id, {deed, _reason}} <- @misdeeds,
-        do: start(id, %{vote: deed}, callback_timeout: 300, backoff: {1, 1}, max_restarts: 100)
+        do:
+          start(id, %{vote: deed},
+            callback_timeout: 300,
+            backoff: {1, 1},
+            max_restarts: 100,
+            max_failures: 1_000
+          )
 
     for n <- 1..20, do: start("good-#{n}", %{vote: {:say, :a}})
     agents = Keyword.keys(@misdeeds) ++ for n <- 1..20, do: "good-#{n}"

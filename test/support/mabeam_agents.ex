@@ -126,6 +126,12 @@ defmodule Foundation.MabeamAgents do
     pid
   end
 
+  @doc "Adds a part to a variable that has parts."
+  def add_part(name, part, value) do
+    {:ok, parts} = Foundation.MABEAM.Core.get_variable(name)
+    {:ok, _version} = Foundation.MABEAM.Core.update_variable(name, Map.put(parts, part, value), :ann)
+  end
+
   @doc "The status of an agent."
   def status(id) do
     {:ok, info} = AgentRegistry.get_agent_info(id)

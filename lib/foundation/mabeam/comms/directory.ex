@@ -16,7 +16,9 @@ defmodule Foundation.MABEAM.Comms.Directory do
 
   @doc "Where an agent is."
   @spec find(term, timeout) :: place
-  def find(id, timeout), do: find_all([id], timeout)[id]
+  def find(id, timeout) do
+    with {:error, :not_found} <- near(id), do: [id] |> far(timeout) |> Map.get(id, {:error, :not_found})
+  end
 
   @doc "Where each of them is; other nodes are asked once for all, within `timeout` ms."
   @spec find_all([term], timeout) :: %{term => place}

@@ -28,9 +28,13 @@ defmodule Foundation.MABEAM.Comms.Inbox do
   def handle_cast(_other, state), do: {:noreply, state}
 
   @impl true
-  def handle_info({:asks, pid, tag, asks, left, carrier}, state) when is_pid(pid) and is_list(asks) do
-    meta = {Delivery.deadline(left), nil, [], carrier}
-    for {id, kind, payload} <- asks, do: deliver(id, {pid, {tag, id}}, kind, payload, meta)
+  def handle_info({:asks, pid, tag, asks, left, carrier}, state)
+      when is_pid(pid) and is_list(asks) and (left == :infinity or (is_integer(left) and left >= 0)) do
+    unless List.improper?(asks) do
+      meta = {Delivery.deadline(left), nil, [], carrier}
+      for {id, kind, payload} <- asks, do: deliver(id, {pid, {tag, id}}, kind, payload, meta)
+    end
+
     {:noreply, state}
   end
 

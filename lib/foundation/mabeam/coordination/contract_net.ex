@@ -9,7 +9,8 @@ defmodule Foundation.MABEAM.Coordination.ContractNet do
   such a `:price`; anything else, a float or `:nan` too, is invalid.
 
   Three kinds of round: all are asked for bids; the cheapest is offered the contract (`handle_proposal/2` gets `%{award: task,
-  price: price}` and may `:accept` or reject it); it does the task (`handle_task/2`). Who rejects, fails or does not answer loses the
+  price: price}` and may `:accept` or reject it; without that callback it
+  stands by its bid); it does the task (`handle_task/2`). Who rejects, fails or does not answer loses the
   contract to the next. Of equal bids the one of the agent that comes first in the list of participants wins.
 
   Decision: `%{agent: id, price: price, result: result}`. `confidence` 1.0. `detail`: `:bids` (agents and prices, best first) and `:passed`, agents
@@ -95,6 +96,11 @@ defmodule Foundation.MABEAM.Coordination.ContractNet do
 
   def decide(_report, %{phase: :award, result: :accepted} = state),
     do: {:again, %{state | phase: :work, result: nil}}
+
+  # Who takes no proposals stands by its bid.
+  def decide(%{failures: failures}, %{phase: :award, left: [{id, _price} | _]} = state)
+      when :erlang.map_get(id, failures) == {:not_supported, :proposal},
+      do: {:again, %{state | phase: :work}}
 
   def decide(_report, %{phase: :work, result: {:done, result}} = state) do
     [{id, price} | _] = state.left

@@ -16,6 +16,7 @@ defmodule Foundation.MABEAM.Types.Request do
   alias Foundation.MABEAM.Types.Fields
 
   @kinds [:vote, :proposal, :bid, :task, :variable, :utility]
+  @expected "one of #{Enum.map_join(@kinds, ", ", &inspect/1)}"
 
   @enforce_keys [:kind]
   defstruct [:kind, :payload, :correlation_id]
@@ -44,6 +45,9 @@ defmodule Foundation.MABEAM.Types.Request do
       :task
   """
   @spec new(map | keyword | {kind, term}) :: {:ok, t} | {:error, {:invalid, map}}
+  def new({kind, payload}) when kind in @kinds and kind != :variable,
+    do: {:ok, %__MODULE__{kind: kind, payload: payload}}
+
   def new({kind, payload}), do: new(kind: kind, payload: payload)
   def new(attributes), do: __MODULE__ |> Fields.build(attributes, rules()) |> shaped()
 
@@ -66,7 +70,7 @@ defmodule Foundation.MABEAM.Types.Request do
 
   defp rules do
     [
-      {:kind, :required, &(&1 in @kinds), "one of #{Enum.map_join(@kinds, ", ", &inspect/1)}"},
+      {:kind, :required, &(&1 in @kinds), @expected},
       {:payload, nil, fn _ -> true end, "any term"},
       {:correlation_id, nil, &(&1 == nil or Types.agent_id?(&1)), "a string of 1 to 255 bytes"}
     ]

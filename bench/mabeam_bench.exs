@@ -1,0 +1,180 @@
+Code.require_file("support.exs", __DIR__)
+
+defmodule Foundation.MabeamBench do
+  # Agents: what one costs in memory against a bare GenServer, what a request costs against a GenServer call, how long a
+  # vote takes against asking the agents by hand, and how much one session at a time, or many, get done.
+  alias Foundation.Bench
+  alias Foundation.MABEAM
+  alias Foundation.MABEAM.{AgentRegistry, Comms, Coordination, Core}
+
+  defmodule Voter do
+    use Foundation.MABEAM.Agent
+
+    @impl true
+    def init(choice), do: {:ok, choice}
+    @impl true
+    def handle_vote(_ballot, choice), do: {:vote, choice, choice}
+    @impl true
+    def handle_task(task, choice), do: {:ok, task, choice}
+  end
+
+  defmodule Bare do
+    use GenServer
+
+    @impl true
+    def init(choice), do: {:ok, choice}
+    @impl true
+    def handle_call(_ballot, _from, choice), do: {:reply, choice, choice}
+  end
+
+  @agents 1_000
+
+  def run do
+    Logger.configure(level: :warning)
+    {:ok, _} = MABEAM.start()
+    memory()
+    request()
+    vote()
+    sessions()
+    variable()
+    MABEAM.stop()
+  end
+
+  # All that the VM has more, tables included, after everyone sleeps.
+  defp memory do
+    count = 5_000
+    bare = grown(fn -> for n <- 1..count, do: GenServer.start(Bare, rem(n, 2), hibernate_after: 1) end)
+
+    agents =
+      grown(fn ->
+        for n <- 1..count do
+          id = "idle-#{n}"
+          :ok = AgentRegistry.register_agent(id, module: Voter, args: rem(n, 2))
+          :ok = AgentRegistry.start_agent(id)
+        end
+      end)
+
+    each = (agents - bare) / count
+    Bench.figure("memory of an idle agent over a bare GenServer", "#{round(each)} bytes", "at most 4096")
+    for n <- 1..count, do: :ok = AgentRegistry.deregister_agent("idle-#{n}")
+  end
+
+  defp grown(start) do
+    settle()
+    before = :erlang.memory(:total)
+    start.()
+    settle()
+    :erlang.memory(:total) - before
+  end
+
+  # Agents hibernate two seconds after their last work.
+  defp settle do
+    Process.sleep(3_000)
+    for pid <- Process.list(), do: :erlang.garbage_collect(pid, type: :major)
+    Process.sleep(200)
+  end
+
+  defp voters(count) do
+    for n <- 1..count do
+      id = "voter-#{n}"
+      :ok = AgentRegistry.register_agent(id, module: Voter, args: if(rem(n, 3) == 0, do: :b, else: :a))
+      :ok = AgentRegistry.start_agent(id)
+      id
+    end
+  end
+
+  defp request do
+    [id] = voters(1)
+    {:ok, bare} = GenServer.start(Bare, :a)
+
+    Bench.compare("a request to an agent against GenServer.call",
+      ours: fn i -> {:ok, {:done, ^i}} = Comms.request(id, {:task, i}) end,
+      theirs: fn i -> :a = GenServer.call(bare, i) end,
+      iterations: 20_000
+    )
+
+    AgentRegistry.deregister_agent(id)
+  end
+
+  defp vote do
+    agents = voters(@agents)
+    problem = %{question: "which?", options: [:a, :b]}
+    bare = for n <- 1..@agents, do: elem(GenServer.start(Bare, if(rem(n, 3) == 0, do: :b, else: :a)), 1)
+
+    times =
+      for _ <- 1..21 do
+        {us, {:ok, outcome}} = :timer.tc(fn -> Coordination.coordinate(:majority, agents, problem) end)
+        %{decision: :a, detail: %{tally: %{a: 667, b: 333}}} = outcome
+        us
+      end
+
+    Bench.figure(
+      "majority vote of #{@agents} agents, end to end",
+      "#{Bench.median(times) / 1000} ms",
+      "at most 50 ms"
+    )
+
+    Bench.compare("majority vote of #{@agents} agents against Task.async_stream of calls",
+      ours: fn _ -> {:ok, %{decision: :a}} = Coordination.coordinate(:majority, agents, problem) end,
+      theirs: fn _ ->
+        votes =
+          bare
+          |> Task.async_stream(&GenServer.call(&1, problem), max_concurrency: 100)
+          |> Enum.frequencies_by(fn {:ok, vote} -> vote end)
+
+        667 = votes.a
+      end,
+      iterations: 10
+    )
+  end
+
+  defp sessions do
+    agents = for n <- 1..10, do: "voter-#{n}"
+    problem = %{question: "which?", options: [:a, :b]}
+
+    {us, _} =
+      :timer.tc(fn ->
+        for(
+          _ <- 1..1_000,
+          do: elem(Coordination.coordinate(:majority, agents, problem, async: true, timeout: 60_000), 1)
+        )
+        |> Enum.each(fn id -> {:ok, %{decision: :a}} = Coordination.await(id, 60_000) end)
+      end)
+
+    Bench.figure("1,000 sessions of 10 agents at once", "#{round(us / 1000)} ms in all")
+  end
+
+  defp variable do
+    :ok = Core.register_variable(name: :bench, type: :numeric, value: 0)
+
+    Bench.compare("a variable read against Agent.get",
+      ours: fn _ -> {:ok, _} = Core.get_variable(:bench) end,
+      theirs: agent(),
+      iterations: 20_000
+    )
+
+    ns = Bench.run(fn i -> {:ok, _} = Core.update_variable(:bench, i, :ann) end, 20_000)
+    Bench.figure("a variable updated", Bench.nanoseconds(ns))
+    committed()
+  end
+
+  # One node: what MABEAM adds to a proposal, which has no network in it here.
+  defp committed do
+    :ok = Core.register_variable(name: :agreed, conflict: :consensus, value: 0)
+    alias Foundation.Distributed.Consensus
+
+    Bench.compare("a consensus-committed variable update against a bare proposal",
+      ours: fn i -> {:ok, _} = Core.update_variable(:agreed, i, :ann) end,
+      theirs: fn i -> {:ok, _} = Consensus.propose(:foundation, {:put, :bare, i}) end,
+      iterations: 1_000,
+      at_most: 1.5
+    )
+  end
+
+  defp agent do
+    {:ok, pid} = Agent.start(fn -> 0 end)
+    fn _ -> 0 = Agent.get(pid, & &1) end
+  end
+end
+
+Foundation.MabeamBench.run()
