@@ -20,6 +20,9 @@ const SLACK: f64 = 1e-9;
 pub(crate) struct Tableau {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
+    /// How many variables and how many rows there were before any was taken out; slacks are numbered after variables.
+    vars: usize,
+    slacks: usize,
     /// Row by row, each `cols + 1` long, the right-hand side last; the objective row comes last of all.
     cells: Vec<f64>,
     /// The variable of each row and of each column: columns first, then slacks.
@@ -54,6 +57,8 @@ impl Tableau {
         Self {
             rows: rows.len(),
             cols,
+            vars: cols,
+            slacks: rows.len(),
             cells,
             basic: (cols as u32..(cols + rows.len()) as u32).collect(),
             free: (0..cols as u32).collect(),
@@ -251,38 +256,75 @@ impl Tableau {
         }
         let end = self.rows * width;
         self.cells.splice(end..end, row);
-        self.basic.push((self.cols + self.rows) as u32);
+        self.basic.push((self.vars + self.slacks) as u32);
         self.rows += 1;
+        self.slacks += 1;
     }
 
     /// Takes out the rows from `first` on that do not bind, which changes nothing else. Answers which of them are left, in
     /// order.
     pub(crate) fn drop_slack_rows(&mut self, first: usize) -> Vec<usize> {
-        let width = self.cols + 1;
-        let mut kept: Vec<usize> = (first..self.rows).collect();
+        let mut kept: Vec<usize> = (first..self.slacks).collect();
         for at in (0..self.rows).rev() {
-            let slack = (self.basic[at] as usize).checked_sub(self.cols + first);
-            if let Some(row) = slack {
+            if let Some(row) = (self.basic[at] as usize).checked_sub(self.vars + first) {
                 kept.retain(|kept| *kept != first + row);
-                self.cells.drain(at * width..(at + 1) * width);
-                self.basic.remove(at);
+                self.drop_row(at);
             }
         }
-        self.rows = self.basic.len();
         for variable in self.free.iter_mut().chain(&mut self.basic) {
-            let row = (*variable as usize).checked_sub(self.cols);
+            let row = (*variable as usize).checked_sub(self.vars);
             if let Some(place) = row.and_then(|row| kept.binary_search(&row).ok()) {
-                *variable = (self.cols + first + place) as u32;
+                *variable = (self.vars + first + place) as u32;
             }
         }
+        self.slacks = first + kept.len();
         kept
     }
 
-    /// Keeps a variable at 0 that is not in the basis.
-    pub(crate) fn bar(&mut self, variable: u32) {
-        if let Some(col) = self.free.iter().position(|&free| free == variable) {
-            self.barred[col] = true;
+    fn drop_row(&mut self, at: usize) {
+        let width = self.cols + 1;
+        self.cells.drain(at * width..(at + 1) * width);
+        self.basic.remove(at);
+        self.rows -= 1;
+    }
+
+    /// Takes out the variables that are not in the basis and must stay at 0, those that were barred and those that `out`
+    /// names; and the rows that then say nothing.
+    pub(crate) fn shrink(&mut self, out: impl Fn(usize) -> bool) {
+        let width = self.cols + 1;
+        let outside = |col: usize| (self.free[col] as usize) < self.vars && out(self.free[col] as usize);
+        let keep: Vec<usize> = (0..self.cols)
+            .filter(|&col| !self.barred[col] && !outside(col))
+            .collect();
+        let mut cells = Vec::with_capacity((self.rows + 1) * (keep.len() + 1));
+        let mut basic = Vec::with_capacity(self.rows);
+        for (at, row) in self.cells.chunks_exact(width).enumerate() {
+            let start = cells.len();
+            cells.extend(keep.iter().map(|&col| row[col]));
+            let slack = self
+                .basic
+                .get(at)
+                .is_some_and(|&variable| variable as usize >= self.vars);
+            if slack && cells[start..].iter().all(|cell| cell.abs() < 1e-12) {
+                cells.truncate(start);
+                continue;
+            }
+            cells.push(row[self.cols]);
+            basic.extend(self.basic.get(at));
         }
+        self.free = keep.iter().map(|&col| self.free[col]).collect();
+        self.barred = vec![false; keep.len()];
+        self.cols = keep.len();
+        self.rows = basic.len();
+        (self.cells, self.basic) = (cells, basic);
+    }
+
+    /// The variables of the basis that are no slacks.
+    pub(crate) fn inside(&self) -> impl Iterator<Item = usize> {
+        self.basic
+            .iter()
+            .map(|&variable| variable as usize)
+            .filter(|variable| *variable < self.vars)
     }
 
     /// Substitutes x = 1 - x' for the variable of a column.
@@ -296,7 +338,7 @@ impl Tableau {
 
     /// The values of the first `cols` variables. Of those that were fixed at 1 it says 0.
     pub(crate) fn primal(&self) -> Vec<f64> {
-        let mut x = vec![0.0; self.cols];
+        let mut x = vec![0.0; self.vars];
         for (row, &variable) in self.basic.iter().enumerate() {
             if let Some(slot) = x.get_mut(variable as usize) {
                 *slot = self.rhs(row);
@@ -307,9 +349,9 @@ impl Tableau {
 
     /// The price of each row.
     pub(crate) fn duals(&self) -> Vec<f64> {
-        let mut y = vec![0.0; self.rows];
+        let mut y = vec![0.0; self.slacks];
         for (col, &variable) in self.free.iter().enumerate() {
-            if let Some(slot) = (variable as usize).checked_sub(self.cols) {
+            if let Some(slot) = (variable as usize).checked_sub(self.vars) {
                 y[slot] = self.costs()[col].max(0.0);
             }
         }

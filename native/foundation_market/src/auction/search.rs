@@ -192,7 +192,7 @@ impl<'i> Solver<'i> {
         let mut tableau = match node.tableau.take() {
             Some(mut tableau) => {
                 if let Some((bid, up)) = node.decision.take() {
-                    tableau.fix(bid as u32, up);
+                    settle(&mut tableau, &node.fates, bid, up);
                 }
                 tableau
             }
@@ -211,19 +211,18 @@ impl<'i> Solver<'i> {
         if !best.beaten_by(node.bound) {
             return None;
         }
-        self.exclude(&mut node, &prices, best, &mut tableau);
+        self.exclude(&mut node, &prices, best);
         let bid = self.branch(&node.fates, &x)?;
         Some(self.split(node, tableau, bid, depth))
     }
 
     /// Rules out the bids that no better allocation can have.
-    fn exclude(&self, node: &mut Node, prices: &[i128], best: &Best, tableau: &mut Tableau) {
+    fn exclude(&self, node: &mut Node, prices: &[i128], best: &Best) {
         let here = bound(self.instance, prices, &node.fates);
         for bid in 0..node.fates.len() {
             let above = excess(self.instance, prices, bid);
             if node.fates[bid] == Fate::Open && above < 0 && !best.beaten_by(here + above) {
                 node.fates[bid] = Fate::Out;
-                tableau.bar(bid as u32);
             }
         }
     }
@@ -273,13 +272,26 @@ impl<'i> Solver<'i> {
     /// The relaxation of a part of the search, from the root's basis.
     fn rebuilt(&self, fates: &[Fate]) -> Option<Tableau> {
         let mut tableau = self.root.clone()?;
-        for (bid, fate) in fates.iter().enumerate() {
-            match fate {
-                Fate::In => tableau.fix(bid as u32, true),
-                Fate::Out => tableau.fix(bid as u32, false),
-                Fate::Open => continue,
-            };
+        tableau.shrink(|bid| fates[bid] == Fate::Out);
+        for (bid, _) in fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::In) {
+            tableau.fix(bid as u32, true);
         }
+        rule_out(&mut tableau, fates);
         Some(tableau)
+    }
+}
+
+/// Tells a tableau that a bid wins (`up`) or does not, and which others do not.
+fn settle(tableau: &mut Tableau, fates: &[Fate], bid: usize, up: bool) {
+    tableau.shrink(|other| other != bid && fates[other] == Fate::Out);
+    tableau.fix(bid as u32, up);
+    rule_out(tableau, fates);
+}
+
+/// Takes bids out of the basis that do not win.
+fn rule_out(tableau: &mut Tableau, fates: &[Fate]) {
+    let out: Vec<usize> = tableau.inside().filter(|&bid| fates[bid] == Fate::Out).collect();
+    for bid in out {
+        tableau.fix(bid as u32, false);
     }
 }
