@@ -9,8 +9,8 @@ use foundation_market::{Error as Refused, State};
 use parking_lot::Mutex;
 use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, Term};
 
-/// A search in the hands of Erlang.
-pub(super) struct Search(Mutex<Optimiser>);
+/// A search in the hands of Erlang; boxed, as its random numbers want a stricter alignment than the VM gives.
+pub(super) struct Search(Box<Mutex<Optimiser>>);
 
 held!(Search, SEARCH, c"foundation_market_search");
 
@@ -85,7 +85,7 @@ fn market_search_new<'a>(env: Env<'a>, method: Term<'a>, seed: u64) -> NifResult
 
 fn made<'a>(env: Env<'a>, search: foundation_market::Result<Optimiser>) -> NifResult<Term<'a>> {
     answer(env, search, |search| {
-        Ok(handle::make(env, Search(Mutex::new(search))))
+        Ok(handle::make(env, Search(Box::new(Mutex::new(search)))))
     })
 }
 
