@@ -64,6 +64,7 @@ defmodule Foundation.Application do
   @impl true
   def prep_stop(state) do
     Foundation.ProcessLifecycle.graceful_shutdown(:all)
+    Foundation.Distributed.Registry.close()
     state
   end
 
@@ -91,7 +92,7 @@ defmodule Foundation.Application do
         {DynamicSupervisor, name: Foundation.ProcessSupervisor},
         {DynamicSupervisor, name: Foundation.ProcessLifecycle.Processes},
         Foundation.ProcessLifecycle.Server,
-        {Foundation.Distributed.Discovery, nil},
+        {Foundation.Distributed.Discovery.Supervisor, nil},
         Foundation.ServiceMesh.Supervisor,
         Foundation.Distributed.Registry
       ]

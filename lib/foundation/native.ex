@@ -737,7 +737,7 @@ defmodule Foundation.Native do
   @type consensus_group :: reference
   @typedoc "A client, 16 bytes, and its number; nil for one of the library's own."
   @type consensus_id :: {<<_::128>>, non_neg_integer} | nil
-  @type consensus_level :: :linearizable | :lease | :local
+  @type consensus_level :: :linearizable | :lease | :quorum | :local
 
   @spec consensus_start(map, pid) :: {:ok, consensus} | {:error, term}
   def consensus_start(_options, _sender), do: missing()
@@ -750,6 +750,9 @@ defmodule Foundation.Native do
 
   @spec consensus_receive_large(consensus, String.t(), [binary]) :: :ok
   def consensus_receive_large(_consensus, _from, _frames), do: missing()
+
+  @spec consensus_attach(consensus, fabric) :: :ok
+  def consensus_attach(_consensus, _fabric), do: missing()
 
   @spec consensus_stored(consensus) :: [String.t()]
   def consensus_stored(_consensus), do: missing()
@@ -767,8 +770,11 @@ defmodule Foundation.Native do
   @spec consensus_group_stop(consensus, String.t()) :: :ok
   def consensus_group_stop(_consensus, _name), do: missing()
 
-  @spec consensus_answer(reference, [binary] | binary | :ok) :: boolean
+  @spec consensus_answer(reference, [binary] | binary | :ok) :: boolean | :dirty
   def consensus_answer(_ticket, _answer), do: missing()
+
+  @spec consensus_answer_large(reference, [binary] | binary | :ok) :: boolean
+  def consensus_answer_large(_ticket, _answer), do: missing()
 
   @spec consensus_propose(consensus_group, reference, binary, non_neg_integer, consensus_id) :: :ok | :dirty
   def consensus_propose(_group, _reference, _command, _timeout_ms, _id), do: missing()
@@ -784,7 +790,11 @@ defmodule Foundation.Native do
           :ok | {:error, :too_large}
   def consensus_coordinate(_group, _reference, _command, _timeout_ms, _id), do: missing()
 
-  @spec consensus_ask(consensus_group, reference, tuple, consensus_level, non_neg_integer) :: :ok
+  @spec consensus_holds_lease(consensus_group) :: boolean
+  def consensus_holds_lease(_group), do: missing()
+
+  @spec consensus_ask(consensus_group, reference, tuple, consensus_level, non_neg_integer) ::
+          :ok | {:now, {:ok, term} | {:error, term}}
   def consensus_ask(_group, _reference, _query, _level, _timeout_ms), do: missing()
 
   @spec consensus_change(consensus_group, reference, tuple | :snapshot, non_neg_integer) :: :ok

@@ -43,10 +43,16 @@ defmodule Foundation.ProcessRegistry do
   # Calls `fun` with the table there. Its owner may end at any time, and the table with it; then there is another turn.
   defp with_backup(fun) do
     make_backup()
-    fun.()
-  rescue
-    error in ArgumentError ->
-      if :ets.whereis(@backup) == :undefined, do: with_backup(fun), else: reraise(error, __STACKTRACE__)
+    table = :ets.whereis(@backup)
+
+    try do
+      fun.()
+    rescue
+      error in ArgumentError ->
+        if table != :undefined and :ets.whereis(@backup) == table,
+          do: reraise(error, __STACKTRACE__),
+          else: with_backup(fun)
+    end
   end
 
   defp make_backup do
@@ -216,6 +222,10 @@ defmodule Foundation.ProcessRegistry do
   @doc "The process of a name of the cluster, or nil. Options: `:scope`. O(1), no message."
   @spec whereis_global(Global.name(), keyword) :: pid | nil
   defdelegate whereis_global(name, options \\ []), to: Global, as: :whereis
+
+  @doc "Whether a process of this node has a name for certain: `Foundation.ProcessRegistry.Global.held?/2`."
+  @spec held_global?(Global.name(), keyword) :: boolean
+  defdelegate held_global?(name, options \\ []), to: Global, as: :held?
 
   @doc "Changes the metadata of a name of the cluster: `Foundation.ProcessRegistry.Global.update/3`."
   @spec update_global(Global.name(), (term -> term), keyword) :: {:ok, term} | {:error, term}

@@ -5,6 +5,7 @@ defmodule Foundation.Jepsen do
 
   alias Foundation.{Config, Coordination}
   alias Foundation.Distributed.Consensus
+  alias Foundation.ProcessRegistry
   alias Foundation.Types.Error
 
   @paths 64
@@ -23,7 +24,7 @@ defmodule Foundation.Jepsen do
 
   defp gather(seed) do
     workers =
-      for {kind, n} <- [register: 1, register: 2, lock: 3, queue: 4, counter: 5, config: 6] do
+      for {kind, n} <- [register: 1, register: 2, lock: 3, queue: 4, counter: 5, config: 6, name: 7] do
         Task.async(fn ->
           :rand.seed(:exsss, {seed, n, 7})
           loop(kind, [], 0)
@@ -94,9 +95,15 @@ defmodule Foundation.Jepsen do
         outcome -> [{:register, {:config, path}, invoked, now(), :read, outcome}]
       end
     else
-      case written(Config.set_cluster_wide(path, value, timeout: 1_500)) do
-        :nothing -> [{:never, value}]
-        outcome -> [{:register, {:config, path}, invoked, returned(outcome), {:write, value}, outcome}]
+      answer = Config.set_cluster_wide(path, value, timeout: 1_500)
+      versions = for {:ok, version} <- [answer], do: {:agreed, version}
+
+      case written(answer) do
+        :nothing ->
+          [{:never, value}]
+
+        outcome ->
+          [{:register, {:config, path}, invoked, returned(outcome), {:write, value}, outcome} | versions]
       end
     end
   end
@@ -133,6 +140,40 @@ defmodule Foundation.Jepsen do
   defp work(:counter, _n) do
     counter = %Foundation.Distributed.Coordination.Object{kind: :counter, name: :counter, group: :foundation}
     [{:added, Coordination.add(counter, 1)}]
+  end
+
+  # A process that is killed when its name is lost says how long it was alive under which token.
+  defp work(:name, n) do
+    name = {:name, rem(n, 2)}
+    process = spawn(fn -> receive(do: (:end -> :ok)) end)
+    options = [scope: :jepsen, consistency: :consensus, on_lost: :kill, timeout: 1_500]
+
+    with :ok <- ProcessRegistry.register_global(name, process, options),
+         {:ok, %{pid: ^process, fencing_token: token}} <- ProcessRegistry.lookup_global(name, scope: :jepsen) do
+      from = now()
+      until = named(name, process, from, 20)
+      ProcessRegistry.unregister_global(name, scope: :jepsen, timeout: 1_500)
+      send(process, :end)
+      [{:named, name, token, from, until, node()}]
+    else
+      error ->
+        send(process, :end)
+        [{:unnamed, error}]
+    end
+  end
+
+  defp named(_name, _process, last, 0), do: last
+
+  defp named(name, process, last, left) do
+    asked = now()
+
+    if ProcessRegistry.held_global?(name, scope: :jepsen) and
+         ProcessRegistry.whereis_global(name, scope: :jepsen) == process do
+      Process.sleep(1)
+      named(name, process, asked, left - 1)
+    else
+      last
+    end
   end
 
   # As long as it is held for certain; the last time that it was.

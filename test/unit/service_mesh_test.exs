@@ -431,6 +431,35 @@ defmodule Foundation.ServiceMeshTest do
     end
   end
 
+  test "the directory and the process that watches may be killed", %{service: service} do
+    check = [check: {MeshEcho, :well?, []}, interval_ms: 20, unhealthy_after: 1, healthy_after: 1]
+    [first | _] = pids = provide(service, 2, health_check: check)
+    :ok = ServiceMesh.subscribe(service)
+    MeshEcho.mode(first, :refuse)
+    assert_receive {:foundation_mesh, _, :changed, %{pid: ^first, status: :unhealthy}}, 5_000
+
+    for name <- [Discovery, Foundation.ServiceMesh.Outliers, Foundation.ServiceMesh.Checks] do
+      pid = Process.whereis(name)
+      Process.exit(pid, :kill)
+      assert_eventually(Process.whereis(name) not in [nil, pid])
+    end
+
+    assert_eventually(match?({:ok, _}, ServiceMesh.call(service, :who)))
+    assert ServiceRegistry.discover_services(service) |> Enum.map(& &1.pid) |> Enum.sort() == Enum.sort(pids)
+    # It is still checked, still subscribed to once the directory is listened to again, and not forgotten.
+    MeshEcho.mode(first, :ok)
+    assert_eventually(length(ServiceRegistry.discover_services(name: service, health: :healthy)) == 2)
+
+    assert_eventually(
+      :sys.get_state(Foundation.ServiceMesh.Outliers).directory == Process.whereis(Discovery),
+      5_000
+    )
+
+    Process.exit(first, :kill)
+    assert_receive {:foundation_mesh, _, :down, %{pid: ^first}}, 5_000
+    assert_eventually(length(ServiceRegistry.discover_services(service)) == 1)
+  end
+
   test "many changes at once leave a pool that is whole", %{service: service} do
     pids = provide(service, 200)
     assert map_size(picks(service, :round_robin, 200)) == 200

@@ -16,9 +16,13 @@ defmodule Foundation.Distributed.Consensus do
       however often it had to be sent.
     * `{:error, :unknown}`: it may have been applied, or may yet be. `{:error, :no_leader}` and `{:error, :busy}`: it was
       not, and will not be. A side without a majority answers one of these.
-    * A query sees everything that was answered before it began (`consistency: :linearizable`, the default: the leader
-      asks a majority; `:lease`: the leader trusts that no other was elected for as long as its lease lasts, which takes
-      clocks that run at the same rate). `:local` answers from this member, which may be behind.
+    * A query sees everything that was answered before it began. `consistency: :linearizable`, the default: the leader
+      answers by its lease, and asks a majority when it has none. Members promise a leader to elect no other for so long
+      after each sign of life, and it trusts that for three quarters of the time: true as long as no node's clock runs a
+      third faster than another's, and none stands still while its machine goes on (as in a virtual machine that was
+      stopped and goes on later; clocks set forward or back do no harm). `:quorum` needs no clock: the leader asks a
+      majority each time. `:local` answers from this member, which may be behind. `:lease` is `:linearizable` by the
+      name that it had.
 
   ## Disk and memory
 
@@ -27,8 +31,9 @@ defmodule Foundation.Distributed.Consensus do
   keeps log and vote on disk; `sync: false` leaves it to the system when they get there. Without `dir:` all is in memory:
   a member that starts again is another member then, for it has forgotten its votes; it joins again with `add_member/2`,
   and what a group knew is gone when a majority of it is.
-  Other options: `heartbeat_ms:` (75), `election_ms:` (300; a member that has heard no leader for once to twice that long
-  stands for election).
+  Other options: `heartbeat_ms:` (75), `election_ms:` (400, at least four heartbeats: for so long after a leader's sign of
+  life no member votes for another, and one that goes on hearing nothing stands for election after half as long to as long
+  again).
 
   Groups of a node share one log, one connection to each other node and one tick. Frames go over the fabric's channel
   `:coordination` when the fabric is on, else over Distributed Erlang.
@@ -205,10 +210,10 @@ defmodule Foundation.Distributed.Consensus do
   @doc """
   Asks the machine of a group: `{:ok, answer}`.
 
-  Options: `:consistency` (`:linearizable`, `:lease` or `:local`), `:timeout` (5,000 ms).
+  Options: `:consistency` (`:linearizable`, `:quorum` or `:local`), `:timeout` (5,000 ms).
 
-  Errors: `:no_leader`, `:timeout`, `:busy`, `:too_large`, `:stopped`, `:no_group`, `{:raised, exception}`. A round to a
-  majority, or to the leader, or none.
+  Errors: `:no_leader`, `:timeout`, `:busy`, `:too_large`, `:stopped`, `:no_group`, `{:raised, exception}`. On the leader
+  some microseconds, elsewhere a round to it; with `:quorum` one to a majority besides.
   """
   @spec query(group, term, keyword) :: {:ok, term} | {:error, term}
   def query(group, query, options \\ []) do
@@ -436,11 +441,11 @@ defmodule Foundation.Distributed.Consensus do
 
   defp consistency!(options) do
     case Keyword.get(options, :consistency, :linearizable) do
-      level when level in [:linearizable, :lease, :local] ->
+      level when level in [:linearizable, :lease, :quorum, :local] ->
         level
 
       other ->
-        raise ArgumentError, "consistency: is :linearizable, :lease or :local, got: #{inspect(other)}"
+        raise ArgumentError, "consistency: is :linearizable, :quorum or :local, got: #{inspect(other)}"
     end
   end
 

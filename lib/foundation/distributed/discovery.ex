@@ -202,7 +202,10 @@ defmodule Foundation.Distributed.Discovery do
       renewing: false
     }
 
-    {:ok, state, {:continue, :ask}}
+    # What an earlier life of this process knew of our own. Those that ended meanwhile are told of as such.
+    own = for {_, found} <- :ets.tab2list(Directory.own(scope)), do: found
+    monitors = Map.new(own, &{&1.pid, Process.monitor(&1.pid)})
+    {:ok, enter(%{state | monitors: monitors}, own, []), {:continue, :ask}}
   end
 
   # What others own is told again to a node whose table is new.

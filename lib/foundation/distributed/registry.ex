@@ -25,6 +25,9 @@ defmodule Foundation.Distributed.Registry do
     Supervisor.init([Leases], strategy: :one_for_one)
   end
 
+  @doc "Gives all names of this node back to the group, so that the others need not wait for their leases to end."
+  defdelegate close, to: Leases
+
   @doc "Leases a name for a process of this node, and claims it."
   def register({_scope, _name} = key, pid, settings) do
     with {:ok, token} <- Leases.acquire(key, pid, settings.metadata, settings.timeout),
@@ -40,6 +43,9 @@ defmodule Foundation.Distributed.Registry do
     with {:error, :not_held} <- Leases.release(key, pid, timeout), do: :ok
   end
 
+  @doc "Whether that token is good still."
+  def held?(key, token), do: Leases.token(key) == token
+
   @doc "Asks the group."
   def lookup(key, timeout) do
     group = Consensus.default_group()
@@ -47,7 +53,7 @@ defmodule Foundation.Distributed.Registry do
     with :ok <- Formation.ensure(group),
          {:ok, {version, value}} <- Ask.query(group, {:value, Leases.name(key)}, :linearizable, timeout) do
       {pid, metadata} = Codec.decode(value)
-      {:ok, Claims.entry(key, newest(Table.row(key), {pid, metadata, 0, node(pid), version}))}
+      {:ok, Claims.entry(key, newest(Table.row(key), {pid, metadata, 0, version}))}
     else
       {:ok, nil} -> {:error, :not_found}
       error -> error
@@ -55,8 +61,8 @@ defmodule Foundation.Distributed.Registry do
   end
 
   # Metadata that were changed since, and when it was, are known by those who have the claim.
-  defp newest({_key, pid, metadata, stamp, origin, token}, {_pid, _, _, _, token}),
-    do: {pid, metadata, stamp, origin, token}
+  defp newest({_key, pid, metadata, stamp, token}, {_pid, _, _, token}),
+    do: {pid, metadata, stamp, token}
 
   defp newest(_row, claim), do: claim
 

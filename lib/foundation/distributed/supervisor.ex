@@ -37,7 +37,7 @@ defmodule Foundation.Distributed.Supervisor do
 
   # That of the main cluster is there without a fabric too, under the application.
   defp discovery(nil), do: []
-  defp discovery(scope), do: [{Discovery, scope}]
+  defp discovery(scope), do: [{Discovery.Supervisor, scope}]
 
   # The endpoint sends to its callees by pid.
   def start_fabric(argument) do

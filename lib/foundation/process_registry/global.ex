@@ -145,29 +145,46 @@ defmodule Foundation.ProcessRegistry.Global do
     end
   end
 
-  defp found({_scope, _name} = key) do
+  defp found(key) do
     case Table.row(key) do
+      {_key, pid, _, _, _} = row when node(pid) != node() -> {:ok, Claims.entry(row)}
       nil -> {:error, :not_found}
-      row -> alive(key, Claims.claim(row))
+      row -> if(Process.alive?(elem(row, 1)), do: {:ok, Claims.entry(row)}, else: {:error, :not_found})
     end
   rescue
     ArgumentError -> {:error, :not_running}
   end
 
   # The end of a process here may not have been noticed yet.
-  defp alive(key, {pid, _, _, _, _} = claim) do
-    if node(pid) != node() or Process.alive?(pid),
-      do: {:ok, Claims.entry(key, claim)},
-      else: {:error, :not_found}
-  end
+  defp alive?(pid), do: node(pid) != node() or Process.alive?(pid)
 
   @doc "The process of a name, or nil. Options: `:scope`. O(1), no message; it copies no metadata."
   @spec whereis(name, keyword) :: pid | nil
   def whereis(name, options \\ []) do
     pid = Table.pid({Keyword.get(options, :scope, @scope), name})
-    if node(pid) != node() or Process.alive?(pid), do: pid
+    if alive?(pid), do: pid
   rescue
     ArgumentError -> nil
+  end
+
+  @doc """
+  Whether a process of this node has the name for certain: of a `:consensus` name, whether its lease has time left. Options: `:scope`. A call to a process of
+  this node.
+  """
+  @spec held?(name, keyword) :: boolean
+  def held?(name, options \\ []) do
+    key = key(name, options, [:scope])
+
+    case found(key) do
+      {:ok, %{consistency: :crdt, node: node}} ->
+        node == node()
+
+      {:ok, %{fencing_token: token, node: node}} when node == node() ->
+        with_authority(& &1.held?(key, token)) == true
+
+      _ ->
+        false
+    end
   end
 
   @doc """
@@ -194,7 +211,7 @@ defmodule Foundation.ProcessRegistry.Global do
   @spec list(keyword) :: [entry]
   def list(options \\ []) do
     scope = scope(options, [:scope])
-    for row <- Table.rows(scope), {:ok, entry} <- [alive(elem(row, 0), Claims.claim(row))], do: entry
+    for {_, pid, _, _, _} = row <- Table.rows(scope), alive?(pid), do: Claims.entry(row)
   rescue
     ArgumentError -> []
   end

@@ -7,6 +7,7 @@ defmodule Foundation.ServiceMesh.Checks do
 
   alias Foundation.Distributed.Discovery
   alias Foundation.HealthCheck
+  alias Foundation.ServiceMesh.Tables
 
   require Logger
 
@@ -55,27 +56,30 @@ defmodule Foundation.ServiceMesh.Checks do
   @impl true
   def init(nil) do
     Process.send_after(self(), :look, @look_ms)
-    {:ok, %{watched: %{}, draining: HealthCheck.draining?()}}
+    state = %{watched: %{}, draining: HealthCheck.draining?()}
+    # Those of an earlier life of this process.
+    {:ok, Enum.reduce(Tables.all(:check), state, fn {key, check}, state -> begin(state, key, check) end)}
   end
 
   @impl true
   def handle_call({:watch, key, check}, _from, state) do
     state = forget(state, key)
+    if check, do: Tables.put({:check, key}, check)
     {:reply, :ok, if(check, do: begin(state, key, check), else: state)}
   end
 
-  defp begin(state, {_service, pid} = key, check) do
-    watched = %{
-      settings: check,
-      monitor: Process.monitor(pid),
-      health: :up,
-      others: 0,
-      running: nil,
-      due: make_ref()
-    }
+  defp begin(state, {service, pid} = key, check) do
+    health =
+      case Discovery.discover_services(service: service, status: :unhealthy) do
+        [] -> :up
+        unhealthy -> if Enum.any?(unhealthy, &(&1.pid == pid)), do: :unhealthy, else: :up
+      end
 
-    Process.send_after(self(), {:check, key, watched.due}, check.interval_ms)
-    %{state | watched: Map.put(state.watched, key, watched)}
+    due = make_ref()
+    Process.send_after(self(), {:check, key, due}, check.interval_ms)
+    monitor = Process.monitor(pid)
+
+    put(state, key, %{settings: check, monitor: monitor, health: health, others: 0, running: nil, due: due})
   end
 
   @impl true
@@ -187,6 +191,8 @@ defmodule Foundation.ServiceMesh.Checks do
   defp put(state, key, watched), do: %{state | watched: Map.put(state.watched, key, watched)}
 
   defp forget(state, key) do
+    Tables.delete({:check, key})
+
     case Map.pop(state.watched, key) do
       {nil, _} ->
         state

@@ -43,7 +43,12 @@ defmodule Foundation.ServiceMesh.Outliers do
   @impl true
   def init(nil) do
     Process.send_after(self(), :tick, @tick_ms)
-    {:ok, listen(%{directory: nil, subscribers: %{}, swept: %{}})}
+    state = listen(%{directory: nil, subscribers: %{}, swept: %{}})
+    # Those of an earlier life of this process.
+    {:ok,
+     Enum.reduce(Tables.all(:subscriber), state, fn {{pid, selection}, _}, state ->
+       add(state, selection, pid)
+     end)}
   end
 
   # To the directory, which may have started again.
@@ -61,14 +66,13 @@ defmodule Foundation.ServiceMesh.Outliers do
 
   @impl true
   def handle_call({:subscribe, selection, pid}, _from, state) do
-    {monitor, selections} =
-      Map.get_lazy(state.subscribers, pid, fn -> {Process.monitor(pid), MapSet.new()} end)
-
-    subscribers = Map.put(state.subscribers, pid, {monitor, MapSet.put(selections, selection)})
-    {:reply, :ok, %{state | subscribers: subscribers}}
+    Tables.put({:subscriber, {pid, selection}}, true)
+    {:reply, :ok, add(state, selection, pid)}
   end
 
   def handle_call({:unsubscribe, selection, pid}, _from, state) do
+    Tables.delete({:subscriber, {pid, selection}})
+
     subscribers =
       case state.subscribers do
         %{^pid => {monitor, selections}} ->
@@ -118,10 +122,20 @@ defmodule Foundation.ServiceMesh.Outliers do
     {:noreply, rates(state)}
   end
 
-  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state),
-    do: {:noreply, %{state | subscribers: Map.delete(state.subscribers, pid)}}
+  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
+    {{_, selections}, subscribers} = Map.pop(state.subscribers, pid, {nil, []})
+    for selection <- selections, do: Tables.delete({:subscriber, {pid, selection}})
+    {:noreply, %{state | subscribers: subscribers}}
+  end
 
   def handle_info(_other, state), do: {:noreply, state}
+
+  defp add(state, selection, pid) do
+    {monitor, selections} =
+      Map.get_lazy(state.subscribers, pid, fn -> {Process.monitor(pid), MapSet.new()} end)
+
+    put_in(state.subscribers[pid], {monitor, MapSet.put(selections, selection)})
+  end
 
   # -- hedging
 

@@ -1,6 +1,7 @@
 defmodule Foundation.ServiceMesh.Tables do
   @moduledoc false
-  # The tables of the mesh, owned by its supervisor: what calls of a selection go by, and hedging delays; and the calls under way,
+  # The tables of the mesh, owned by its supervisor: what calls of a selection go by, hedging delays,
+  # subscribers and checks; and the calls under way,
   # so that those of a caller that was killed are not counted for ever.
 
   alias Foundation.Distributed.Discovery.Load
@@ -31,6 +32,9 @@ defmodule Foundation.ServiceMesh.Tables do
   @doc "False when something stands there already."
   @spec put_new(term, term) :: boolean
   def put_new(key, value), do: :ets.insert_new(@settings, {key, value})
+
+  @spec delete(term) :: true
+  def delete(key), do: :ets.delete(@settings, key)
 
   @doc "All of a kind: keys are {kind, what}."
   @spec all(atom) :: [{term, term}]

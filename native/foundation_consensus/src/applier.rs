@@ -67,6 +67,10 @@ impl Applier {
         self.machine.query(query).await
     }
 
+    pub(crate) fn query_now(&mut self, query: &Bytes) -> Option<Bytes> {
+        self.machine.query_now(query)
+    }
+
     async fn content(&mut self) -> Content {
         Content {
             machine: self.machine.snapshot().await,

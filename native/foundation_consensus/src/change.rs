@@ -1,6 +1,7 @@
 //! Changing the group: members, leader.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::EmptyNode;
@@ -136,8 +137,9 @@ impl Group {
         }
         while self.inner.leader.borrow_watched().node.as_deref() != Some(to.as_str()) {
             if self.leads() {
-                let asked = self.inner.raft.trigger().transfer_leader(to.clone()).await;
-                asked.map_err(|_| Refusal::NotLeader(None))?;
+                let (group, to) = (self.clone(), to.clone());
+                let ceded = tokio::spawn(async move { group.cede(to).await });
+                ceded.await.unwrap_or(Err(Refusal::Unknown))?;
             }
             let mut watch = self.inner.leader.clone();
             let moved = watch.wait_until(|leader| leader.node.as_deref() == Some(to.as_str()));
@@ -148,6 +150,24 @@ impl Group {
             }
         }
         Ok(())
+    }
+}
+
+impl Group {
+    /// Offers the lead to another. From before that on, and for as long as this term lasts, no lease is trusted here. To be
+    /// run to its end.
+    async fn cede(&self, to: Name) -> Result<(), Refusal> {
+        let _alone = self.inner.ceding.lock().await;
+        let before = self.inner.ceded.swap(u64::MAX, Ordering::AcqRel);
+        let offered = self.inner.raft.trigger().transfer_leader(to).await;
+        // Asked after it, answered after it: the term in which it was done, or a later one.
+        let term = self
+            .inner
+            .raft
+            .with_raft_state(|state| state.vote_ref().leader_id.term);
+        let term = term.await.unwrap_or(u64::MAX);
+        self.inner.ceded.store(term.max(before), Ordering::Release);
+        offered.map_err(|_| Refusal::NotLeader(None))
     }
 }
 

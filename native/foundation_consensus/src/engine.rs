@@ -17,10 +17,13 @@ use crate::network::Network;
 use crate::outbox::Outbox;
 use crate::snapshots::Snapshots;
 use crate::types::Name;
+use crate::waiting::Waiting;
 use crate::{EngineConfig, Error, GroupConfig, Machine};
 
 /// How often the log is looked after.
 const CLEANING: Duration = Duration::from_secs(5);
+/// Milliseconds that the last tasks of stopped groups are given before their log is closed.
+const LAST_TASKS: u32 = 500;
 
 /// What all groups of a node share.
 pub(crate) struct Shared {
@@ -30,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) calls: Arc<Calls>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) waiting: Arc<Waiting>,
     groups: RwLock<HashMap<Name, Group>>,
     /// Names that are being started.
     starting: Mutex<Vec<Name>>,
@@ -119,6 +123,7 @@ impl Engine {
             config,
             runtime,
             calls,
+            waiting: Arc::default(),
             groups: RwLock::default(),
             starting: Mutex::default(),
             snapshots: Mutex::default(),
@@ -130,6 +135,7 @@ impl Engine {
         shared
             .runtime
             .spawn(tick(Arc::downgrade(&shared), shared.config.heartbeat));
+        shared.runtime.spawn(shared.waiting.clone().watch());
         Ok(Engine { shared })
     }
 
@@ -218,7 +224,7 @@ impl Engine {
     }
 
     /// Stops all groups, and waits for their end. Nothing is sent or received after this, and the directory is free for
-    /// another engine as soon as this one is dropped.
+    /// another engine when this returns, whoever still holds on to this one or to one of its groups.
     pub async fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Release);
         self.shared.outbox.stop();
@@ -232,12 +238,18 @@ impl Engine {
         for group in groups {
             group.stop().await;
         }
+        self.shared.waiting.end();
         // The last tasks of Raft let go of the log; a snapshot that is being written may take longer than this waits.
-        for _ in 0..2_000 {
+        for _ in 0..LAST_TASKS {
             if Arc::strong_count(&self.shared.journal) == 1 {
-                return;
+                break;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if !self.shared.inline() {
+            let journal = self.shared.journal.clone();
+            // It fails only by a panic in the thread of the log, which says so itself.
+            let _ = tokio::task::spawn_blocking(move || journal.close()).await;
         }
     }
 
@@ -250,6 +262,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Release);
         self.shared.outbox.stop();
+        self.shared.waiting.end();
         let groups: Vec<Group> = self
             .shared
             .groups

@@ -2,20 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt;
-use openraft::{Instant, ServerState, SnapshotPolicy};
+use openraft::{Instant as _, RaftMetrics, ServerState, SnapshotPolicy};
 use openraft_rt::{WatchReceiver, WatchSender};
 use parking_lot::Mutex;
+use rand::RngExt;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::applier::{Applier, StateMachine};
 use crate::engine::Shared;
 use crate::group_log::GroupLog;
 use crate::log_store::LogStore;
 use crate::network::Links;
-use crate::types::{AppendRequest, Name, Raft, SnapshotMeta};
+use crate::runtime::Dice;
+use crate::types::{AppendRequest, Name, Raft, SnapshotMeta, Types};
 use crate::{Error, GroupConfig, Leader, Machine, Role, Status};
 
 /// A member's handle on its group. Cheap to clone.
@@ -46,6 +50,14 @@ pub(crate) struct Inner {
     told: watch::Receiver<Leader>,
     pub(crate) leaders: Mutex<BTreeMap<Name, mpsc::Sender<(u64, AppendRequest)>>>,
     pub(crate) incoming: Mutex<BTreeMap<Name, Incoming>>,
+    /// The state of Raft, for who wants to know without asking it.
+    pub(crate) metrics: crate::watch::Receiver<RaftMetrics<Types>>,
+    /// The last term in which this member has offered its lead to another.
+    pub(crate) ceded: AtomicU64,
+    pub(crate) ceding: AsyncMutex<()>,
+    /// Until then this member has no voice in elections: it may have promised, before it was started again, to follow a
+    /// leader for so long.
+    quiet_until: Option<Instant>,
     log: Arc<GroupLog>,
     sessions: Arc<AtomicUsize>,
 }
@@ -91,7 +103,7 @@ pub(crate) async fn start(
         group: name.clone(),
     };
     let raft_config = Arc::new(
-        raft_config(&shared, &config)
+        raft_config(&shared, &config, is_new)
             .validate()
             .map_err(|error| failed(error.to_string()))?,
     );
@@ -107,6 +119,12 @@ pub(crate) async fn start(
             .await
             .map_err(|error| failed(error.to_string()))?;
     }
+    let metrics = raft.metrics();
+    let quiet_until = if is_new {
+        None
+    } else {
+        speak_later(&shared, &raft).await
+    };
     let (sender, leader) = crate::watch::channel(Leader::default());
     let (teller, told) = watch::channel(Leader::default());
     shared.runtime.spawn(tell_leader(raft.clone(), sender, teller));
@@ -122,6 +140,10 @@ pub(crate) async fn start(
             told,
             leaders: Mutex::default(),
             incoming: Mutex::default(),
+            metrics,
+            ceded: AtomicU64::new(0),
+            ceding: AsyncMutex::default(),
+            quiet_until,
             log,
             sessions,
             config,
@@ -130,7 +152,31 @@ pub(crate) async fn start(
     })
 }
 
-fn raft_config(shared: &Shared, config: &GroupConfig) -> openraft::Config {
+/// Lets a member that was here before stand for election when its promises of then are over, and until when it has no
+/// voice; at once when there is nobody else.
+async fn speak_later(shared: &Shared, raft: &Raft) -> Option<Instant> {
+    let me = shared.me.clone();
+    let alone = raft.with_raft_state(move |state| {
+        let mut voters = state.membership_state.effective().voter_ids().peekable();
+        voters.peek().is_some() && voters.all(|voter| voter == me)
+    });
+    if alone.await.unwrap_or(false) {
+        raft.runtime_config().elect(true);
+        return None;
+    }
+    let promised = shared.config.election_max;
+    // Members that were started together do not stand together.
+    let spread = (promised - shared.config.election_min).as_micros() as u64;
+    let more = Duration::from_micros(Dice.random_range(0..=spread));
+    let raft = raft.clone();
+    shared.runtime.spawn(async move {
+        tokio::time::sleep(promised + more).await;
+        raft.runtime_config().elect(true);
+    });
+    Some(Instant::now() + promised)
+}
+
+fn raft_config(shared: &Shared, config: &GroupConfig, is_new: bool) -> openraft::Config {
     let engine = &shared.config;
     openraft::Config {
         cluster_name: config.name.clone(),
@@ -145,6 +191,8 @@ fn raft_config(shared: &Shared, config: &GroupConfig) -> openraft::Config {
         purge_batch_size: (config.keep_entries / 2).max(1),
         // The tick of the engine sends those of all groups.
         enable_heartbeat: false,
+        // A member that was here before stands later.
+        enable_elect: is_new,
         // Entries leave for followers while they are still on their way to the disk here. A leader that lost some of
         // them in a crash must not go on in its old term: it would give their places to others.
         enable_leader_restore: Some(false),
@@ -191,6 +239,11 @@ impl Group {
 
     pub(crate) fn leads(&self) -> bool {
         self.inner.leader.borrow_watched().node.as_deref() == Some(self.inner.shared.me.as_str())
+    }
+
+    /// Whether this member has no voice in elections yet.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.inner.quiet_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Part of the tick of the engine.

@@ -81,6 +81,8 @@ impl Shared {
             Request::Propose { .. } | Request::Read { .. } | Request::Change { .. } => {
                 self.serve(group, from.clone(), number, request);
             }
+            // What this member has promised in an earlier life to the leader's lease, it does not know any more.
+            Request::Vote(_) | Request::PreVote(_) if group.is_quiet() => {}
             request => {
                 let (shared, from) = (self.clone(), from.clone());
                 self.runtime.spawn(async move {
@@ -97,13 +99,24 @@ impl Shared {
             return self.respond(&from, number, &Response::Done(Err(Refusal::Busy)));
         };
         let shared = self.clone();
+        if let Request::Propose {
+            ttl_ms,
+            session,
+            command,
+        } = request
+        {
+            if command.len() > group.inner.config.max_command {
+                let refusal = Refusal::Invalid("the command is too large".to_owned());
+                return shared.respond(&from, number, &Response::Done(Err(refusal)));
+            }
+            let then = Box::new(move |done| {
+                drop(permit);
+                shared.respond(&from, number, &Response::Done(done));
+            });
+            return group.write(session, command, deadline(ttl_ms), then);
+        }
         self.runtime.spawn(async move {
             let done = match request {
-                Request::Propose {
-                    ttl_ms,
-                    session,
-                    command,
-                } => group.propose_here(session, command, deadline(ttl_ms)).await,
                 Request::Read {
                     ttl_ms,
                     consistency,

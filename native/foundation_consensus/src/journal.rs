@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foundation_storage::{Log, OnDamage, Options, Sync};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rand::RngExt;
 use tokio::runtime::Handle;
 
@@ -101,7 +101,8 @@ struct Simulated {
 
 enum Sink {
     Memory,
-    Disk(Log),
+    /// None when it is closed.
+    Disk(RwLock<Option<Log>>),
     Simulated(Arc<Simulated>),
 }
 
@@ -140,7 +141,7 @@ impl Journal {
             return Err(fault);
         }
         let sink = match config.simulated {
-            None => Sink::Disk(log),
+            None => Sink::Disk(RwLock::new(Some(log))),
             Some(disk) => Sink::Simulated(Arc::new(Simulated {
                 log,
                 disk,
@@ -166,9 +167,13 @@ impl Journal {
                 stored(Ok(0..0));
                 Ok(())
             }
-            Sink::Disk(log) => log
-                .append_async(&records.slices(), |result| stored(result.map_err(storage_io)))
-                .map_err(storage_io),
+            Sink::Disk(log) => {
+                // Recursive: cleaning, which reads already, writes facts again.
+                let log = log.read_recursive();
+                let log = log.as_ref().ok_or_else(closed)?;
+                log.append_async(&records.slices(), |result| stored(result.map_err(storage_io)))
+                    .map_err(storage_io)
+            }
             Sink::Simulated(simulated) => {
                 simulated.append(records, Box::new(stored));
                 Ok(())
@@ -208,25 +213,37 @@ impl Journal {
         Ok(())
     }
 
-    fn log(&self) -> Option<&Log> {
+    fn with_log<T>(&self, with: impl FnOnce(&Log) -> T) -> Option<T> {
         match &self.sink {
             Sink::Memory => None,
-            Sink::Disk(log) => Some(log),
-            Sink::Simulated(simulated) => Some(&simulated.log),
+            Sink::Disk(log) => log.read().as_ref().map(with),
+            Sink::Simulated(simulated) => Some(with(&simulated.log)),
         }
     }
 
     /// Bytes of its files.
     pub(crate) fn bytes(&self) -> u64 {
-        self.log().map_or(0, |log| log.stats().bytes)
+        self.with_log(|log| log.stats().bytes).unwrap_or(0)
+    }
+
+    /// Writes what is on its way, and lets go of the files; nothing is appended from then on. Takes as long as the disk.
+    pub(crate) fn close(&self) {
+        if let Sink::Disk(log) = &self.sink {
+            let last = log.write().take();
+            drop(last);
+        }
     }
 
     /// Removes what no group needs from the disk: whole files when they hold nothing else, and when the log is still
     /// larger than `bytes` and than twice what is needed, by rewriting it. Takes as long as the disk does.
     pub(crate) fn clean(&self, bytes: u64) -> io::Result<()> {
-        let Some(log) = self.log().filter(|_| self.bytes() > bytes) else {
+        if self.bytes() <= bytes {
             return Ok(());
-        };
+        }
+        self.with_log(|log| self.clean_log(log, bytes)).unwrap_or(Ok(()))
+    }
+
+    fn clean_log(&self, log: &Log, bytes: u64) -> io::Result<()> {
         let next = log.next_seq();
         let (groups, held) = {
             let groups = self.groups.lock();
@@ -246,7 +263,7 @@ impl Journal {
         if in_the_way.is_empty() {
             log.retire_before(entries.min(next)).map_err(storage_io)?;
         }
-        let left = self.bytes();
+        let left = log.stats().bytes;
         if left > bytes && left > held.saturating_mul(2) && in_the_way.is_empty() {
             let known: BTreeMap<u32, Arc<GroupLog>> =
                 groups.into_iter().map(|group| (group.id, group)).collect();
@@ -389,6 +406,10 @@ impl Groups {
         }
         Ok(Ok(()))
     }
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the log is closed")
 }
 
 impl Simulated {

@@ -30,6 +30,7 @@ mod sessions;
 mod snapshots;
 mod status;
 mod types;
+mod waiting;
 mod watch;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use error::{ChangeError, Error, ProposeError, ReadError};
 pub use group::Group;
 pub use machine::{Applied, Machine, MachineError};
 pub use network::Network;
+pub use propose::{Done, Turn};
 pub use read::Consistency;
 pub use recover::IF_MAJORITY_IS_LOST;
 pub use runtime::seed_this_thread;

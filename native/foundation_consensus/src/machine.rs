@@ -25,6 +25,10 @@ pub trait Machine: Send + 'static {
     fn apply(&mut self, entries: Vec<Applied>) -> BoxFuture<'_, Vec<Bytes>>;
     /// Answers a question about the state without changing it.
     fn query(&mut self, query: Bytes) -> BoxFuture<'_, Bytes>;
+    /// As `query`, for a machine that can answer on the spot, in microseconds and on any thread.
+    fn query_now(&mut self, _query: &Bytes) -> Option<Bytes> {
+        None
+    }
     /// The whole state.
     fn snapshot(&mut self) -> BoxFuture<'_, Bytes>;
     /// Takes the state from a snapshot in place of its own. Bytes that are no snapshot are refused and change nothing.

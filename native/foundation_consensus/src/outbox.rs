@@ -13,8 +13,6 @@ use crate::calls::Calls;
 use crate::network::Network;
 use crate::types::Name;
 
-/// A frame that has so many bytes leaves at once.
-const FULL: usize = 1 << 20;
 /// How long heartbeats wait for those of other groups.
 const GATHER: Duration = Duration::from_millis(2);
 
@@ -74,11 +72,6 @@ impl Outbox {
         let mut pending = peer.pending.lock();
         put(&mut pending.bytes);
         pending.requests.extend(request);
-        if pending.bytes.len() >= FULL {
-            drop(pending);
-            self.send(&peer);
-            return;
-        }
         if pending.soon || (patient && pending.later) {
             return;
         }

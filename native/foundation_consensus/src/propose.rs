@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::errors::ClientWriteError;
+use futures_util::FutureExt;
 use openraft_rt::WatchReceiver;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use crate::calls::CallError;
 use crate::message::{Refusal, Request, Response};
-use crate::types::{Answer, Command, Name, Outcome};
+use crate::types::{Answer, Command, Name};
+use crate::waiting::Then;
 use crate::{Group, ProposeError, Session};
 
 /// How long to wait before asking again when nothing says that something has changed.
@@ -36,6 +37,88 @@ impl From<Refusal> for Failure {
     }
 }
 
+/// Told what became of a proposal, once; on a thread of the runtime.
+pub type Done = Box<dyn FnOnce(Result<Bytes, ProposeError>) + Send>;
+
+/// A proposal on its way.
+struct Proposal {
+    group: Group,
+    session: Option<Session>,
+    command: Bytes,
+    deadline: Instant,
+    done: Done,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Proposal {
+    /// This member leads: Raft tells what comes of it, and nothing of ours waits for that.
+    fn here(self) {
+        let group = self.group.clone();
+        let (session, command, deadline) = (self.session, self.command.clone(), self.deadline);
+        let then = Box::new(move |outcome| self.wrote(outcome));
+        group.write(session, command, deadline, then);
+    }
+
+    fn wrote(self, outcome: Result<Bytes, Refusal>) {
+        let failure = match outcome {
+            Ok(reply) => return (self.done)(Ok(reply)),
+            Err(refusal) => Failure::from(refusal),
+        };
+        match failure {
+            Failure::NotDone(hint) => self.anywhere(hint, false),
+            Failure::Unknown if self.session.is_some() => self.anywhere(None, true),
+            Failure::Unknown => (self.done)(Err(ProposeError::Unknown)),
+            Failure::Refused(refusal) => (self.done)(Err(refused(&refusal))),
+        }
+    }
+
+    /// Tries with whoever leads until the deadline. `perhaps`: it may have been done already.
+    fn anywhere(self, hint: Option<Name>, perhaps: bool) {
+        let runtime = self.group.inner.shared.runtime.clone();
+        runtime.spawn(async move {
+            let (group, session, command) = (&self.group, self.session, &self.command);
+            let outcome = group
+                .pursue(session, command, self.deadline, (hint, perhaps))
+                .await;
+            (self.done)(outcome);
+        });
+    }
+}
+
+/// Room for one proposal of this node.
+pub struct Turn {
+    group: Group,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    /// As [`Group::propose`]; `done` is told what came of it, always. May be called on any thread; commands that one thread
+    /// proposes to a leader on this member are taken in their order.
+    pub fn propose(self, session: Option<Session>, command: Bytes, deadline: Instant, done: Done) {
+        let proposal = Proposal {
+            group: self.group,
+            session,
+            command,
+            deadline,
+            done,
+            _permit: self.permit,
+        };
+        if proposal.group.leads() {
+            proposal.here();
+        } else {
+            proposal.anywhere(None, false);
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> ProposeError {
+    match refusal {
+        Refusal::Stale => ProposeError::Stale,
+        Refusal::Invalid(_) => ProposeError::TooLarge,
+        _ => ProposeError::Busy,
+    }
+}
+
 impl Group {
     /// Proposes a command and waits until it is applied on a majority; answers the machine's reply.
     ///
@@ -50,14 +133,43 @@ impl Group {
         command: Bytes,
         deadline: Instant,
     ) -> Result<Bytes, ProposeError> {
-        if command.len() > self.inner.config.max_command {
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |outcome| {
+            // Nobody waits any more when this future was dropped.
+            let _ = sender.send(outcome);
+        });
+        self.turn(command.len())?
+            .propose(session, command, deadline, done);
+        receiver.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// A turn to propose a command of so many bytes, for who does not want to wait.
+    ///
+    /// # Errors
+    /// `Busy` and `TooLarge`.
+    pub fn turn(&self, bytes: usize) -> Result<Turn, ProposeError> {
+        if bytes > self.inner.config.max_command {
             return Err(ProposeError::TooLarge);
         }
-        let Ok(_permit) = self.inner.proposing.try_acquire() else {
-            return Err(ProposeError::Busy);
-        };
-        let mut perhaps = false;
-        let mut hint = None;
+        let permit = self.inner.proposing.clone().try_acquire_owned();
+        permit
+            .map(|permit| Turn {
+                group: self.clone(),
+                permit,
+            })
+            .map_err(|_| ProposeError::Busy)
+    }
+
+    async fn pursue(
+        &self,
+        session: Option<Session>,
+        command: &Bytes,
+        deadline: Instant,
+        (mut hint, mut perhaps): (Option<Name>, bool),
+    ) -> Result<Bytes, ProposeError> {
+        if perhaps {
+            self.pause(deadline).await;
+        }
         loop {
             let Some(leader) = self.leader_before(hint.take(), deadline).await else {
                 return Err(if perhaps {
@@ -76,8 +188,7 @@ impl Group {
                 Failure::Unknown => perhaps = true,
                 Failure::Refused(Refusal::Stale) => return Err(ProposeError::Stale),
                 Failure::Refused(_) if perhaps => return Err(ProposeError::Unknown),
-                Failure::Refused(Refusal::Invalid(_)) => return Err(ProposeError::TooLarge),
-                Failure::Refused(_) => return Err(ProposeError::Busy),
+                Failure::Refused(refusal) => return Err(refused(&refusal)),
             }
             if hint.is_none() {
                 self.pause(deadline).await;
@@ -176,37 +287,38 @@ impl Group {
     }
 
     /// Proposes to Raft on this member.
-    pub(crate) async fn propose_here(
+    async fn propose_here(
         &self,
         session: Option<Session>,
         data: Bytes,
         deadline: Instant,
     ) -> Result<Bytes, Refusal> {
-        if data.len() > self.inner.config.max_command {
-            return Err(Refusal::Invalid("the command is too large".to_owned()));
-        }
-        let time_ms = self.inner.shared.config.clock.now_ms();
+        let (sender, receiver) = oneshot::channel();
+        let then = Box::new(move |outcome| {
+            // Nobody waits any more.
+            let _ = sender.send(outcome);
+        });
+        self.write(session, data, deadline, then);
+        receiver.await.unwrap_or(Err(Refusal::Unknown))
+    }
+
+    /// Hands a command to Raft on this member, on any thread; `then` hears of it by the deadline.
+    pub(crate) fn write(&self, session: Option<Session>, data: Bytes, deadline: Instant, then: Then) {
+        let shared = &self.inner.shared;
+        let time_ms = shared.config.clock.now_ms();
         let command = Command {
             time_ms,
             session,
             data,
         };
-        let (sender, receiver) = oneshot::channel();
-        let written = self.inner.raft.client_write_ff(command, Some(Answer(sender)));
-        if written.await.is_err() {
-            return Err(Refusal::NotLeader(None));
-        }
-        match tokio::time::timeout_at(deadline, receiver).await {
-            Ok(Ok(Ok(response))) => match response.data {
-                Outcome::Reply(reply) => Ok(reply),
-                Outcome::Stale => Err(Refusal::Stale),
-                Outcome::Nothing => Err(Refusal::Unknown),
-            },
-            Ok(Ok(Err(ClientWriteError::ForwardToLeader(forward)))) => {
-                Err(Refusal::NotLeader(forward.leader_id))
-            }
-            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Refusal::Unknown),
-        }
+        let waiter = shared.waiting.enter(deadline, shared.runtime.clone(), then);
+        let answer = Answer::new(move |result| waiter.settle(result));
+        // When Raft has stopped or has no room, the answer is dropped, and that is heard of too.
+        let _ = self
+            .inner
+            .raft
+            .client_write_ff(command, Some(answer))
+            .now_or_never();
     }
 }
 

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use openraft::impls::{InlineBatch, leader_id_std};
 use openraft::raft::responder::Responder;
 use openraft::{EmptyNode, OptionalSend, RaftTypeConfig};
-use tokio::sync::oneshot;
 
 use crate::applier::StateMachine;
 use crate::runtime::Runtime;
@@ -80,12 +79,18 @@ pub(crate) enum Outcome {
     Nothing,
 }
 
-/// Where the outcome of a write goes. Whoever asked may have gone.
-pub(crate) struct Answer<T>(pub(crate) oneshot::Sender<T>);
+/// What is done with the outcome of a write.
+pub(crate) struct Answer<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Answer<T> {
+    pub(crate) fn new(then: impl FnOnce(T) + Send + 'static) -> Self {
+        Answer(Box::new(then))
+    }
+}
 
 impl<T: OptionalSend + 'static> Responder<Types, T> for Answer<T> {
     fn on_complete(self, result: T) {
-        let _ = self.0.send(result);
+        (self.0)(result);
     }
 }
 

@@ -23,18 +23,6 @@ async fn by_itself() -> tokio::sync::MutexGuard<'static, ()> {
     ALONE.lock().await
 }
 
-/// Waits until nobody has the log of a member open: an engine that was stopped lets go of it with the last of its tasks.
-async fn released(dir: &Path) {
-    let path = dir.join("log").join("lock");
-    for _ in 0..1_000 {
-        match fs::File::open(&path).map(|file| file.try_lock()) {
-            Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
-            _ => return,
-        }
-    }
-    panic!("{} is still in use", path.display());
-}
-
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir.join("log"))
         .unwrap()
@@ -46,7 +34,6 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 }
 
 async fn alone(dir: &Path) -> Result<(Arc<Engine>, Group), Error> {
-    released(dir).await;
     let hub: Arc<Hub> = Arc::default();
     let engine = plug(&hub, dir_of(dir))?;
     let group = engine
@@ -86,6 +73,40 @@ async fn everything_is_there_after_a_restart() {
     let expected: Vec<String> = (0..150).map(|i| i.to_string()).collect();
     assert_eq!(all(&cluster.group("n1")).await, expected);
     assert_eq!(cluster.add("n2", "150").await, Ok(150));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_was_stopped_has_let_go_of_its_log() {
+    let _by_itself = by_itself().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for _ in 0..5 {
+        let (engine, group) = alone(dir.path()).await.unwrap();
+        assert_eq!(all(&group).await.len(), count);
+        // Under way, and with hands on the group, when the engine is stopped.
+        let proposals = (0..50).map(|i| {
+            let group = group.clone();
+            tokio::spawn(async move { group.propose(None, format!("{i}").into(), soon(10)).await })
+        });
+        let proposals: Vec<_> = proposals.collect();
+        group
+            .propose(None, Bytes::from_static(b"x"), soon(10))
+            .await
+            .unwrap();
+        engine.stop().await;
+        let lock = fs::File::open(dir.path().join("log").join("lock")).unwrap();
+        assert!(lock.try_lock().is_ok(), "nobody holds the log");
+        drop(lock);
+        for proposal in proposals {
+            // Some outcome, soon.
+            let _ = proposal.await.unwrap();
+        }
+        let (again, after) = alone(dir.path()).await.unwrap();
+        count = all(&after).await.len();
+        assert!(count > 0);
+        again.stop().await;
+        drop((engine, group));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -240,7 +261,6 @@ async fn child_cluster() {
 async fn three(hub: &Arc<Hub>, dir: &Path) -> (Vec<Arc<Engine>>, Vec<Group>) {
     let (mut engines, mut groups) = (Vec::new(), Vec::new());
     for name in ["n0", "n1", "n2"] {
-        released(&dir.join(name)).await;
         let mut config = dir_of(&dir.join(name));
         config.me = name.to_owned();
         config.segment_bytes = 256 << 10;
@@ -264,9 +284,6 @@ async fn kill_9_of_all_members_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut acked = BTreeSet::new();
     for round in 0..3u64 {
-        for name in ["n0", "n1", "n2"] {
-            released(&dir.path().join(name)).await;
-        }
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_cluster", "--nocapture"])
             .env(CHILD, dir.path())

@@ -144,6 +144,8 @@ async fn a_session_goes_on_across_a_change_of_leader() {
     for proposal in proposals {
         proposal.await.unwrap().expect("a session retries until it knows");
     }
+    // The leader has answered; here it is applied a little later.
+    eventually("all of them", || cluster.items(&at).len() >= 40).await;
     let mut items = cluster.items(&at);
     items.sort_by_key(|item| item.parse::<u64>().unwrap());
     let expected: Vec<_> = (1..=40).map(|seq| seq.to_string()).collect();

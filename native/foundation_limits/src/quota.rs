@@ -63,7 +63,11 @@ impl Quota {
     }
 
     pub(crate) fn left(&self, now: u64) -> i128 {
-        if now < self.until { self.left } else { self.left.min(0) }
+        if now < self.until {
+            self.left
+        } else {
+            self.left.min(0)
+        }
     }
 
     pub(crate) fn take(&mut self, cost: i128) -> i128 {
@@ -177,14 +181,20 @@ mod tests {
         assert_eq!(quota.wait(7, 99), Wait::For(RETRY_US));
         assert_eq!(quota.wait(6, 100), Wait::For(RETRY_US));
         let usage = quota.report(Some(2), 100);
-        assert_eq!((usage.spent, usage.returned, usage.left, usage.short), (4, 4, 0, 6));
+        assert_eq!(
+            (usage.spent, usage.returned, usage.left, usage.short),
+            (4, 4, 0, 6)
+        );
         let more = Grant {
             amount: 3,
             retry_us: 50,
             ..LEASE
         };
         quota.grant(more, 100);
-        assert_eq!((quota.wait(5, 150), quota.wait(6, 120)), (Wait::Now, Wait::For(30)));
+        assert_eq!(
+            (quota.wait(5, 150), quota.wait(6, 120)),
+            (Wait::Now, Wait::For(30))
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 /// Entries of the short list at most; beyond, blocks take less time and, soon, less memory.
 const SHORT: usize = 16;
 /// Counters a block holds.
-const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// Hits by bucket index.
 #[derive(Clone, Debug)]
@@ -89,6 +89,15 @@ impl Counts {
         self.0 = Store::Blocks(blocks);
     }
 
+    /// Adds all that `other` has counted. O(buckets in use), a block of them at a time where both have it.
+    pub fn merge(&mut self, other: &Counts) {
+        match (&mut self.0, &other.0) {
+            (Store::Blocks(all), Store::Blocks(more)) => all.merge(more),
+            (Store::Short(list), _) if list.is_empty() => *self = other.clone(),
+            _ => other.for_each(|index, n| self.add(index, n)),
+        }
+    }
+
     /// The buckets that were hit, in order of the index, and how often.
     pub fn for_each(&self, mut f: impl FnMut(usize, u64)) {
         match &self.0 {
@@ -101,6 +110,54 @@ impl Counts {
             }
             Store::Blocks(blocks) => blocks.for_each(f),
         }
+    }
+
+    /// The blocks that were hit, in order, each with a bit for every bucket of it that was and how often these were.
+    pub(crate) fn for_each_block(&self, mut f: impl FnMut(usize, u64, &[u64])) {
+        match &self.0 {
+            Store::Blocks(blocks) => blocks.for_each_block(f),
+            Store::Short(_) => {
+                let mut open: Option<(usize, u64, [u64; BLOCK])> = None;
+                self.for_each(|index, n| {
+                    let block = index / BLOCK;
+                    if let Some((last, mask, counters)) = open.take_if(|open| open.0 != block) {
+                        f(last, mask, &counters);
+                    }
+                    let (_, mask, counters) = open.get_or_insert((block, 0, [0; BLOCK]));
+                    *mask |= 1 << (index % BLOCK);
+                    counters[index % BLOCK] = n;
+                });
+                if let Some((block, mask, counters)) = open {
+                    f(block, mask, &counters);
+                }
+            }
+        }
+    }
+
+    /// Adds to the buckets of a block: for each bit of the mask, lowest first, what `next` gives.
+    pub(crate) fn add_block<E>(
+        &mut self,
+        block: usize,
+        mask: u64,
+        mut next: impl FnMut() -> Result<u64, E>,
+    ) -> Result<(), E> {
+        let mut left = mask;
+        // A short list may become blocks on the way.
+        while left != 0 && matches!(self.0, Store::Short(_)) {
+            self.add(block * BLOCK + left.trailing_zeros() as usize, next()?);
+            left &= left - 1;
+        }
+        if let Store::Blocks(blocks) = &mut self.0
+            && left != 0
+        {
+            let counters = blocks.block(block);
+            while left != 0 {
+                let counter = &mut counters[left.trailing_zeros() as usize];
+                *counter = counter.saturating_add(next()?);
+                left &= left - 1;
+            }
+        }
+        Ok(())
     }
 
     /// Whether nothing was counted.
@@ -152,12 +209,13 @@ impl Blocks {
     fn grow(&mut self, block: usize) -> usize {
         let known = self.blocks();
         if block >= known {
-            let more = block + 1 - known;
+            // All counters move up for it: each time it grows by a good part, so that this happens a few times only.
+            let more = (block + 1 - known).max(known / 4);
             for place in self.0[1..=known].iter_mut().filter(|place| **place > 0) {
                 *place += more as u64;
             }
             self.0.splice(1 + known..1 + known, std::iter::repeat_n(0, more));
-            self.0[0] = (block + 1) as u64;
+            self.0[0] = (known + more) as u64;
         }
         let place = self.0.len();
         self.0.resize(place + BLOCK, 0);
@@ -165,17 +223,51 @@ impl Blocks {
         place
     }
 
-    fn for_each(&self, mut f: impl FnMut(usize, u64)) {
-        for block in 0..self.blocks() {
-            let place = self.place(block);
-            if place > 0 {
-                for (i, &n) in self.0[place..place + BLOCK].iter().enumerate() {
-                    if n > 0 {
-                        f(block * BLOCK + i, n);
-                    }
+    /// The counters of a block, made when there are none.
+    fn block(&mut self, block: usize) -> &mut [u64] {
+        let place = match self.place(block) {
+            0 => self.grow(block),
+            place => place,
+        };
+        &mut self.0[place..place + BLOCK]
+    }
+
+    fn merge(&mut self, other: &Blocks) {
+        for block in 0..other.blocks() {
+            let from = other.place(block);
+            if from > 0 {
+                let all = self.block(block).iter_mut();
+                for (sum, n) in all.zip(&other.0[from..from + BLOCK]) {
+                    *sum = sum.saturating_add(*n);
                 }
             }
         }
+    }
+
+    fn for_each_block(&self, mut f: impl FnMut(usize, u64, &[u64])) {
+        for block in 0..self.blocks() {
+            let place = self.place(block);
+            if place > 0 {
+                let counters = &self.0[place..place + BLOCK];
+                let mask = counters
+                    .iter()
+                    .rev()
+                    .fold(0, |mask, &n| mask << 1 | u64::from(n > 0));
+                if mask != 0 {
+                    f(block, mask, counters);
+                }
+            }
+        }
+    }
+
+    fn for_each(&self, mut f: impl FnMut(usize, u64)) {
+        self.for_each_block(|block, mut mask, counters| {
+            while mask != 0 {
+                let i = mask.trailing_zeros() as usize;
+                f(block * BLOCK + i, counters[i]);
+                mask &= mask - 1;
+            }
+        });
     }
 }
 
@@ -200,6 +292,26 @@ mod tests {
             let mut seen = Vec::new();
             counts.for_each(|index, n| seen.push((index, n)));
             prop_assert_eq!(seen, model.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn merging_is_counting_all_into_one(
+            a in prop::collection::vec((0_usize..6_000, 1_u64..1_000), 0..200),
+            b in prop::collection::vec((0_usize..60_000, 1_u64..1_000), 0..200),
+        ) {
+            let of = |hits: &[(usize, u64)]| {
+                let mut counts = Counts::default();
+                hits.iter().for_each(|&(index, n)| counts.add(index, n));
+                counts
+            };
+            let all = |counts: &Counts| {
+                let mut seen = Vec::new();
+                counts.for_each(|index, n| seen.push((index, n)));
+                seen
+            };
+            let mut merged = of(&a);
+            merged.merge(&of(&b));
+            prop_assert_eq!(all(&merged), all(&of(&[a, b].concat())));
         }
     }
 

@@ -63,7 +63,7 @@ impl Tally {
         self.sum = self.sum.saturating_add(other.sum);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        other.counts.for_each(|index, n| self.counts.add(index, n));
+        self.counts.merge(&other.counts);
     }
 
     /// The same values in another layout; each bucket goes where its middle belongs.
@@ -137,6 +137,16 @@ impl Distribution {
             self.tally.merge(&other.tally.relaid(&other.layout, &finer));
             self.layout = finer;
         }
+    }
+
+    /// Counts, sum and bounds of `other`, whose buckets are added apart.
+    pub(crate) fn merge_totals(&mut self, other: &Distribution) {
+        self.clamped = self.clamped.saturating_add(other.clamped);
+        let (tally, more) = (&mut self.tally, &other.tally);
+        tally.count = tally.count.saturating_add(more.count);
+        tally.sum = tally.sum.saturating_add(more.sum);
+        tally.min = tally.min.min(more.min);
+        tally.max = tally.max.max(more.max);
     }
 
     /// How many values there are.

@@ -135,8 +135,13 @@ fn long(bytes: &[u8], at: usize) -> Result<u64, Error> {
 }
 
 /// ZigZag LEB128 as HdrHistogram has it: at most nine bytes, the ninth with all of its eight bits.
+#[inline]
 pub(crate) fn write_zigzag(out: &mut Vec<u8>, n: i64) {
     let mut value = ((n << 1) ^ (n >> 63)) as u64;
+    if value < 0x80 {
+        out.push(value as u8);
+        return;
+    }
     for _ in 0..8 {
         if value < 0x80 {
             out.push(value as u8);
@@ -148,7 +153,15 @@ pub(crate) fn write_zigzag(out: &mut Vec<u8>, n: i64) {
     out.push(value as u8);
 }
 
+#[inline]
 pub(crate) fn read_zigzag(rest: &mut &[u8]) -> Result<i64, Error> {
+    // Most numbers are small.
+    if let Some((&byte, tail)) = rest.split_first()
+        && byte < 0x80
+    {
+        *rest = tail;
+        return Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+    }
     let mut value = 0_u64;
     for i in 0..9 {
         let (&byte, tail) = rest.split_first().ok_or(Error::Encoding)?;

@@ -6,6 +6,7 @@
 use crate::Error;
 use crate::exposition::Sample;
 use crate::layout::Number;
+use crate::pack::{merge_packed, unpack};
 use crate::registry::Kind;
 use std::collections::BTreeMap;
 
@@ -62,6 +63,17 @@ impl Gathered {
             Some((_, present)) => join(kind, present, sample),
         }
         Ok(())
+    }
+
+    /// Adds what [`pack`](crate::pack::pack) made of a distribution to the series of `key`, as `add` does.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] and [`Error::Kind`] as `add`, [`Error::Encoding`] for other bytes.
+    pub fn add_packed(&mut self, key: &[u8], name_len: usize, bytes: &[u8]) -> Result<(), Error> {
+        match self.series.get_mut(key) {
+            Some((_, Sample::Distribution(all))) => merge_packed(all, bytes),
+            _ => self.add(key, name_len, Sample::Distribution(Box::new(unpack(bytes)?))),
+        }
     }
 
     /// Every series: its name's key, its tags' key, what is said of the name, where it stands; in the order of the keys.

@@ -2,18 +2,24 @@
 //!
 //! The HdrHistogram encoding keeps the buckets only; here sum, least and largest value and the number of clamped values
 //! go along. Fixed-width numbers are big-endian: digits (1 byte), resolution, highest, clamped, count, least, largest
-//! (8 each), sum (16). Then, for each bucket in use, the step from the one before and its count, as ZigZag LEB128.
+//! (8 each), sum (16). Then, for each 64 buckets of which one is in use: the step from those before as ZigZag LEB128, a
+//! bit for each bucket in use (8), their counts as ZigZag LEB128.
 
 use crate::Error;
+use crate::counts::BLOCK;
 use crate::distribution::{Distribution, Tally};
 use crate::encoding::{read_zigzag, write_zigzag};
 use crate::layout::{HIGHEST, Layout};
+
+/// Room for what most distributions take.
+const USUAL: usize = 1_024;
 
 /// The bytes. O(buckets in use).
 #[must_use]
 pub fn pack(distribution: &Distribution) -> Vec<u8> {
     let (layout, tally) = (&distribution.layout, &distribution.tally);
-    let mut bytes = vec![layout.digits()];
+    let mut bytes = Vec::with_capacity(USUAL);
+    bytes.push(layout.digits());
     for word in [
         layout.resolution().to_bits(),
         layout.highest(),
@@ -26,12 +32,36 @@ pub fn pack(distribution: &Distribution) -> Vec<u8> {
     }
     bytes.extend_from_slice(&tally.sum.to_be_bytes());
     let mut last = 0;
-    tally.counts.for_each(|index, n| {
-        write_zigzag(&mut bytes, (index - last) as i64);
-        write_zigzag(&mut bytes, i64::try_from(n).unwrap_or(i64::MAX));
-        last = index;
+    tally.counts.for_each_block(|block, mut mask, counters| {
+        write_zigzag(&mut bytes, (block - last) as i64);
+        bytes.extend_from_slice(&mask.to_be_bytes());
+        while mask != 0 {
+            let n = counters[mask.trailing_zeros() as usize];
+            write_zigzag(&mut bytes, i64::try_from(n).unwrap_or(i64::MAX));
+            mask &= mask - 1;
+        }
+        last = block;
     });
     bytes
+}
+
+/// Adds what `pack` wrote to a distribution, without putting it together first where the buckets are the same.
+///
+/// # Errors
+/// [`Error::Encoding`] for anything else; a part of it may have been added then.
+pub fn merge_packed(all: &mut Distribution, bytes: &[u8]) -> Result<(), Error> {
+    let (one, rest) = head(bytes)?;
+    if one.count() == 0 || all.count() == 0 || !all.layout.same_buckets(&one.layout) {
+        all.merge(&unpack(bytes)?);
+        return Ok(());
+    }
+    all.merge_totals(&one);
+    let counted = read_buckets(&one.layout, rest, &mut all.tally)?;
+    if counted == one.count() {
+        Ok(())
+    } else {
+        Err(Error::Encoding)
+    }
 }
 
 /// What `pack` wrote.
@@ -39,42 +69,57 @@ pub fn pack(distribution: &Distribution) -> Vec<u8> {
 /// # Errors
 /// [`Error::Encoding`] for anything else.
 pub fn unpack(bytes: &[u8]) -> Result<Distribution, Error> {
+    let (mut one, rest) = head(bytes)?;
+    let layout = one.layout;
+    if read_buckets(&layout, rest, &mut one.tally)? == one.count() {
+        Ok(one)
+    } else {
+        Err(Error::Encoding)
+    }
+}
+
+/// All but the buckets, and the bytes of these.
+fn head(bytes: &[u8]) -> Result<(Distribution, &[u8]), Error> {
     let (&digits, mut rest) = bytes.split_first().ok_or(Error::Encoding)?;
     let resolution = f64::from_bits(u64::from_be_bytes(take(&mut rest)?));
     let [highest, clamped, count, min, max] = [(); 5].map(|()| take(&mut rest).map(u64::from_be_bytes));
     let sum = u128::from_be_bytes(take(&mut rest)?);
     let layout = Layout::of_units(digits, resolution, highest?).map_err(|_| Error::Encoding)?;
-    let mut tally = Tally {
+    let tally = Tally {
         count: count?,
         sum,
         min: min?,
         max: max?,
         ..Tally::default()
     };
-    let counted = read_buckets(&layout, rest, &mut tally)?;
-    let ordered = tally.count == 0 || (tally.min <= tally.max && tally.max <= HIGHEST);
-    if counted != tally.count || !ordered {
+    if tally.count > 0 && (tally.min > tally.max || tally.max > HIGHEST) {
         return Err(Error::Encoding);
     }
-    Ok(Distribution {
+    let one = Distribution {
         layout,
         tally,
         clamped: clamped?,
-    })
+    };
+    Ok((one, rest))
 }
 
 fn read_buckets(layout: &Layout, mut rest: &[u8], tally: &mut Tally) -> Result<u64, Error> {
-    let mut index = 0_usize;
+    let blocks = layout.buckets().div_ceil(BLOCK);
+    let mut block = 0_usize;
     let mut counted = 0_u64;
     while !rest.is_empty() {
         let step = usize::try_from(read_zigzag(&mut rest)?).map_err(|_| Error::Encoding)?;
-        let n = u64::try_from(read_zigzag(&mut rest)?).map_err(|_| Error::Encoding)?;
-        index = index.checked_add(step).ok_or(Error::Encoding)?;
-        if index >= layout.buckets() {
+        let mask = u64::from_be_bytes(take(&mut rest)?);
+        block = block.checked_add(step).ok_or(Error::Encoding)?;
+        let last = block.saturating_mul(BLOCK) + (63 - (mask | 1).leading_zeros()) as usize;
+        if block >= blocks || last >= layout.buckets() {
             return Err(Error::Encoding);
         }
-        counted = counted.saturating_add(n);
-        tally.counts.add(index, n);
+        tally.counts.add_block(block, mask, || {
+            let n = u64::try_from(read_zigzag(&mut rest)?).map_err(|_| Error::Encoding)?;
+            counted = counted.saturating_add(n);
+            Ok(n)
+        })?;
     }
     Ok(counted)
 }
@@ -110,8 +155,12 @@ mod tests {
             b in prop::collection::vec(-5_i64..1_000_000_000, 0..200),
         ) {
             let mut merged = unpack(&pack(&of(&a, 1.0))).unwrap();
+            let mut packed = merged.clone();
             merged.merge(&unpack(&pack(&of(&b, 1.0))).unwrap());
-            prop_assert!(same(&merged, &of(&[a, b].concat(), 1.0)));
+            merge_packed(&mut packed, &pack(&of(&b, 1.0))).unwrap();
+            let all = of(&[a, b].concat(), 1.0);
+            prop_assert!(same(&merged, &all));
+            prop_assert!(same(&packed, &all));
         }
 
         #[test]
@@ -124,6 +173,7 @@ mod tests {
                 let _ = (read.quantiles(&[0.5, 1.0]), read.stddev());
             }
             prop_assert!(unpack(&bytes[..length - 1]).is_err());
+            prop_assert!(merge_packed(&mut of(&[2], 0.5), &bytes[..length - 1]).is_err());
         }
     }
 }

@@ -163,12 +163,16 @@ impl Part {
         if slot > self.slot {
             self.turn(slot);
         }
+        // The larger of the two is copied, the other added.
+        let all_past = window == Window::All && self.past.count > self.running.count;
+        let base = if all_past { &self.past } else { &self.running };
         let mut distribution = Distribution {
             layout: self.layout,
-            tally: self.running.clone(),
+            tally: base.clone(),
             clamped: self.clamped,
         };
         match window {
+            Window::All if all_past => distribution.tally.merge(&self.running),
             Window::All => distribution.tally.merge(&self.past),
             window => {
                 if let Some(windows) = &self.windows {

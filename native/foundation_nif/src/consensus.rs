@@ -43,6 +43,7 @@ pub(crate) struct Node {
     /// What holds on to the log as well.
     groups: Mutex<Vec<Weak<group::Running>>>,
     clock: Arc<SharedClock>,
+    wire: Arc<wire::Wire>,
     me: String,
 }
 
@@ -121,7 +122,7 @@ fn consensus_start<'a>(env: Env<'a>, options: Term<'a>, wire: LocalPid) -> NifRe
     let Ok(runtime) = runtime() else {
         return Ok((common::error(), atoms::io()).encode(env));
     };
-    let network = Arc::new(wire::ToProcess::new(wire, &me));
+    let network = Arc::new(wire::Wire::new(wire, &me));
     let start = || {
         Engine::start(
             config.clone(),
@@ -135,6 +136,7 @@ fn consensus_start<'a>(env: Env<'a>, options: Term<'a>, wire: LocalPid) -> NifRe
                 engine: RwLock::new(Some(Arc::new(engine))),
                 groups: Mutex::default(),
                 clock,
+                wire: network,
                 me,
             };
             (common::ok(), handle::make(env, Handle(Arc::new(node)))).encode(env)
@@ -143,7 +145,7 @@ fn consensus_start<'a>(env: Env<'a>, options: Term<'a>, wire: LocalPid) -> NifRe
     })
 }
 
-/// Tries again while the log is in use: what was stopped lets go of it when the last of its proposals has ended.
+/// Tries again while the log is in use, by an engine that is being stopped.
 fn patiently(start: impl Fn() -> Result<Engine, Refused>) -> Result<Engine, Refused> {
     let mut tries = LOCKED_TRIES;
     loop {

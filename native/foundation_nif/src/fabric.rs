@@ -14,7 +14,7 @@ use crate::handle::{self, get, held};
 use crate::runtime::{bulk, runtime};
 use crate::{atoms as common, key};
 use deliver::{Shared, ToProcesses};
-use foundation_fabric::{Endpoint, Error as Refused, Identity, Outlet};
+use foundation_fabric::{Error as Refused, Identity, Outlet};
 use foundation_overlay::{NodeId, PeerName};
 use parking_lot::RwLock;
 use rustler::{Atom, Encoder, Env, Error, LocalPid, NifResult, Term};
@@ -30,12 +30,15 @@ pub(crate) mod atoms {
     }
 }
 
-pub(crate) use deliver::{ToProcesses as Processes, send as send_message, with_env};
+pub(crate) use deliver::{Frames, ToProcesses as Processes, send as send_message, with_env};
+pub(crate) use message::write_engine;
 pub(crate) use settings::{io_reason, secret, secrets};
+
+pub(crate) type Endpoint = foundation_fabric::Endpoint<ToProcesses>;
 
 /// An endpoint, and what its users need to find their queues.
 pub(crate) struct Fabric {
-    endpoint: Arc<Endpoint<ToProcesses>>,
+    endpoint: Arc<Endpoint>,
     shared: Arc<Shared>,
     /// By the atoms of channel and node.
     outlets: RwLock<HashMap<(u64, u64), Arc<Outlet>, ahash::RandomState>>,
@@ -64,8 +67,13 @@ impl Fabric {
         }
     }
 
-    pub(crate) fn endpoint(&self) -> &Arc<Endpoint<ToProcesses>> {
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
+    }
+
+    /// What comes for an engine goes there from now on.
+    pub(crate) fn frames_to(&self, engine: Arc<dyn Frames>) {
+        *self.shared.engine.write() = Some(engine);
     }
 
     fn outlet(&self, channel: Term<'_>, node: Term<'_>) -> NifResult<Found> {
@@ -129,6 +137,7 @@ fn fabric_start<'a>(
         subscribers: Default::default(),
         callees,
         owner,
+        engine: RwLock::new(None),
         names: options.names(),
     });
     let (identity, transport) = match runtime.block_on(options.transport()) {

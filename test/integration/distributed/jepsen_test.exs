@@ -56,7 +56,9 @@ defmodule Foundation.Distributed.JepsenTest do
     )
 
     registers(history, seed)
+    versions(history, seed)
     locks(history, seed)
+    names(history, seed)
     queue(history, drain(cluster, hd(names), queue, []), lost, seed)
     counter(history, cluster, hd(names), lost, seed)
     report(history, faults, seed)
@@ -157,6 +159,12 @@ defmodule Foundation.Distributed.JepsenTest do
   defp known?({_, _, {:cas, from, _to}, _}, written), do: from == nil or from in written
   defp known?(_operation, _written), do: true
 
+  # Each change of the configuration is a version of its own.
+  defp versions(history, seed) do
+    versions = for {:agreed, version} <- history, do: version
+    assert versions -- Enum.uniq(versions) == [], "two changes have one version (seed #{seed})"
+  end
+
   # Nobody holds a lock, as far as its node can tell, while another one does.
   defp locks(history, seed) do
     for {name, held} <- Enum.group_by(for({:held, _, _, _, _, _} = held <- history, do: held), &elem(&1, 1)) do
@@ -168,6 +176,24 @@ defmodule Foundation.Distributed.JepsenTest do
         assert token < later, "#{inspect(name)}: tokens go back (seed #{seed}): #{inspect({one, other})}"
       end)
     end
+  end
+
+  # Nobody has a name, as far as its node can tell, while another one does; no token is given twice.
+  defp names(history, seed) do
+    named = for {:named, _, _, _, _, _} = named <- history, do: named
+    tokens = for {:named, _, token, _, _, _} <- named, do: token
+    assert tokens -- Enum.uniq(tokens) == [], "a token of a name was given twice (seed #{seed})"
+    named |> Enum.group_by(&elem(&1, 1)) |> Enum.each(fn {name, held} -> in_turn(name, held, seed) end)
+  end
+
+  defp in_turn(name, held, seed) do
+    held
+    |> Enum.sort_by(&elem(&1, 3))
+    |> Enum.chunk_every(2, 1, :discard)
+    |> Enum.each(fn [{_, _, token, _, until, _} = one, {_, _, later, from, _, _} = other] ->
+      assert until <= from, "#{inspect(name)} named two (seed #{seed}): #{inspect({one, other})}"
+      assert token < later, "#{inspect(name)}: tokens go back (seed #{seed}): #{inspect({one, other})}"
+    end)
   end
 
   defp queue(history, rest, lost, seed) do
@@ -211,7 +237,8 @@ defmodule Foundation.Distributed.JepsenTest do
         "#{count.(&match?({:register, _, _, _, _, _}, &1))} of registers, " <>
         "#{count.(&match?({:register, {:config, _}, _, _, _, _}, &1))} of them in the configuration " <>
         "(#{count.(&match?({:register, _, _, :infinity, _, _}, &1))} unknown), " <>
-        "#{count.(&match?({:held, _, _, _, _, _}, &1))} locks held, #{count.(&match?({:pushed, _, :ok}, &1))} pushed, " <>
+        "#{count.(&match?({:held, _, _, _, _, _}, &1))} locks held, " <>
+        "#{count.(&match?({:named, _, _, _, _, _}, &1))} named (#{count.(&match?({:unnamed, _}, &1))} not), #{count.(&match?({:pushed, _, :ok}, &1))} pushed, " <>
         "#{count.(&match?({:popped, _, :ok}, &1))} popped, #{count.(&match?({:added, {:ok, _}}, &1))} added, " <>
         "#{count.(&match?({:refused, _}, &1))} refused"
     )

@@ -171,6 +171,8 @@ defmodule Foundation.Distributed.RegistryNodesTest do
       Nodes.rpc(cluster, b, Global, :lookup, [:leased, [scope: scope]])
 
     assert is_integer(token)
+    assert Nodes.rpc(cluster, a, Global, :held?, [:leased, [scope: scope]])
+    refute Nodes.rpc(cluster, b, Global, :held?, [:leased, [scope: scope]])
 
     assert {:ok, %{pid: ^pid, fencing_token: ^token, metadata: :m}} =
              Nodes.rpc(cluster, b, Global, :lookup, [:leased, [scope: scope, consistency: :linearizable]])

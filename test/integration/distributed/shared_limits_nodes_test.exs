@@ -109,6 +109,7 @@ defmodule Foundation.Distributed.SharedLimitsNodesTest do
     refute List.keymember?(holders, c, 0)
   end
 
+  @tag :slow
   test "a node that is cut off refuses when its lease is over, and goes on when it is back", %{
     cluster: cluster,
     names: names
@@ -130,6 +131,7 @@ defmodule Foundation.Distributed.SharedLimitsNodesTest do
     assert most <= @limit * 1.05
   end
 
+  @tag :slow
   @tag shared: [on_partition: :fail_open]
   test "with :fail_open it goes on with its share", %{cluster: cluster, names: names} do
     [a | others] = names

@@ -17,6 +17,7 @@ defmodule Foundation.NifCatalog.Consensus do
       entry({:consensus_receive_large, 3}, :dirty_cpu, "O(bytes)", fn ->
         [engine_of_one(), "catalog_other", ["frame"]]
       end),
+      entry({:consensus_attach, 2}, :normal, "O(1)", fn -> [engine_of_one(), fabric()] end),
       entry({:consensus_stored, 1}, :dirty_cpu, "O(groups)", fn -> [engine_of_one()] end),
       entry({:consensus_recover, 3}, :dirty_io, "one record of the log", fn ->
         [engine_of_one(), "catalog_unknown", "the majority is lost"]
@@ -42,7 +43,11 @@ defmodule Foundation.NifCatalog.Consensus do
 
   defp machines do
     [
-      entry({:consensus_answer, 2}, :dirty_cpu, "O(bytes)", fn -> [ticket(), "answer"] end)
+      entry({:consensus_answer, 2}, :normal, "O(bytes), at most 64 KB and 1,024 replies", fn ->
+        [ticket(), "answer"]
+      end)
+      |> Map.put(:consumes, true),
+      entry({:consensus_answer_large, 2}, :dirty_cpu, "O(bytes)", fn -> [ticket(), "answer"] end)
       |> Map.put(:consumes, true)
     ]
   end
@@ -61,6 +66,7 @@ defmodule Foundation.NifCatalog.Consensus do
       entry({:consensus_coordinate, 5}, :normal, "O(bytes), at most 1 MB or 10,000 holds", fn ->
         [group(), make_ref(), {:add, "catalog", 1}, 100, nil]
       end),
+      entry({:consensus_holds_lease, 1}, :normal, "O(1)", fn -> [group()] end),
       entry({:consensus_ask, 5}, :normal, "O(bytes)", fn ->
         [group(), make_ref(), {:counter, "catalog"}, :local, 100]
       end)
@@ -86,6 +92,12 @@ defmodule Foundation.NifCatalog.Consensus do
     engine_of_one()
     {_engine, group} = :persistent_term.get(__MODULE__)
     group
+  end
+
+  # Of the fabric's catalogue.
+  defp fabric do
+    %{args: args} = Enum.find(Foundation.NifCatalog.Fabric.entries(), &(&1.nif == {:fabric_info, 1}))
+    hd(args.())
   end
 
   defp start(me) do
@@ -128,7 +140,7 @@ defmodule Foundation.NifCatalog.Consensus do
         send(asker, {:catalog_ticket, ticket})
 
       {:foundation_machine, ticket, {:apply, entries}} ->
-        Native.consensus_answer(ticket, for(_ <- entries, do: ""))
+        Native.consensus_answer_large(ticket, for(_ <- entries, do: ""))
 
       _other ->
         :ok

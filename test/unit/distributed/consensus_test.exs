@@ -23,7 +23,10 @@ defmodule Foundation.Distributed.ConsensusTest do
       assert Consensus.propose(group, {:cas, 1, 2}) == {:ok, true}
       assert Consensus.propose(group, {:cas, 1, 3}) == {:ok, false}
       assert Consensus.query(group, :register) == {:ok, 2}
-      assert Consensus.query(group, :register, consistency: :lease) == {:ok, 2}
+      for level <- [:lease, :quorum, :linearizable] do
+        assert Consensus.query(group, :register, consistency: level) == {:ok, 2}
+      end
+
       assert Consensus.query(group, :register, consistency: :local) == {:ok, 2}
     end
 

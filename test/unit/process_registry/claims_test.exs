@@ -2,7 +2,12 @@ defmodule Foundation.ProcessRegistry.ClaimsTest do
   use ExUnit.Case, async: true
   alias Foundation.ProcessRegistry.Global.Claims
 
-  defp claim(stamp, node, token \\ nil), do: {self(), nil, stamp, node, token}
+  # A process of another node, as the external term format has it.
+  defp claim(stamp, node, token \\ nil) do
+    name = Atom.to_string(node)
+    pid = :erlang.binary_to_term(<<131, 88, 119, byte_size(name), name::binary, 1::32, 0::32, 1::32>>)
+    {pid, nil, stamp, token}
+  end
 
   test "the older one counts, of the same age that of the first node, before them a token, of tokens the greatest" do
     older = claim(1, :b@h)

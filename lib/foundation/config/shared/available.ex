@@ -47,18 +47,20 @@ defmodule Foundation.Config.Shared.Available do
   defp wait(nodes, deadline) do
     _ = State.sync(@name)
 
-    case nodes -- equal() do
-      [] ->
+    # Who is gone meanwhile cannot be waited for.
+    missing = Enum.filter(nodes -- equal(), &(&1 in Peers.nodes()))
+
+    cond do
+      missing == [] ->
         :ok
 
-      missing ->
-        if System.monotonic_time(:millisecond) >= deadline do
-          {:error, {:not_caught_up, missing}}
-        else
-          receive do
-          after
-            @poll_ms -> wait(nodes, deadline)
-          end
+      System.monotonic_time(:millisecond) >= deadline ->
+        {:error, {:not_caught_up, missing}}
+
+      true ->
+        receive do
+        after
+          @poll_ms -> wait(missing, deadline)
         end
     end
   end

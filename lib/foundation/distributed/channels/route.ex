@@ -11,7 +11,7 @@ defmodule Foundation.Distributed.Channels.Route do
   def resolve(_channel, pid, _scope) when is_pid(pid), do: {:ok, {node(pid), pid}}
 
   def resolve(_channel, {kind, name}, scope) when kind in [:service, :capability],
-    do: provider(Discovery.discover_services([{kind, name}, cluster: scope]))
+    do: provider(Discovery.discover_services([{kind, name}, status: :up, cluster: scope]))
 
   def resolve(_channel, {name, node}, _scope)
       when is_atom(name) and is_atom(node) and name != nil and node != nil,

@@ -25,9 +25,32 @@ defmodule Foundation.Distributed.Consensus.Ask do
   @doc "Asks the machine of the user's."
   @spec read(atom | binary, term, Native.consensus_level(), pos_integer) :: {:ok, term} | {:error, term}
   def read(group, query, level, timeout) do
-    with {:ok, handle} <- Roster.handle(group),
-         reference = make_ref(),
-         :ok <- Native.consensus_read(handle, reference, Codec.encode(query), level, timeout),
+    case Roster.find(group) do
+      {:ok, :process, handle, pid} ->
+        if level == :local or (level != :quorum and Native.consensus_holds_lease(handle)),
+          do: machine(pid, query, timeout),
+          else: through(handle, query, level, timeout)
+
+      {:ok, :coordination, handle, _pid} ->
+        through(handle, query, level, timeout)
+
+      error ->
+        error
+    end
+  end
+
+  # The process that runs the machine is on this node.
+  defp machine(pid, query, timeout) do
+    GenServer.call(pid, {:query, query}, timeout)
+  catch
+    :exit, {:timeout, _} -> {:error, :timeout}
+    :exit, _ -> {:error, :stopped}
+  end
+
+  defp through(handle, query, level, timeout) do
+    reference = make_ref()
+
+    with :ok <- Native.consensus_read(handle, reference, Codec.encode(query), level, timeout),
          {:ok, answer} <- await(reference, timeout, :timeout),
          do: Codec.decode(answer)
   end
@@ -44,10 +67,14 @@ defmodule Foundation.Distributed.Consensus.Ask do
   @doc "A question to the coordination machine: `{:ok, answer}`, nil when there is nothing."
   @spec query(atom | binary, tuple, Native.consensus_level(), pos_integer) :: {:ok, term} | {:error, term}
   def query(group, query, level, timeout) do
-    with {:ok, handle} <- Roster.handle(group),
-         reference = make_ref(),
-         :ok <- Native.consensus_ask(handle, reference, query, level, timeout),
-         do: await(reference, timeout, :timeout)
+    with {:ok, handle} <- Roster.handle(group) do
+      reference = make_ref()
+
+      case Native.consensus_ask(handle, reference, query, level, timeout) do
+        {:now, answer} -> answer
+        :ok -> await(reference, timeout, :timeout)
+      end
+    end
   end
 
   @doc "A change of members or leader."

@@ -5,6 +5,7 @@ defmodule Foundation.Distributed.Consensus.Engine do
   use GenServer
 
   alias Foundation.Distributed.Consensus.{Options, Sender}
+  alias Foundation.Distributed.Fabric
   alias Foundation.Native
 
   @key :foundation_consensus
@@ -22,6 +23,22 @@ defmodule Foundation.Distributed.Consensus.Engine do
   @spec me() :: String.t()
   def me, do: :persistent_term.get({@key, :me}, Atom.to_string(node()))
 
+  @doc """
+  Has frames go by the fabric, where one runs and knows the other node, straight from the library's threads to those of the
+  other node. For whoever finds that they do not. O(1) when nothing is to be done.
+  """
+  @spec attach() :: :ok
+  def attach do
+    with fabric when fabric != nil <- Fabric.handle(),
+         true <- :persistent_term.get({@key, :fabric}, nil) != fabric,
+         engine when engine != nil <- handle() do
+      :persistent_term.put({@key, :fabric}, fabric)
+      Native.consensus_attach(engine, fabric)
+    end
+
+    :ok
+  end
+
   @doc "The node of a member."
   @spec node_of(String.t()) :: node
   def node_of(member), do: member |> String.split("#") |> hd() |> String.to_atom()
@@ -37,6 +54,8 @@ defmodule Foundation.Distributed.Consensus.Engine do
       {:ok, handle} ->
         :persistent_term.put(@key, handle)
         :persistent_term.put({@key, :me}, options.me)
+        :persistent_term.erase({@key, :fabric})
+        attach()
         {:ok, handle}
 
       {:error, reason} ->
@@ -47,6 +66,7 @@ defmodule Foundation.Distributed.Consensus.Engine do
   @impl true
   def terminate(_reason, handle) do
     :persistent_term.erase(@key)
+    :persistent_term.erase({@key, :fabric})
     Native.consensus_stop(handle)
   end
 end

@@ -31,26 +31,29 @@ defmodule Foundation.Distributed.Consensus.Group do
 
   def handle_call(:started, _from, state), do: {:reply, state.started, state}
 
+  # What the machine knows now; who asks has seen to it that this is enough.
+  def handle_call({:query, query}, _from, state), do: {:reply, query(state, query), state}
+
   @impl true
   def handle_info({:foundation_machine, ticket, {:apply, entries}}, state) do
     {replies, machine} = Enum.map_reduce(entries, state.machine, &apply_one(&1, &2, state.module))
-    Native.consensus_answer(ticket, replies)
+    answer(ticket, replies)
     {:noreply, %{state | machine: machine}}
   end
 
   def handle_info({:foundation_machine, ticket, {:query, query}}, state) do
-    Native.consensus_answer(ticket, Codec.encode(query(state, query)))
+    answer(ticket, Codec.encode(query(state, Codec.decode(query))))
     {:noreply, state}
   end
 
   def handle_info({:foundation_machine, ticket, :snapshot}, state) do
-    Native.consensus_answer(ticket, Codec.encode(state.module.snapshot(state.machine)))
+    answer(ticket, Codec.encode(state.module.snapshot(state.machine)))
     {:noreply, state}
   end
 
   def handle_info({:foundation_machine, ticket, {:restore, snapshot}}, state) do
     machine = state.module.restore(Codec.decode(snapshot), state.argument)
-    Native.consensus_answer(ticket, :ok)
+    answer(ticket, :ok)
     {:noreply, %{state | machine: machine}}
   end
 
@@ -70,6 +73,10 @@ defmodule Foundation.Distributed.Consensus.Group do
 
   def handle_info(_other, state), do: {:noreply, state}
 
+  defp answer(ticket, answer) do
+    with :dirty <- Native.consensus_answer(ticket, answer), do: Native.consensus_answer_large(ticket, answer)
+  end
+
   defp started(state, answer) do
     for from <- state.waiting, do: GenServer.reply(from, answer)
     %{state | started: answer, waiting: []}
@@ -85,7 +92,7 @@ defmodule Foundation.Distributed.Consensus.Group do
   end
 
   defp query(state, query) do
-    {:ok, state.module.query(Codec.decode(query), state.machine)}
+    {:ok, state.module.query(query, state.machine)}
   rescue
     exception -> {:error, {:raised, exception}}
   end

@@ -2,7 +2,7 @@ defmodule Foundation.Distributed.Consensus.Options do
   @moduledoc false
   # The options of the engine and of groups, checked.
 
-  @engine [dir: nil, sync: true, heartbeat_ms: 75, election_ms: 300]
+  @engine [dir: nil, sync: true, heartbeat_ms: 75, election_ms: 400]
   @group [max_in_flight: 16_384, max_command: 4 * 1024 * 1024, snapshot_entries: 50_000]
 
   @doc "What the native engine is told, from the given options over `config :foundation, consensus:`."
@@ -22,8 +22,8 @@ defmodule Foundation.Distributed.Consensus.Options do
       dir: dir,
       sync: boolean!(:sync, options[:sync]),
       heartbeat_ms: positive!(:heartbeat_ms, options[:heartbeat_ms]),
-      election_min_ms: positive!(:election_ms, options[:election_ms]),
-      election_max_ms: options[:election_ms] * 2
+      election_min_ms: positive!(:election_ms, options[:election_ms]) |> div(2),
+      election_max_ms: options[:election_ms]
     }
   end
 

@@ -21,6 +21,8 @@ defmodule Foundation.Distributed.Consensus.Receiver do
   # What is meant for an earlier life of this node is for nobody.
   @impl true
   def handle_info({:foundation_consensus_frames, from, me, frames}, {handle, me} = state) do
+    Engine.attach()
+
     if bytes(frames, 0) <= @small,
       do: Native.consensus_receive(handle, from, frames),
       else: Native.consensus_receive_large(handle, from, frames)

@@ -86,13 +86,13 @@ defmodule Foundation.Distributed.Consensus.Recovery do
   defp answer do
     receive do
       {:foundation_machine, ticket, {:apply, entries}} ->
-        Native.consensus_answer(ticket, Enum.map(entries, fn _ -> "" end))
+        Native.consensus_answer_large(ticket, Enum.map(entries, fn _ -> "" end))
 
       {:foundation_machine, ticket, {:restore, _snapshot}} ->
-        Native.consensus_answer(ticket, :ok)
+        Native.consensus_answer_large(ticket, :ok)
 
       {:foundation_machine, ticket, _question} ->
-        Native.consensus_answer(ticket, "")
+        Native.consensus_answer_large(ticket, "")
 
       _other ->
         :ok

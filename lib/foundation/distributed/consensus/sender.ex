@@ -1,12 +1,12 @@
 defmodule Foundation.Distributed.Consensus.Sender do
   @moduledoc false
-  # Sends the engine's frames to other nodes: over the fabric's channel :coordination when the fabric knows the node, else
-  # over plain distribution, without ever waiting for a node that is stuck. Frames that wait for one node go together.
+  # Sends those frames of the engine to other nodes that it cannot put into the fabric itself: because there is none, because
+  # it does not know of it yet, because its queue is full. They go over plain distribution, without ever waiting for a node
+  # that is stuck. Frames that wait for one node go together.
 
   use GenServer
 
   alias Foundation.Cluster
-  alias Foundation.Distributed.{Channels, Fabric}
   alias Foundation.Distributed.Consensus.{Engine, Receiver}
 
   @batch 128
@@ -44,11 +44,8 @@ defmodule Foundation.Distributed.Consensus.Sender do
 
   defp post(to, frames, state) do
     {node, state} = node_of(to, state)
-    message = {:foundation_consensus_frames, Engine.me(), to, frames}
-
-    if node in Fabric.nodes() and Channels.send_message(:coordination, {Receiver, node}, message) == :ok,
-      do: state,
-      else: distribute(node, message, state)
+    Engine.attach()
+    distribute(node, {:foundation_consensus_frames, Engine.me(), to, frames}, state)
   end
 
   defp node_of(to, %{nodes: nodes} = state) do

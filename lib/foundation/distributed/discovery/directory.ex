@@ -18,7 +18,7 @@ defmodule Foundation.Distributed.Discovery.Directory do
   alias Foundation.Distributed.Discovery.{Load, Weights}
   alias Foundation.Distributed.Fabric.Scope
 
-  defstruct [:services, :pools, next: 1, members: %{}, stale: MapSet.new()]
+  defstruct [:services, :pools, :own, members: %{}, stale: MapSet.new()]
 
   @type t :: %__MODULE__{}
   @type selection :: {:service | :capability, term}
@@ -31,7 +31,8 @@ defmodule Foundation.Distributed.Discovery.Directory do
 
     %__MODULE__{
       services: :ets.new(Scope.process(scope, Discovery), [:ordered_set | options]),
-      pools: :ets.new(pools(scope), [:set | options])
+      pools: :ets.new(pools(scope), [:set | options]),
+      own: own(scope)
     }
   end
 
@@ -40,12 +41,17 @@ defmodule Foundation.Distributed.Discovery.Directory do
   def pools(nil), do: Discovery.Pools
   def pools(scope), do: Scope.process(scope, Discovery.Pools)
 
+  @doc "The name of the table of what this node has registered: {{service, pid}, found}. Not the owner's: it outlives it."
+  @spec own(Scope.t()) :: atom
+  def own(scope), do: Scope.process(scope, Discovery.Own)
+
   # -- the owner
 
   @doc "Enters a provider, or changes it: what that is to others."
   @spec put(t, map) :: {:up | :changed | :same, t}
   def put(directory, found) do
     key = {found.service, found.pid}
+    if found.node == node(), do: :ets.insert(directory.own, {key, found})
 
     case :ets.lookup(directory.services, key) do
       [{_, ^found, _id}] ->
@@ -57,16 +63,18 @@ defmodule Foundation.Distributed.Discovery.Directory do
         {:changed, directory |> leave(before, id) |> join(found, id)}
 
       [] ->
-        id = directory.next
+        id = System.unique_integer([:positive])
         :ets.insert(directory.pools, {id, found.pid, Load.new(), found.weight, found.service})
         :ets.insert(directory.services, {key, found, id})
-        {:up, join(%{directory | next: id + 1}, found, id)}
+        {:up, join(directory, found, id)}
     end
   end
 
   @doc "Removes a provider; nil when there is none."
   @spec delete(t, {term, pid}) :: {map | nil, t}
   def delete(directory, key) do
+    :ets.delete(directory.own, key)
+
     case :ets.take(directory.services, key) do
       [{_, found, id}] ->
         directory = leave(directory, found, id)

@@ -102,9 +102,14 @@ defmodule Foundation.Distributed.Registry.Leases do
     :exit, _ -> {:error, :not_running}
   end
 
-  @doc "The token of a key that this node holds, or nil."
+  @doc "The token of a key that this node holds for certain, or nil."
   def token(key) do
     with {:ok, token} <- call({:token, key}), do: token, else: (_ -> nil)
+  end
+
+  @doc "Ends the session, and with it all that is held; a new one begins when something is asked for."
+  def close do
+    if Process.whereis(__MODULE__), do: call(:close), else: :ok
   end
 
   @doc "How many names this node holds, and for how many ms they are certain to be held."
@@ -167,8 +172,18 @@ defmodule Foundation.Distributed.Registry.Leases do
   end
 
   def handle_call({:token, key}, _from, state) do
-    token = with %{^key => number} <- state.keys, do: state.holds[number].token, else: (_ -> nil)
+    token =
+      with true <- Session.good?(state.session, now()),
+           %{^key => number} <- state.keys,
+           do: state.holds[number].token,
+           else: (_ -> nil)
+
     {:reply, {:ok, token}, state}
+  end
+
+  def handle_call(:close, _from, state) do
+    close(state)
+    {:reply, :ok, emptied(%{state | session: %{state.session | open: false}})}
   end
 
   def handle_call(:status, _from, state) do
@@ -214,7 +229,9 @@ defmodule Foundation.Distributed.Registry.Leases do
 
   # The others need not wait for the end of the session.
   @impl true
-  def terminate(_reason, state) do
+  def terminate(_reason, state), do: close(state)
+
+  defp close(state) do
     with true <- state.session.open, {:ok, reference} <- coordinate({:close, state.session.id}, 500) do
       receive do
         {^reference, _reply} -> :ok
@@ -335,13 +352,15 @@ defmodule Foundation.Distributed.Registry.Leases do
   end
 
   # Every name is lost, and the next session begins.
-  defp lose(state) do
+  defp lose(state), do: state |> emptied() |> keep_alive()
+
+  defp emptied(state) do
     for {_number, %{token: token} = hold} when token != nil <- state.holds, do: tell(hold)
     for {monitor, _numbers} <- Map.values(state.processes), do: Process.demonitor(monitor, [:flush])
     for {_number, from} <- state.releasing, do: GenServer.reply(from, :ok)
     if state.session.open, do: coordinate({:close, state.session.id}, @propose_ms)
 
-    keep_alive(%{
+    %{
       state
       | session: Session.next(state.session),
         holds: %{},
@@ -352,7 +371,7 @@ defmodule Foundation.Distributed.Registry.Leases do
         dropping: false,
         doubts: %{},
         releasing: %{}
-    })
+    }
   end
 
   defp tell(%{tell: nil, key: key, pid: pid}), do: Server.lost(key, pid, :session)

@@ -89,4 +89,11 @@ defmodule Foundation.Infrastructure.Limits.Cluster do
   """
   @spec status(term, keyword) :: {:ok, %{atom => map}} | {:error, term}
   defdelegate status(key, options \\ []), to: Group
+
+  @doc """
+  Has the group forget a key, once `Foundation.Infrastructure.Limits.delete_limits/1` has deleted it on every node; a node that
+  still shares it defines it again. Errors: those of `Foundation.Distributed.Consensus.propose/3`. A round to a majority.
+  """
+  @spec forget(term) :: :ok | {:error, term}
+  def forget(key), do: with({:ok, :ok} <- Group.propose({:forget, key}, 5_000), do: :ok)
 end

@@ -122,21 +122,30 @@ defmodule Foundation.MABEAM.Coordination.Auction do
       do: raise(ArgumentError, "kind must be an auction of sealed bids, got: #{inspect(kind)}")
 
     with {:ok, rules} <- Rules.new(kind, fields, length(bids)),
-         {:ok, bids} <- checked(rules, bids, %{}, []),
+         :ok <- once_each(bids),
+         {:ok, bids} <- checked(rules, bids, []),
          do: Solve.solve(rules, bids)
   end
 
-  defp checked(_rules, [], _seen, checked), do: {:ok, Enum.reverse(checked)}
+  defp once_each(bids) do
+    ids = for {id, _bid} <- bids, do: id
 
-  defp checked(_rules, [{id, _bid} | _rest], seen, _checked) when is_map_key(seen, id),
-    do: {:error, {:twice, id}}
+    if map_size(:maps.from_keys(ids, [])) == length(ids),
+      do: :ok,
+      else: {:error, {:twice, hd(ids -- Enum.uniq(ids))}}
+  end
 
-  defp checked(rules, [{id, bid} | rest], seen, checked) do
+  defp checked(_rules, [], checked), do: {:ok, :lists.reverse(checked)}
+
+  defp checked(rules, [{id, bid} | rest], checked) do
     case Rules.bid(rules, bid) do
-      {:ok, bid, _cost} -> checked(rules, rest, Map.put(seen, id, []), [{id, bid} | checked])
+      {:ok, bid, _cost} -> checked(rules, rest, [{id, bid} | checked])
       {:error, reason} -> {:error, {:invalid_bid, id, reason}}
     end
   end
+
+  defp checked(_rules, [other | _rest], _checked),
+    do: raise(ArgumentError, "bids are pairs of an agent and its bid, got: #{inspect(other, limit: 10)}")
 
   @doc """
   Opens an auction that bids come to: `{:ok, id}`.

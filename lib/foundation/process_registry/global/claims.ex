@@ -11,26 +11,37 @@ defmodule Foundation.ProcessRegistry.Global.Claims do
     {first, rest}
   end
 
-  defp rank({_pid, _metadata, _stamp, origin, token}) when is_integer(token), do: {0, -token, origin}
-  defp rank({_pid, _metadata, stamp, origin, nil}), do: {1, stamp, origin}
+  defp rank({pid, _metadata, _stamp, token}) when is_integer(token), do: {0, -token, node(pid)}
+  defp rank({pid, _metadata, stamp, nil}), do: {1, stamp, node(pid)}
 
   @doc "Whether that is for somebody to decide: neither has a token."
-  def open?({_, _, _, _, nil}, {_, _, _, _, nil}), do: true
+  def open?({_, _, _, nil}, {_, _, _, nil}), do: true
   def open?(_one, _other), do: false
 
   @doc "What is shown of a claim."
-  def entry({scope, name}, {pid, metadata, stamp, origin, token}) do
+  def entry(key, {pid, metadata, stamp, token}), do: entry({key, pid, metadata, stamp, token})
+
+  def entry({{scope, name}, pid, metadata, stamp, nil}),
+    do: entry(scope, name, pid, metadata, stamp, :crdt, nil)
+
+  def entry({{scope, name}, pid, metadata, stamp, token}),
+    do: entry(scope, name, pid, metadata, stamp, :consensus, token)
+
+  defp entry(scope, name, pid, metadata, stamp, consistency, token) do
     %{
       scope: scope,
       name: name,
       pid: pid,
-      node: origin,
+      node: node(pid),
       metadata: metadata,
-      consistency: if(token, do: :consensus, else: :crdt),
+      consistency: consistency,
       fencing_token: token,
       registered_at: stamp
     }
   end
 
-  def claim({_key, pid, metadata, stamp, origin, token}), do: {pid, metadata, stamp, origin, token}
+  def claim({_key, pid, metadata, stamp, token}), do: {pid, metadata, stamp, token}
+
+  @doc "The node that a claim is of, by the name that it has now."
+  def origin({pid, _metadata, _stamp, _token}), do: node(pid)
 end

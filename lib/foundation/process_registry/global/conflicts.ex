@@ -46,7 +46,7 @@ defmodule Foundation.ProcessRegistry.Global.Conflicts do
   end
 
   @doc "Tells the holder that the name is lost, and kills what held it if so wished."
-  def tell_loser({scope, name}, {pid, _metadata, _stamp, _origin, token}, settings, reason) do
+  def tell_loser({scope, name}, {pid, _metadata, _stamp, token}, settings, reason) do
     holder = Keyword.get(settings, :holder, pid)
     send(holder, {:foundation_lost, :name, {scope, name}, token, reason})
     if settings[:on_lost] == :kill, do: Process.exit(pid, :kill)

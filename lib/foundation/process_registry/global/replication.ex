@@ -25,7 +25,7 @@ defmodule Foundation.ProcessRegistry.Global.Replication do
 
   @doc "Says hello to the servers of those nodes, if they have one."
   def greet(all, nodes) do
-    for node <- nodes, do: :erlang.send({@server, node}, message(:hello, :ask), [:noconnect])
+    for node <- nodes, node != node(), do: :erlang.send({@server, node}, message(:hello, :ask), [:noconnect])
     all
   end
 
@@ -130,7 +130,7 @@ defmodule Foundation.ProcessRegistry.Global.Replication do
   defp content({_number, {:gone, _key} = change}), do: change
 
   defp content({_number, {:put, key}}) do
-    {{pid, metadata, stamp, _origin, token}, _, _} = Table.own(key)
+    {{pid, metadata, stamp, token}, _, _} = Table.own(key)
     {key, pid, metadata, stamp, token}
   end
 
@@ -217,8 +217,8 @@ defmodule Foundation.ProcessRegistry.Global.Replication do
   # -- other messages
 
   @doc "Tells the node of a claim that it has lost, and to which process (nil: to none)."
-  def concede(all, key, {_pid, _metadata, stamp, origin, _token}, winner) do
-    if pid = all.nodes[origin], do: send_to(pid, :concede, {key, stamp, winner && elem(winner, 0)})
+  def concede(all, key, {pid, _metadata, stamp, _token}, winner) do
+    if server = all.nodes[node(pid)], do: send_to(server, :concede, {key, stamp, winner && elem(winner, 0)})
     :ok
   end
 

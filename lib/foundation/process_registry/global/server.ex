@@ -76,7 +76,7 @@ defmodule Foundation.ProcessRegistry.Global.Server do
     Table.delete_of_others()
     Table.forget_changes()
 
-    Enum.reduce(Table.all_own(), state, fn {key, {pid, _, _, _, _} = claim, _number, settings}, state ->
+    Enum.reduce(Table.all_own(), state, fn {key, {pid, _, _, _} = claim, _number, settings}, state ->
       state = state |> watched(pid) |> put_own(key, claim, settings)
       Table.put_row(key, claim)
       state
@@ -98,17 +98,17 @@ defmodule Foundation.ProcessRegistry.Global.Server do
 
   def handle_call({:release, key, pid}, _from, state) do
     case Table.own(key) do
-      {{owner, _, _, _, _}, _, _} when pid in [nil, owner] -> {:reply, :ok, withdraw(state, key)}
+      {{owner, _, _, _}, _, _} when pid in [nil, owner] -> {:reply, :ok, withdraw(state, key)}
       _ -> {:reply, {:error, :not_found}, state}
     end
   end
 
   def handle_call({:update, key, function}, _from, state) do
     case Table.own(key) do
-      {{pid, metadata, stamp, origin, token}, _number, settings} ->
+      {{pid, metadata, stamp, token}, _number, settings} ->
         case attempt(function, metadata) do
           {:ok, metadata} ->
-            {:reply, {:ok, metadata}, put(state, key, {pid, metadata, stamp, origin, token}, settings)}
+            {:reply, {:ok, metadata}, put(state, key, {pid, metadata, stamp, token}, settings)}
 
           error ->
             {:reply, error, state}
@@ -139,7 +139,7 @@ defmodule Foundation.ProcessRegistry.Global.Server do
   @impl true
   def handle_cast({:lost, key, pid, reason}, state) do
     case Table.own(key) do
-      {{^pid, _, _, _, _}, _, _} -> {:noreply, defeated(state, key, reason)}
+      {{^pid, _, _, _}, _, _} -> {:noreply, defeated(state, key, reason)}
       _ -> {:noreply, state}
     end
   end
@@ -181,41 +181,41 @@ defmodule Foundation.ProcessRegistry.Global.Server do
   defp claimable(state, key, pid, settings) do
     cond do
       not Process.alive?(pid) -> {:error, :noproc}
-      own = Table.own(key) -> mine(state, key, own, pid)
+      own = Table.own(key) -> mine(state, key, own, pid, settings)
       row = Table.row(key) -> others(state, row, settings[:token])
       true -> {:ok, state}
     end
   end
 
-  defp mine(state, _key, {{pid, _, _, _, _}, _, _}, pid), do: {:same, state}
+  defp mine(state, _key, {{pid, _, _, _}, _, _}, pid, _settings), do: {:same, state}
 
   # Its end is not known here yet.
-  defp mine(state, key, {{owner, _, _, _, _}, _, _}, pid) do
+  defp mine(state, key, {{owner, _, _, _}, _, _}, pid, settings) do
     if Process.alive?(owner) do
       {:error, {:already_registered, owner}}
     else
       state = withdraw(state, key)
-      claimable(state, key, pid, [])
+      claimable(state, key, pid, settings)
     end
   end
 
   # A greater token says that the group has given the name to this node since.
-  defp others(state, {_key, _pid, _, _, _, theirs}, token)
+  defp others(state, {_key, _pid, _, _, theirs}, token)
        when is_integer(token) and (theirs == nil or theirs < token),
        do: {:ok, state}
 
-  defp others(_state, {_key, pid, _, _, _, _}, _token), do: {:error, {:already_registered, pid}}
+  defp others(_state, {_key, pid, _, _, _}, _token), do: {:error, {:already_registered, pid}}
 
   defp claimed(state, key, pid, metadata, settings) do
     state = %{state | clock: max(state.clock + 1, System.os_time(:microsecond))}
-    claim = {pid, metadata, state.clock, node(), settings[:token]}
+    claim = {pid, metadata, state.clock, settings[:token]}
     state |> watched(pid) |> put(key, claim, Keyword.delete(settings, :token))
   end
 
   # Registered again by the same process.
   defp renewed(state, key, metadata, settings) do
-    {{pid, before, stamp, origin, token}, _number, _settings} = Table.own(key)
-    claim = {pid, if(metadata == nil, do: before, else: metadata), stamp, origin, settings[:token] || token}
+    {{pid, before, stamp, token}, _number, _settings} = Table.own(key)
+    claim = {pid, if(metadata == nil, do: before, else: metadata), stamp, settings[:token] || token}
     put(state, key, claim, Keyword.delete(settings, :token))
   end
 
@@ -231,7 +231,7 @@ defmodule Foundation.ProcessRegistry.Global.Server do
   end
 
   defp withdraw(state, key) do
-    {{pid, _, _, _, _}, number, _settings} = Table.own(key)
+    {{pid, _, _, _}, number, _settings} = Table.own(key)
     Table.delete_own(key, pid)
     {_number, replication} = Replication.changed(state.replication, number, {:gone, key})
 
@@ -259,7 +259,7 @@ defmodule Foundation.ProcessRegistry.Global.Server do
 
   # The holder has no right to the name any more.
   defp defeated(state, key, reason) do
-    {{_, _, _, _, _} = claim, _number, settings} = Table.own(key)
+    {claim, _number, settings} = Table.own(key)
     state = withdraw(state, key)
     Conflicts.tell_loser(key, claim, settings, reason)
     state
@@ -273,7 +273,7 @@ defmodule Foundation.ProcessRegistry.Global.Server do
 
     case state.rivals do
       %{^key => rivals} -> settle(state, key, row, rivals, origin, claim)
-      _ when row == nil or elem(row, 4) == origin -> counts(state, key, row && Claims.claim(row), claim)
+      _ when row == nil or node(elem(row, 1)) == origin -> counts(state, key, row && Claims.claim(row), claim)
       # Nobody's claim is taken back.
       _ when claim == nil -> state
       _ -> settle(state, key, row, [], origin, claim)
@@ -282,7 +282,7 @@ defmodule Foundation.ProcessRegistry.Global.Server do
 
   defp settle(state, key, row, rivals, origin, claim) do
     before = Claims.claim(row)
-    others = for other <- [before | rivals], elem(other, 3) != origin, do: other
+    others = for other <- [before | rivals], Claims.origin(other) != origin, do: other
     {winner, rest} = Claims.winner(if(claim, do: [claim | others], else: others))
     state = counts(%{state | rivals: put_rivals(state.rivals, key, rest)}, key, before, winner)
     Enum.reduce(rest, state, &contest(&2, key, winner, &1, claim))
@@ -305,11 +305,11 @@ defmodule Foundation.ProcessRegistry.Global.Server do
     if latest in [winner, loser], do: Watchers.conflict(state.watchers, key, winner, loser)
 
     cond do
-      Claims.open?(winner, loser) and elem(winner, 3) == node() ->
+      Claims.open?(winner, loser) and Claims.origin(winner) == node() ->
         decide(state, key, winner, loser)
 
       # Whoever has a token has been given the name.
-      not Claims.open?(winner, loser) and elem(loser, 3) == node() ->
+      not Claims.open?(winner, loser) and Claims.origin(loser) == node() ->
         defeated(state, key, {:conflict, elem(winner, 0)})
 
       true ->
@@ -378,7 +378,7 @@ defmodule Foundation.ProcessRegistry.Global.Server do
   # Decided by the node whose claim is the older one.
   defp heard(state, _from, :concede, {key, stamp, winner}) do
     case Table.own(key) do
-      {{_pid, _metadata, ^stamp, _origin, nil}, _number, _settings} ->
+      {{_pid, _metadata, ^stamp, nil}, _number, _settings} ->
         defeated(state, key, {:conflict, winner})
 
       _ ->
@@ -409,7 +409,7 @@ defmodule Foundation.ProcessRegistry.Global.Server do
     Enum.reduce(changes, state, fn
       {key, pid, metadata, stamp, token}, state ->
         Replication.remember(state.replication, origin, key)
-        state |> tick_clock(stamp) |> settle(key, origin, {pid, metadata, stamp, origin, token})
+        state |> tick_clock(stamp) |> settle(key, origin, {pid, metadata, stamp, token})
 
       {:gone, key}, state ->
         Replication.forget(state.replication, origin, key)

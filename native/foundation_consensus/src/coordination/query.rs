@@ -60,7 +60,39 @@ pub enum Answer {
     Alive,
 }
 
+/// Bytes and parts of an answer that count as short.
+const SHORT_BYTES: usize = 16 << 10;
+const SHORT_PARTS: usize = 32;
+
 impl Coordination {
+    /// Whether the answer to a question is found and written down in some microseconds.
+    #[must_use]
+    pub fn answers_shortly(&self, query: &Query) -> bool {
+        match query {
+            Query::Value { key } => {
+                let value = self.values.get(key);
+                value.is_none_or(|value| value.bytes.len() <= SHORT_BYTES)
+            }
+            Query::Claim { kind, name } => {
+                let claim = self.claims.get(&(*kind, name.clone()));
+                claim.is_none_or(|claim| claim.holders().take(SHORT_PARTS + 1).count() <= SHORT_PARTS)
+            }
+            Query::Leader { name } => self.elections.get(name).is_none_or(|election| {
+                let (mut parts, mut bytes) = (0, 0);
+                for (_, _, metadata) in election.candidates().take(SHORT_PARTS + 1) {
+                    (parts, bytes) = (parts + 1, bytes + metadata.len());
+                }
+                parts <= SHORT_PARTS && bytes <= SHORT_BYTES
+            }),
+            Query::Candidates { .. } => false,
+            Query::Barrier { .. }
+            | Query::Queue { .. }
+            | Query::Counter { .. }
+            | Query::Sequence { .. }
+            | Query::Session { .. } => true,
+        }
+    }
+
     /// Answers a question.
     #[must_use]
     pub fn query(&self, query: Query) -> Answer {

@@ -58,6 +58,13 @@ impl<S: FnMut(Vec<Event>, u64) + Send + 'static> Replica<S> {
         encode(&reply)
     }
 
+    fn ask(&self, query: &Bytes) -> Bytes {
+        match postcard::from_bytes::<Query>(query) {
+            Ok(query) => encode(&self.state.query(query)),
+            Err(_) => Bytes::new(),
+        }
+    }
+
     fn publish(&mut self) {
         self.due
             .0
@@ -81,11 +88,13 @@ impl<S: FnMut(Vec<Event>, u64) + Send + 'static> Machine for Replica<S> {
     }
 
     fn query(&mut self, query: Bytes) -> BoxFuture<'_, Bytes> {
-        let answer = match postcard::from_bytes::<Query>(&query) {
-            Ok(query) => encode(&self.state.query(query)),
-            Err(_) => Bytes::new(),
-        };
-        ready(answer).boxed()
+        ready(self.ask(&query)).boxed()
+    }
+
+    fn query_now(&mut self, query: &Bytes) -> Option<Bytes> {
+        let query = postcard::from_bytes::<Query>(query).ok()?;
+        let shortly = self.state.answers_shortly(&query);
+        shortly.then(|| encode(&self.state.query(query)))
     }
 
     fn snapshot(&mut self) -> BoxFuture<'_, Bytes> {

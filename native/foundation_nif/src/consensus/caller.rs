@@ -22,6 +22,13 @@ impl Caller {
         }
     }
 
+    /// Answers while the call that made this is still running, in its environment.
+    pub(crate) fn answer_now<'a>(self, env: Env<'a>, answer: Term<'a>) {
+        let reference = self.env.run(|own| self.reference.load(own).in_env(env));
+        // As below.
+        let _ = env.send(&self.pid, (reference, answer));
+    }
+
     /// Answers; on a thread that is none of the VM's.
     pub(crate) fn answer(mut self, make: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
         let reference = self.reference;

@@ -9,7 +9,7 @@ use crate::handle::get;
 use crate::runtime::runtime;
 use bytes::Bytes;
 use foundation_consensus::coordination::{Answer, Query, Reply, encode};
-use foundation_consensus::{Consistency, Group, Instant, ProposeError, ReadError, Session};
+use foundation_consensus::{Consistency, Instant, ProposeError, ReadError, Session};
 use parking_lot::Mutex;
 use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, OwnedBinary, Term};
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod names {
-    rustler::atoms! { linearizable, lease, local, nil }
+    rustler::atoms! { linearizable, lease, local, quorum, now, nil }
 }
 
 /// The largest command or query on a normal scheduler, in bytes.
@@ -87,22 +87,47 @@ fn random() -> u128 {
     word(0) << 64 | word(1)
 }
 
-async fn propose(
-    running: Arc<Running>,
+/// Hands a command to the group; the caller gets `{reference, what is shown of the outcome}`, also of a refusal.
+fn submit<'a>(
+    env: Env<'a>,
+    running: &Arc<Running>,
+    caller: Caller,
     given: Option<Session>,
     command: Bytes,
-    deadline: Instant,
-) -> Result<Bytes, ProposeError> {
-    let group: Group = running.group().ok_or(ProposeError::Stopped)?;
-    let clients = &running.clients;
-    let session = given.unwrap_or_else(|| clients.take());
-    let outcome = group.propose(Some(session), command, deadline).await;
-    match (given, &outcome) {
-        (Some(_), _) => {}
-        (None, Err(ProposeError::Unknown)) => clients.lost(session),
-        (None, _) => clients.settled(session),
+    until: Instant,
+    show: for<'b> fn(Env<'b>, &[u8]) -> Term<'b>,
+) {
+    let Some(group) = running.group() else {
+        return refuse(env, caller, ProposeError::Stopped);
+    };
+    let turn = match group.turn(command.len()) {
+        Ok(turn) => turn,
+        Err(refused) => return refuse(env, caller, refused),
+    };
+    let session = given.unwrap_or_else(|| running.clients.take());
+    let owner = given.is_none().then(|| Arc::clone(running));
+    let done = Box::new(move |outcome| {
+        settled(owner.as_deref(), session, &outcome);
+        caller.answer(|env| match outcome {
+            Ok(bytes) => show(env, &bytes),
+            Err(error) => (common::error(), propose_reason(error)).encode(env),
+        });
+    });
+    turn.propose(Some(session), command, until, done);
+}
+
+fn refuse(env: Env<'_>, caller: Caller, refused: ProposeError) {
+    let answer = (common::error(), propose_reason(refused)).encode(env);
+    caller.answer_now(env, answer);
+}
+
+/// The number was one of ours.
+fn settled(owner: Option<&Running>, session: Session, outcome: &Result<Bytes, ProposeError>) {
+    match (owner, outcome) {
+        (None, _) => {}
+        (Some(owner), Err(ProposeError::Unknown)) => owner.clients.lost(session),
+        (Some(owner), _) => owner.clients.settled(session),
     }
-    outcome
 }
 
 async fn read(
@@ -204,6 +229,8 @@ fn consistency(term: Atom) -> NifResult<Consistency> {
         Ok(Consistency::Lease)
     } else if term == names::local() {
         Ok(Consistency::Local)
+    } else if term == names::quorum() {
+        Ok(Consistency::Quorum)
     } else {
         Err(Error::BadArg)
     }
@@ -250,8 +277,17 @@ fn start_proposal<'a>(
     let running = Arc::clone(&get::<Member>(member)?.0);
     let given = session(id)?;
     let command = Bytes::copy_from_slice(command.as_slice());
-    let work = propose(running, given, command, deadline(timeout_ms));
-    answer(env, reference, work, succeeded, propose_reason)
+    let caller = Caller::new(env, reference);
+    submit(
+        env,
+        &running,
+        caller,
+        given,
+        command,
+        deadline(timeout_ms),
+        succeeded,
+    );
+    Ok(common::ok().encode(env))
 }
 
 /// `{reference, {:ok, answer} | {:error, reason}}` comes within the time, with the answer of the group's machine.
@@ -291,11 +327,28 @@ fn consensus_coordinate<'a>(
         Some(command) => encode(&command),
         None => return Ok((common::error(), atoms::too_large()).encode(env)),
     };
-    let work = propose(running, given, command, deadline(timeout_ms));
-    answer(env, reference, work, replied, propose_reason)
+    let caller = Caller::new(env, reference);
+    submit(
+        env,
+        &running,
+        caller,
+        given,
+        command,
+        deadline(timeout_ms),
+        replied,
+    );
+    Ok(common::ok().encode(env))
 }
 
-/// A question to the coordination machine; `{reference, answer}` comes within the time.
+/// Whether this member leads the group with a lease that holds: what its machine knows from now on is all that was
+/// replied to anybody.
+#[rustler::nif]
+fn consensus_holds_lease(member: Term<'_>) -> NifResult<bool> {
+    let group = get::<Member>(member)?.0.group();
+    Ok(group.is_some_and(|group| group.holds_lease()))
+}
+
+/// A question to the coordination machine: `{:now, answer}`, or `{reference, answer}` comes within the time.
 #[rustler::nif]
 fn consensus_ask<'a>(
     env: Env<'a>,
@@ -307,7 +360,11 @@ fn consensus_ask<'a>(
 ) -> NifResult<Term<'a>> {
     let running = Arc::clone(&get::<Member>(member)?.0);
     let query: Query = command::query(term)?;
-    let level = consistency(level)?;
-    let work = read(running, encode(&query), level, deadline(timeout_ms));
+    let (level, query) = (consistency(level)?, encode(&query));
+    let group = running.group();
+    if let Some(found) = group.and_then(|group| group.read_now(&query, level)) {
+        return Ok((names::now(), answered(env, &found)).encode(env));
+    }
+    let work = read(running, query, level, deadline(timeout_ms));
     answer(env, reference, work, answered, read_reason)
 }

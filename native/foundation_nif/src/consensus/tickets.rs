@@ -4,7 +4,7 @@ use crate::atoms as common;
 use crate::handle::{Held, Slot, get};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustler::{Atom, Binary, NifResult, Term};
+use rustler::{Atom, Binary, Encoder, Env, NifResult, Term};
 use std::ffi::CStr;
 use std::ptr;
 use tokio::sync::oneshot;
@@ -45,10 +45,46 @@ fn copied(term: Term<'_>) -> NifResult<Bytes> {
     Ok(Bytes::copy_from_slice(binary.as_slice()))
 }
 
+/// The most bytes and replies that are taken on a normal scheduler.
+const MAX_SMALL: usize = 64 * 1024;
+const MAX_FEW: usize = 1_024;
+
+/// Whether the replies are few and short.
+fn is_small(answer: Term<'_>) -> bool {
+    if let Ok(binary) = answer.decode::<Binary<'_>>() {
+        return binary.len() <= MAX_SMALL;
+    }
+    let (mut rest, mut bytes) = (answer, 0);
+    for _ in 0..MAX_FEW {
+        let Ok((head, tail)) = rest.list_get_cell() else {
+            return true;
+        };
+        bytes += head.decode::<Binary<'_>>().map_or(0, |binary| binary.len());
+        if bytes > MAX_SMALL {
+            return false;
+        }
+        rest = tail;
+    }
+    rest.is_empty_list()
+}
+
 /// Answers what a machine was asked: a list of replies, a binary, or `:ok` or an error's text. False when that was done
-/// before, or the answer is not of the kind that was asked for.
+/// before, or the answer is not of the kind that was asked for; `:dirty` when it is large.
+#[rustler::nif]
+fn consensus_answer<'a>(env: Env<'a>, ticket: Term<'a>, answer: Term<'a>) -> NifResult<Term<'a>> {
+    if !is_small(answer) {
+        return Ok(crate::fabric::atoms::dirty().encode(env));
+    }
+    give(ticket, answer).map(|given| given.encode(env))
+}
+
+/// As `consensus_answer`, of any size.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn consensus_answer<'a>(ticket: Term<'a>, answer: Term<'a>) -> NifResult<bool> {
+fn consensus_answer_large<'a>(ticket: Term<'a>, answer: Term<'a>) -> NifResult<bool> {
+    give(ticket, answer)
+}
+
+fn give<'a>(ticket: Term<'a>, answer: Term<'a>) -> NifResult<bool> {
     let mut awaited = get::<Ticket>(ticket)?.0.lock();
     let sent = match awaited.take() {
         None => false,

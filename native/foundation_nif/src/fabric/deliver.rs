@@ -25,7 +25,17 @@ mod atoms {
         foundation_term, peer_up, peer_down,
         ok, error, closed, unreachable, too_large, room,
         in_context = "$foundation_in_context",
+        foundation_consensus_frames,
     }
+}
+
+/// The process that takes frames of engines while none has been named to take them.
+const RECEIVER: &[u8] = b"Elixir.Foundation.Distributed.Consensus.Receiver";
+
+/// Takes frames of the engines of other nodes. Does not block.
+pub(crate) trait Frames: Send + Sync {
+    /// A frame for a member from a member, which came from that node. False when there is nobody here for it.
+    fn take(&self, to: &str, from: &str, peer: &str, frame: &[u8]) -> bool;
 }
 
 /// A process, and whether it wants the context of a message.
@@ -39,6 +49,7 @@ pub(crate) struct Shared {
     /// The processes that make calls here for callers elsewhere.
     pub(crate) callees: Vec<LocalPid>,
     pub(crate) owner: LocalPid,
+    pub(crate) engine: RwLock<Option<Arc<dyn Frames>>>,
     pub(crate) names: Names,
 }
 
@@ -85,6 +96,7 @@ pub(crate) fn atom(name: &str) -> Option<u64> {
 /// Takes the messages of one link.
 pub(crate) struct Inlet {
     shared: Arc<Shared>,
+    peer: Box<str>,
     node: u64,
     channel: u64,
     /// The name that came last, and its atom: most messages of a link go to few names.
@@ -100,6 +112,18 @@ enum Body<'b> {
 }
 
 impl Body<'_> {
+    fn with<T>(&self, from: usize, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        match self {
+            Body::Small(bytes) => bytes.get(from..).map(with),
+            Body::Large(binary) => {
+                let whole = binary.take()?;
+                let given = whole.as_slice().get(from..).map(with);
+                binary.set(Some(whole));
+                given
+            }
+        }
+    }
+
     fn term<'a>(&self, env: Env<'a>, from: usize) -> Option<Term<'a>> {
         match self {
             Body::Small(bytes) => decode::small(env, &bytes[from..]),
@@ -174,8 +198,12 @@ impl Inlet {
         let Some((head, from)) = message::head(head) else {
             return Verdict::Malformed;
         };
+        if let Head::Engine { to, from: member } = head {
+            return self.frame(to, member, body, from);
+        }
         let divert = self.diverted.load(Ordering::Acquire) > 0 || needs_scheduler(from);
         match head {
+            Head::Engine { .. } => Verdict::Nobody,
             Head::To(target) => with_env(|env| match self.process(env, target) {
                 Some(pid) => self.hand(env, &pid, Wrap::Bare, None, body, from, divert),
                 None => Verdict::Nobody,
@@ -217,6 +245,21 @@ impl Inlet {
                 verdict(send(env, &pid, cancel))
             }),
         }
+    }
+
+    /// A frame of the engine of another node, to the engine here without a process between.
+    fn frame(&self, to: &str, from: &str, body: &Body<'_>, start: usize) -> Verdict {
+        let engine = self.shared.engine.read().clone();
+        let taken = match engine {
+            Some(engine) => body.with(start, |frame| engine.take(to, from, &self.peer, frame)),
+            None => with_env(|env| {
+                let receiver = self.process(env, Target::Name(RECEIVER))?;
+                let frame = body.binary(env, start)?;
+                let frames = (atoms::foundation_consensus_frames(), from, to, vec![frame]);
+                Some(send(env, &receiver, frames.encode(env)))
+            }),
+        };
+        taken.map_or(Verdict::Nobody, verdict)
     }
 
     fn callee(&self, number: u64) -> Option<LocalPid> {
@@ -347,7 +390,7 @@ impl Receiver for Inlet {
     fn large(&self, buffer: Buffer) -> Verdict {
         let binary = buffer.0;
         // What stands before the term is short; a copy of it lets go of the memory that the term keeps.
-        let head = binary.as_slice()[..binary.len().min(600)].to_vec();
+        let head = binary.as_slice()[..binary.len().min(1_200)].to_vec();
         let from = message::head(&head).map_or(0, |(_, from)| from);
         let divert = decode::needs_scheduler(&binary.as_slice()[from..]);
         self.take(&head, &Body::Large(Cell::new(Some(binary))), |_| divert)
@@ -405,6 +448,7 @@ impl Sink for ToProcesses {
     fn receiver(&self, from: &NodeId, channel: &str) -> Inlet {
         Inlet {
             shared: Arc::clone(&self.0),
+            peer: from.name.as_str().into(),
             node: atom(from.name.as_str()).unwrap_or(0),
             channel: atom(channel).unwrap_or(0),
             last_name: Mutex::default(),

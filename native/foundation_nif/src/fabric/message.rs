@@ -7,6 +7,7 @@
 //! 4 call:        number u64 │ timeout in ms u32 │ 1 … or 2 …
 //! 5 reply:       number u64 │ 0 reply, 1 reason of failure
 //! 6 cancel:      number u64, no term
+//! 7 engine:      length u16 │ member it is for │ length u16 │ member it is from │ a frame in place of a term
 //! ```
 
 use super::encode::VERSION;
@@ -18,6 +19,7 @@ pub(crate) const SUBSCRIBERS: u8 = 3;
 pub(crate) const CALL: u8 = 4;
 pub(crate) const REPLY: u8 = 5;
 pub(crate) const CANCEL: u8 = 6;
+pub(crate) const ENGINE: u8 = 7;
 
 /// Whom a message is for, as it came.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,10 @@ pub(crate) enum Head<'b> {
     },
     Cancel {
         number: u64,
+    },
+    Engine {
+        to: &'b str,
+        from: &'b str,
     },
 }
 
@@ -74,7 +80,29 @@ pub(crate) fn head(bytes: &[u8]) -> Option<(Head<'_>, usize)> {
             let number = u64::from_le_bytes(*rest.first_chunk()?);
             Some((Head::Cancel { number }, 9))
         }
+        ENGINE => {
+            let (to, rest) = text(rest)?;
+            let (from, rest) = text(rest)?;
+            Some((Head::Engine { to, from }, bytes.len() - rest.len()))
+        }
         _ => None,
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (text, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+    Some((std::str::from_utf8(text).ok()?, rest))
+}
+
+/// Writes what stands before a frame of an engine.
+pub(crate) fn write_engine(to: &str, from: &str, out: &mut Vec<u8>) {
+    out.push(ENGINE);
+    for name in [to, from] {
+        // A longer name, which no node has, is that of nobody.
+        let name = &name.as_bytes()[..name.len().min(u16::MAX.into())];
+        out.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        out.extend_from_slice(name);
     }
 }
 

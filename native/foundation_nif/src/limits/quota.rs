@@ -10,7 +10,11 @@ type Parts = (u64, u64);
 
 fn whole((units, billionths): Parts) -> NifResult<i128> {
     let whole = i128::from(units) * amount::UNIT + i128::from(billionths);
-    if whole <= amount::MAX { Ok(whole) } else { Err(Error::BadArg) }
+    if whole <= amount::MAX {
+        Ok(whole)
+    } else {
+        Err(Error::BadArg)
+    }
 }
 
 fn parts(whole: i128) -> Parts {

@@ -9,7 +9,7 @@ use foundation_market::{Error as Refused, State};
 use parking_lot::Mutex;
 use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, Term};
 
-/// A search in the hands of Erlang; boxed, as its random numbers want a stricter alignment than the VM gives.
+/// A search in the hands of Erlang; boxed, for its generator asks for a wider alignment than the VM promises.
 pub(super) struct Search(Box<Mutex<Optimiser>>);
 
 held!(Search, SEARCH, c"foundation_market_search");

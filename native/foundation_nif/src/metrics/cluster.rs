@@ -12,7 +12,7 @@ use crate::key::{self, KeyBuf};
 use crate::term;
 use foundation_metrics::exposition::{Sample, write};
 use foundation_metrics::gather::{Family, Gathered};
-use foundation_metrics::pack::{pack, unpack};
+use foundation_metrics::pack::pack;
 use foundation_metrics::registry::Kind;
 use foundation_metrics::window::Window;
 use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
@@ -177,16 +177,13 @@ fn add(
         Kind::Gauge => tags.map_put(atoms::node(), node)?,
         _ => tags,
     };
-    let sample = match kind {
-        Kind::Histogram => {
-            let bytes = Binary::from_term(value)?;
-            Sample::Distribution(Box::new(unpack(&bytes).map_err(|_| Error::BadArg)?))
-        }
-        _ => Sample::Number(number(value)?),
-    };
     let mut key = KeyBuf::new();
     let name_len = series_key(name, tags, &mut key)?;
-    all.add(&key, name_len, sample).map_err(|_| Error::BadArg)
+    let added = match kind {
+        Kind::Histogram => all.add_packed(&key, name_len, &Binary::from_term(value)?),
+        _ => all.add(&key, name_len, Sample::Number(number(value)?)),
+    };
+    added.map_err(|_| Error::BadArg)
 }
 
 fn family<'a>(said: Term<'a>) -> NifResult<(Term<'a>, KeyBuf, Family)> {

@@ -86,7 +86,14 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Keeper do
 
   def handle_info({:wanted, key}, state) do
     with [{_, flag, _}] <- :ets.lookup(Shared.table(), key), do: :atomics.put(flag, 1, 0)
-    {:noreply, state |> ask() |> alone()}
+    now = now()
+
+    slices =
+      Map.new(state.slices, fn {{of, _} = place, slice} ->
+        {place, if(of === key, do: %{slice | look_at: now}, else: slice)}
+      end)
+
+    {:noreply, %{state | slices: slices} |> ask() |> alone()}
   end
 
   def handle_info({reference, answer}, %{asking: %{task: %Task{ref: reference}} = asking} = state) do
@@ -150,10 +157,16 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Keeper do
 
   # Keys that were deleted, or have other limits by now, are forgotten.
   defp due(state, now) do
-    Enum.flat_map_reduce(state.slices, state, fn {{key, name} = place, slice}, state ->
+    looked = for {_, %{look_at: at}} = entry <- state.slices, at <= now, do: entry
+
+    Enum.flat_map_reduce(looked, state, fn {{key, name} = place, slice}, state ->
       case look(key, name) do
-        {:ok, look} -> {if(Slice.due?(slice, look, now), do: [place], else: []), state}
-        :gone -> {[], forget(state, key)}
+        {:ok, look} ->
+          slice = %{slice | look_at: Slice.look_at(slice, look, now)}
+          {if(Slice.due?(slice, look, now), do: [place], else: []), put_in(state.slices[place], slice)}
+
+        :gone ->
+          {[], forget(state, key)}
       end
     end)
   end

@@ -18,6 +18,7 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Slice do
             rate: 0.0,
             reported_at: 0,
             retry_at: 0,
+            look_at: nil,
             failed: false,
             holders: 1,
             open: nil,
@@ -31,10 +32,12 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Slice do
   # Of a quota, a node keeps a hundredth ready, but all nodes together at most a quarter.
   @ready 100
   @together 4
+  @idle_look_ms 250
 
   @doc "Nothing leased yet."
   @spec new(map, integer) :: t
-  def new(budget, now), do: %__MODULE__{budget: budget, life: life(), reported_at: now, retry_at: now}
+  def new(budget, now),
+    do: %__MODULE__{budget: budget, life: life(), reported_at: now, retry_at: now, look_at: now}
 
   defp life, do: :crypto.strong_rand_bytes(8)
 
@@ -52,6 +55,11 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Slice do
       true -> slice.ends == nil or short > 0 or low
     end
   end
+
+  @doc "When to look at it again: at every tick while it is used, less often when not."
+  @spec look_at(t, look, integer) :: integer
+  def look_at(_slice, {spent, _left, short}, now) when spent > 0 or short > 0, do: now
+  def look_at(slice, _look, now), do: now + min(@idle_look_ms, div(slice.budget.lease, 4))
 
   # What is spent in the time looked ahead, by the rate known or seen since the last report.
   defp ahead(slice, spent, now) do

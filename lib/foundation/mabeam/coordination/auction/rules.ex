@@ -175,7 +175,9 @@ defmodule Foundation.MABEAM.Coordination.Auction.Rules do
   defp amount(_rules, amount) when is_integer(amount) and amount >= 0, do: {:error, :too_much}
   defp amount(_rules, _other), do: {:error, :not_an_amount}
 
-  defp offers(rules, {_what, _amount} = offer, one, sum), do: offers(rules, [offer], one, sum)
+  defp offers(rules, {_what, _amount} = offer, one, _sum) do
+    with {:ok, bid, cost} <- one.(rules, offer), do: {:ok, [bid], cost}
+  end
 
   defp offers(rules, [_ | _] = offers, one, sum) do
     with false <- List.improper?(offers),

@@ -21,9 +21,7 @@ defmodule Foundation.MABEAM.Coordination.Auction.Solve do
   end
 
   def solve(%{kind: :multi_unit} = rules, bids) do
-    offers = for {{_id, offers}, n} <- Enum.with_index(bids), {units, price} <- offers, do: {n, units, price}
-
-    with {:ok, outcome} <- Native.market_sealed({rules.pricing, rules.units}, rules.reserve, offers) do
+    with {:ok, outcome} <- Native.market_sealed({rules.pricing, rules.units}, rules.reserve, flat(bids, 0)) do
       names = bids |> Enum.map(&elem(&1, 0)) |> List.to_tuple()
 
       wins =
@@ -58,9 +56,7 @@ defmodule Foundation.MABEAM.Coordination.Auction.Solve do
   end
 
   def solve(%{kind: :combinatorial} = rules, bids) do
-    offers =
-      for {{_id, offers}, n} <- Enum.with_index(bids), {items, amount} <- offers, do: {n, items, amount}
-
+    offers = flat(bids, 0)
     limits = {1_000_000_000, rules.search_ms}
 
     case Native.market_combinatorial(length(rules.items), offers, rules.bidding, rules.pricing, limits) do
@@ -88,10 +84,15 @@ defmodule Foundation.MABEAM.Coordination.Auction.Solve do
   def payments(_rules, %{price: 0}), do: []
   def payments(%{to: to}, %{agent: id, price: price}), do: [{id, to, price}]
 
-  defp numbered(bids, from) do
-    {numbered, _next} = Enum.map_reduce(bids, from, fn {_id, amount}, n -> {{n, amount}, n + 1} end)
-    numbered
-  end
+  defp numbered([], _n), do: []
+  defp numbered([{_id, bid} | rest], n), do: [{n, bid} | numbered(rest, n + 1)]
+
+  # Each of a bidder's offers, with the bidder's number.
+  defp flat([], _n), do: []
+  defp flat([{_id, [{what, amount}]} | rest], n), do: [{n, what, amount} | flat(rest, n + 1)]
+
+  defp flat([{_id, offers} | rest], n),
+    do: Enum.map(offers, fn {what, amount} -> {n, what, amount} end) ++ flat(rest, n + 1)
 
   defp at(bids, n), do: bids |> Enum.at(n) |> elem(0)
 
