@@ -13,19 +13,23 @@ defmodule Foundation.MABEAM.Coordination.Market do
   | `:call` | orders are collected; `clear/1` fills them all at the one price with the largest volume |
   | `:prediction` | shares of outcomes, each worth 1 unit if it comes true, sold and bought by a market maker: Hanson, Combinatorial Information Market Design, 2003 |
 
-  Prices are whole numbers of millionths from 1, quantities whole numbers from 1. What is no order is refused with `{:error, {:invalid, details}}` and changes
-  nothing.
+  Prices are whole numbers of millionths from 1, quantities whole numbers from 1. What is no order is refused
+  with `{:error, {:invalid, details}}` and changes nothing.
 
-  A market is a value for `submit_order/2` and the others, on the node where it was created; it ends with `end_market/1` or with MABEAM there. Orders of a continuous one go straight from
-  the caller to the book: from several processes they come in some order, one after the other. Trades of `:continuous` and `:call` markets are told and not paid: see
-  `Foundation.MABEAM.Economics.settle/2`.
+  A market is a value for `submit_order/2` and the others, on the node where it was created; it ends with
+  `end_market/1` or with MABEAM there. Orders of a continuous one go straight from the caller to the book:
+  from several processes they come in some order, one after the other. Trades of `:continuous` and `:call`
+  markets are told and not paid: see `Foundation.MABEAM.Economics.settle/2`.
 
-  Properties. Continuous: not truthful; efficient in the long run, even with traders that act at random within their means (Gode and Sunder 1993; `simulate/2`).
-  Call: not truthful; efficient at true orders. Prediction: truthful for who trades once (a proper scoring rule); the maker's loss is bounded by liquidity · ln(outcomes).
-  Prices of `find_equilibrium/2` are efficient (first welfare theorem), of truth-tellers. One call an order.
+  Properties. Continuous: not truthful; efficient in the long run, even with traders that act at random within
+  their means (Gode and Sunder 1993; `simulate/2`). Call: not truthful; efficient at true orders. Prediction:
+  truthful for who trades once (a proper scoring rule); the maker's loss is bounded by liquidity ·
+  ln(outcomes). Prices of `find_equilibrium/2` are efficient (first welfare theorem), of truth-tellers. One
+  call an order.
 
-  **Scheduling**: orders, `cancel_order/3`, `order/2` and `order_book/2` of a continuous market on a normal scheduler, below 100 µs (an order that meets more than 256 others, or finds
-  the book busy for 20 µs, on a dirty CPU one); everything else on a dirty CPU scheduler.
+  **Scheduling**: orders, `cancel_order/3`, `order/2` and `order_book/2` of a continuous market on a normal
+  scheduler, below 100 µs (an order that meets more than 256 others, or finds the book busy for 20 µs, on a
+  dirty CPU one); everything else on a dirty CPU scheduler.
   """
 
   alias Foundation.MABEAM.Coordination.Market.{Book, Call, Equilibrium, Order, Prediction, Server, Simulation}
@@ -45,10 +49,12 @@ defmodule Foundation.MABEAM.Coordination.Market do
   @doc """
   Opens a market: `{:ok, market}`.
 
-  Options of `:continuous`: `tick:` of which prices are multiples (1); `max_orders:` that wait at once (1,000,000); `self_trade:` when an order meets one of the
-  same agent: `:cancel_incoming` (the rest of the new one is dropped), `:cancel_resting`, `:cancel_both`, `:allow`. Of `:call`: `max_orders:` (1,000,000). Of `:prediction`:
-  `outcomes:` 2 to 10,000 different terms; `liquidity:` b, millionths above 0: the larger, the less a trade moves prices; `to:` the account that pays and is paid (none: nothing is
-  paid). It needs b · ln(outcomes) to pay whatever comes true.
+  Options of `:continuous`: `tick:` of which prices are multiples (1); `max_orders:` that wait at once
+  (1,000,000); `self_trade:` when an order meets one of the same agent: `:cancel_incoming` (the rest of the
+  new one is dropped), `:cancel_resting`, `:cancel_both`, `:allow`. Of `:call`: `max_orders:` (1,000,000). Of
+  `:prediction`: `outcomes:` 2 to 10,000 different terms; `liquidity:` b, millionths above 0: the larger, the
+  less a trade moves prices; `to:` the account that pays and is paid (none: nothing is paid). It needs b ·
+  ln(outcomes) to pay whatever comes true.
 
   Errors: `{:invalid, details}`, `:busy` (10,000 auctions and markets), `:not_running`. O(1).
   """
@@ -136,17 +142,24 @@ defmodule Foundation.MABEAM.Coordination.Market do
   @doc """
   Places an order.
 
-  Continuous: `%{agent:, side: :buy | :sell, price:, quantity:}`, and `type:` `:limit` (what is not filled waits), `:market` (any price, needs no
-  `price:`; the rest is dropped), `:ioc` (the rest is dropped), `:fok` (all or nothing), `:post_only` (never trades at once): `{:ok, %{id:, filled:, resting:, dropped:, trades: [%{order:, agent:, price:,
-  quantity:, done: boolean}], cancelled: [id]}}`. A trade has the waiting order, whose it is, and whether it is used up; `cancelled` were dropped by `self_trade:`. Errors: `:unfillable`
-  (`:fok`), `:would_trade` (`:post_only`), `:full`, `{:invalid, :price}` (no multiple of the tick), `:too_many_agents` (1,000,000).
+  Continuous: `%{agent:, side: :buy | :sell, price:, quantity:}`, and `type:` `:limit` (what is not filled
+  waits), `:market` (any price, needs no `price:`; the rest is dropped), `:ioc` (the rest is dropped), `:fok`
+  (all or nothing), `:post_only` (never trades at once):
+  `{:ok, %{id:, filled:, resting:, dropped:, trades: [%{order:, agent:, price:, quantity:, done: boolean}], cancelled: [id]}}`.
+  A trade has the waiting order, whose it is, and whether it is used up; `cancelled` were dropped by
+  `self_trade:`. Errors: `:unfillable` (`:fok`), `:would_trade` (`:post_only`), `:full`, `{:invalid, :price}`
+  (no multiple of the tick), `:too_many_agents` (1,000,000).
 
   Call: the same without `type:`, `{:ok, %{id: id}}`. Errors: `:full`, `{:unsupported, type}`.
 
-  Prediction: `%{agent:, outcome:, shares:}` in millionths of a share, below 0 to sell some that the agent has, and `limit:` the most that it may cost: `{:ok, %{cost:, shares: what it has now, prices: %{outcome => float}}}`.
-  Errors: `:no_such_outcome`, `:not_enough_shares`, `:over_limit`, `:closed`, `:over_balance`, `:no_account`, `{:invalid, :change}` (so many that a price would be 1).
+  Prediction: `%{agent:, outcome:, shares:}` in millionths of a share, below 0 to sell some that the agent
+  has, and `limit:` the most that it may cost:
+  `{:ok, %{cost:, shares: what it has now, prices: %{outcome => float}}}`. Errors: `:no_such_outcome`,
+  `:not_enough_shares`, `:over_limit`, `:closed`, `:over_balance`, `:no_account`, `{:invalid, :change}` (so
+  many that a price would be 1).
 
-  Errors of all: `{:invalid, details}`, `:not_found` (it has ended), `:timeout`. O(log prices + trades); prediction O(outcomes).
+  Errors of all: `{:invalid, details}`, `:not_found` (it has ended), `:timeout`. O(log prices + trades);
+  prediction O(outcomes).
   """
   @spec submit_order(t, map) :: {:ok, map} | {:error, term}
   def submit_order(%__MODULE__{kind: :continuous} = market, order), do: Book.submit(market, order)
@@ -155,7 +168,9 @@ defmodule Foundation.MABEAM.Coordination.Market do
   def submit_order(%__MODULE__{}, order), do: Order.invalid(order)
 
   @doc """
-  Takes an agent's waiting order back: `{:ok, %{id:, agent:, side:, price:, quantity: what was left}}`. Errors: `:not_found` (filled, not waiting, or another agent's), `:busy`, `:unsupported` (prediction). O(log prices).
+  Takes an agent's waiting order back: `{:ok, %{id:, agent:, side:, price:, quantity: what was left}}`.
+  Errors: `:not_found` (filled, not waiting, or another agent's), `:busy`, `:unsupported` (prediction). O(log
+  prices).
   """
   @spec cancel_order(t, Types.agent_id(), pos_integer) :: {:ok, map} | {:error, term}
   def cancel_order(%__MODULE__{kind: :continuous} = market, agent, id) when is_integer(id) and id >= 0,
@@ -164,7 +179,8 @@ defmodule Foundation.MABEAM.Coordination.Market do
   def cancel_order(%__MODULE__{} = market, agent, id), do: Server.ask(market, {:cancel, agent, id})
 
   @doc """
-  Changes price and quantity of an agent's waiting order in a continuous market: as `submit_order/2`. Less at the same price keeps its place. Errors besides: `:not_found`, `:unsupported`. O(log prices + trades).
+  Changes price and quantity of an agent's waiting order in a continuous market: as `submit_order/2`. Less at
+  the same price keeps its place. Errors besides: `:not_found`, `:unsupported`. O(log prices + trades).
   """
   @spec replace_order(t, Types.agent_id(), pos_integer, %{price: pos_integer, quantity: pos_integer}) ::
           {:ok, map} | {:error, term}
@@ -182,17 +198,22 @@ defmodule Foundation.MABEAM.Coordination.Market do
   def order(%__MODULE__{} = market, id), do: Server.ask(market, {:order, id})
 
   @doc """
-  Clears a call market: `{:ok, %{price: money | nil, volume: n, imbalance: n, fills: [%{order:, agent:, side:, quantity:}]}}`. All trade at the one
-  price with the largest volume, of these the one with the smallest imbalance (bid beyond asked), of these the nearest to the last price (the first time the middle). Better
-  prices are filled first, then earlier orders; what is not filled waits for the next call. Errors: `:unsupported` (other kinds), `:not_found`. O(n log n).
+  Clears a call market:
+  `{:ok, %{price: money | nil, volume: n, imbalance: n, fills: [%{order:, agent:, side:, quantity:}]}}`. All
+  trade at the one price with the largest volume, of these the one with the smallest imbalance (bid beyond
+  asked), of these the nearest to the last price (the first time the middle). Better prices are filled first,
+  then earlier orders; what is not filled waits for the next call. Errors: `:unsupported` (other kinds),
+  `:not_found`. O(n log n).
   """
   @spec clear(t) :: {:ok, map} | {:error, term}
   def clear(%__MODULE__{kind: :call} = market), do: Server.ask(market, :clear)
   def clear(%__MODULE__{}), do: {:error, :unsupported}
 
   @doc """
-  Ends the trade of a prediction market, of which `outcome` has come true: `{:ok, %{outcome:, payouts: %{agent => money}, loss: the maker's}}`, one unit a share. With `to:` all are paid, or nobody, and it stays open. The same again when
-  asked again. Errors: `:no_such_outcome`, of `Foundation.MABEAM.Economics.settle/2`, `:unsupported`, `:not_found`. O(agents).
+  Ends the trade of a prediction market, of which `outcome` has come true:
+  `{:ok, %{outcome:, payouts: %{agent => money}, loss: the maker's}}`, one unit a share. With `to:` all are
+  paid, or nobody, and it stays open. The same again when asked again. Errors: `:no_such_outcome`, of
+  `Foundation.MABEAM.Economics.settle/2`, `:unsupported`, `:not_found`. O(agents).
   """
   @spec resolve(t, term) :: {:ok, map} | {:error, term}
   def resolve(%__MODULE__{kind: :prediction} = market, outcome), do: Server.ask(market, {:resolve, outcome})
@@ -201,8 +222,11 @@ defmodule Foundation.MABEAM.Coordination.Market do
   @doc """
   What all may see.
 
-  Continuous and call: `{:ok, %{bids: [%{price:, quantity:, orders:}], asks: [...], orders: waiting, placed: n, volume: n, last_price: nil | money}}`, the best price first, at most `levels` (10, at most 100) of
-  each side, and `:trades` of a continuous one. Prediction: `{:ok, %{prices:, shares:, holdings: %{agent => %{outcome => shares}}, collected: money, max_loss: money, trades: n, resolved: outcome | nil}}`.
+  Continuous and call:
+  `{:ok, %{bids: [%{price:, quantity:, orders:}], asks: [...], orders: waiting, placed: n, volume: n, last_price: nil | money}}`,
+  the best price first, at most `levels` (10, at most 100) of each side, and `:trades` of a continuous one.
+  Prediction:
+  `{:ok, %{prices:, shares:, holdings: %{agent => %{outcome => shares}}, collected: money, max_loss: money, trades: n, resolved: outcome | nil}}`.
   Errors: `:busy`, `:not_found`. O(levels); call O(n log n).
   """
   @spec order_book(t, 1..100) :: {:ok, map} | {:error, term}
@@ -215,14 +239,16 @@ defmodule Foundation.MABEAM.Coordination.Market do
     do: Server.ask(market, {:depth, levels})
 
   @doc """
-  Sends `{:market, id, event}` to the calling process: `{:traded, %{order:, agent:, side:, trades:}}` of a continuous market (who came, and whom it met), `{:cleared, result}`, `{:traded,
-  map}` and `{:resolved, result}` of the others. Errors: `:not_found`. O(1).
+  Sends `{:market, id, event}` to the calling process: `{:traded, %{order:, agent:, side:, trades:}}` of a
+  continuous market (who came, and whom it met), `{:cleared, result}`, `{:traded, map}` and
+  `{:resolved, result}` of the others. Errors: `:not_found`. O(1).
   """
   @spec subscribe(t) :: :ok | {:error, :not_found | :timeout}
   def subscribe(%__MODULE__{} = market), do: Server.ask(market, {:subscribe, self()})
 
   @doc """
-  Prices at which all that traders bring is taken, by tâtonnement: prices of what is short rise, others fall, until every good clears.
+  Prices at which all that traders bring is taken, by tâtonnement: prices of what is short rise, others fall,
+  until every good clears.
 
       iex> alias Foundation.MABEAM.Coordination.Market
       iex> ann = %{endowment: %{bread: 1, wine: 0}, weights: %{bread: 0.5, wine: 0.5}}
@@ -231,11 +257,14 @@ defmodule Foundation.MABEAM.Coordination.Market do
       iex> Float.round(prices.wine / prices.bread, 3)
       1.0
 
-  A trader has `endowment:` and `weights:` (how much it likes each), maps from good to a number from 0, and `elasticity:` of substitution (1.0: Cobb-Douglas; more replaces
-  one good by another more readily; above 0, at most 100). Options: `tolerance:` the largest excess, as a part of a good's supply, that counts as cleared (1.0e-6); `rounds:` (10,000); `timeout:` ms (5,000).
+  A trader has `endowment:` and `weights:` (how much it likes each), maps from good to a number from 0, and
+  `elasticity:` of substitution (1.0: Cobb-Douglas; more replaces one good by another more readily; above 0,
+  at most 100). Options: `tolerance:` the largest excess, as a part of a good's supply, that counts as cleared
+  (1.0e-6); `rounds:` (10,000); `timeout:` ms (5,000).
 
-  `{:ok, %{cleared: boolean, prices: %{good => float} with sum 1, demand: [%{good => float}] in the order of traders, residual: the largest excess, rounds: n}}`. It converges under gross substitutes (Arrow, Block and
-  Hurwicz 1959; elasticity from 1); else look at `cleared`. Errors: `{:invalid, field}`, `{:invalid, details}`. O(rounds · traders · goods).
+  `{:ok, %{cleared: boolean, prices: %{good => float} with sum 1, demand: [%{good => float}] in the order of traders, residual: the largest excess, rounds: n}}`.
+  It converges under gross substitutes (Arrow, Block and Hurwicz 1959; elasticity from 1); else look at
+  `cleared`. Errors: `{:invalid, field}`, `{:invalid, details}`. O(rounds · traders · goods).
   """
   @spec find_equilibrium([map], keyword) :: {:ok, map} | {:error, term}
   def find_equilibrium(traders, opts \\ []) when is_list(traders), do: Equilibrium.find(traders, opts)
@@ -248,18 +277,25 @@ defmodule Foundation.MABEAM.Coordination.Market do
 
       {:ok, %{efficiency: efficiency, trades: trades}} = Market.simulate(traders, seed: 1)
 
-  A trader has `agent:`, `side:`, `values:` (what each unit is worth to a buyer, or costs a seller, in the order in which they are traded), and a `strategy:`:
+  A trader has `agent:`, `side:`, `values:` (what each unit is worth to a buyer, or costs a seller, in the
+  order in which they are traded), and a `strategy:`:
 
-    * `:zero_intelligence` offers a random price at which it does not lose (Gode and Sunder, Allocative Efficiency of Markets with Zero-Intelligence Traders, 1993);
+    * `:zero_intelligence` offers a random price at which it does not lose (Gode and Sunder, Allocative
+      Efficiency of Markets with Zero-Intelligence Traders, 1993);
     * `:unconstrained` a random price of the whole range;
     * `:truthful` what the unit is worth;
-    * a function of `view` and a random state (`:rand`), or `{module, function}`: `{price | :pass, random state}`. The view is `%{agent:, side:, value:, left: units, best_bid:, best_ask:, last_price:, step:}`.
+    * a function of `view` and a random state (`:rand`), or `{module, function}`:
+      `{price | :pass, random state}`. The view is
+      `%{agent:, side:, value:, left: units, best_bid:, best_ask:, last_price:, step:}`.
 
-  In each step one trader that has units left, chosen by the seed, offers one unit; its offer replaces the one that it had waiting. A strategy that raises or answers anything else passes, which is
-  counted. The book is one like those of `create_market/2`. Options: `seed:` (0), `steps:` (100 for each unit), `range:` `{lowest, highest}` price (1 to twice the highest value).
+  In each step one trader that has units left, chosen by the seed, offers one unit; its offer replaces the one
+  that it had waiting. A strategy that raises or answers anything else passes, which is counted. The book is
+  one like those of `create_market/2`. Options: `seed:` (0), `steps:` (100 for each unit), `range:`
+  `{lowest, highest}` price (1 to twice the highest value).
 
-  `{:ok, %{trades: [%{step:, buyer:, seller:, price:}], orders: n, failures: n, surplus: money, max_surplus: money, efficiency: float, traders: %{agent => %{traded: n, surplus: money}}}}`: `efficiency` is the part of the
-  largest possible surplus that was realised (1.0 where there is none to have). The same seed gives the same result. Errors: `{:invalid, details}`. O(steps · log prices).
+  `{:ok, %{trades: [%{step:, buyer:, seller:, price:}], orders: n, failures: n, surplus: money, max_surplus: money, efficiency: float, traders: %{agent => %{traded: n, surplus: money}}}}`:
+  `efficiency` is the part of the largest possible surplus that was realised (1.0 where there is none to
+  have). The same seed gives the same result. Errors: `{:invalid, details}`. O(steps · log prices).
   """
   @spec simulate([map], keyword) :: {:ok, map} | {:error, invalid}
   def simulate(traders, opts \\ []) when is_list(traders), do: Simulation.run(traders, opts)

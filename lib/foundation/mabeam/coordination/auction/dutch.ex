@@ -4,15 +4,17 @@ defmodule Foundation.MABEAM.Coordination.Auction.Dutch do
 
       Coordination.coordinate(:dutch, agents, %{item: "slot 7", start: Economics.units(10), decrement: Economics.units(1)}, timeout: 30_000)
 
-  The problem: `start:` the first price, `decrement:` what is taken off each round, `reserve:` the last price (0); `item:`, `data:`, and the fields that all
-  auctions have. In each round all are asked, with `%{auction: :dutch, item: _, price: money, round: n}`. A bid of the price or more, or
-  `:accept`, takes it, at the price of the round; the first answer to arrive counts. Who does not bid, or bids less, is asked again at the next price; who fails is not.
+  The problem: `start:` the first price, `decrement:` what is taken off each round, `reserve:` the last price
+  (0); `item:`, `data:`, and the fields that all auctions have. In each round all are asked, with
+  `%{auction: :dutch, item: _, price: money, round: n}`. A bid of the price or more, or `:accept`, takes it,
+  at the price of the round; the first answer to arrive counts. Who does not bid, or bids less, is asked again
+  at the next price; who fails is not.
 
-  Decision: `%{agent: id, price: money}`. `detail`: `:prices` how many were called, `:payments`, `:cannot_pay`. Fails with `:unsold`: nobody took the last price,
-  or the rounds are over (1,000).
+  Decision: `%{agent: id, price: money}`. `detail`: `:prices` how many were called, `:payments`,
+  `:cannot_pay`. Fails with `:unsold`: nobody took the last price, or the rounds are over (1,000).
 
-  Properties: Vickrey 1961: strategically the same as `:sealed_first_price`, so not truthful. At most 2n messages a price. Budget-balanced. Speed
-  of an answer decides between two that take the same price.
+  Properties: Vickrey 1961: strategically the same as `:sealed_first_price`, so not truthful. At most 2n
+  messages a price. Budget-balanced. Speed of an answer decides between two that take the same price.
 
   **Scheduling**: a call on a dirty CPU scheduler a round, O(1).
   """

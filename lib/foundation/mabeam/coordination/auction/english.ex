@@ -4,19 +4,23 @@ defmodule Foundation.MABEAM.Coordination.Auction.English do
 
       Coordination.coordinate(:english, agents, %{item: "slot 7", start: Economics.units(1), increment: Economics.units("0.10")}, timeout: 30_000)
 
-  The problem: `increment:`, by how much a bid must exceed the one before; `start:` the least first bid (0); `reserve:` what the last bid must
-  have reached, which agents are not told (0); `item:`, `data:`, and the fields that all auctions have.
+  The problem: `increment:`, by how much a bid must exceed the one before; `start:` the least first bid (0);
+  `reserve:` what the last bid must have reached, which agents are not told (0); `item:`, `data:`, and the
+  fields that all auctions have.
 
-  In each round all but the leader are asked, with `%{auction: :english, item: _, asking: money, standing: money | nil, leader: id | nil, round: n}`, for
-  a bid of `asking` or more; who does not bid, fails or bids less is out. The highest of a round leads; of equal ones the agent that comes
-  first in the list of participants. It ends when nobody bids any more, nobody is left against the leader, or the rounds are over (100).
+  In each round all but the leader are asked, with
+  `%{auction: :english, item: _, asking: money, standing: money | nil, leader: id | nil, round: n}`, for a bid
+  of `asking` or more; who does not bid, fails or bids less is out. The highest of a round leads; of equal
+  ones the agent that comes first in the list of participants. It ends when nobody bids any more, nobody is
+  left against the leader, or the rounds are over (100).
 
-  Decision: `%{agent: id, price: money}`. `detail`: `:history` of who led with what, the first one first, `:reason` (`:nobody_bids`,
-  `:alone`, `:rounds`), `:payments`, `:cannot_pay`. A leader that cannot pay in the end loses it to who led before, at that bid. Fails with `:unsold`.
+  Decision: `%{agent: id, price: money}`. `detail`: `:history` of who led with what, the first one first,
+  `:reason` (`:nobody_bids`, `:alone`, `:rounds`), `:payments`, `:cannot_pay`. A leader that cannot pay in the
+  end loses it to who led before, at that bid. Fails with `:unsold`.
 
-  Properties: Milgrom and Weber, A Theory of Auctions and Competitive Bidding, 1982. 2 messages a round for each that is still in, at most 2n(rounds).
-  To bid the asking price until it exceeds the item's value is an equilibrium, in which the outcome is that of `:vickrey` to an increment.
-  Budget-balanced.
+  Properties: Milgrom and Weber, A Theory of Auctions and Competitive Bidding, 1982. 2 messages a round for
+  each that is still in, at most 2n(rounds). To bid the asking price until it exceeds the item's value is an
+  equilibrium, in which the outcome is that of `:vickrey` to an increment. Budget-balanced.
 
   **Scheduling**: a call on a dirty CPU scheduler a round, O(rounds).
   """

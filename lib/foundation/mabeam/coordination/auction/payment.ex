@@ -10,7 +10,7 @@ defmodule Foundation.MABEAM.Coordination.Auction.Payment do
   @type made :: %{payment: pos_integer, from: Types.agent_id(), to: Types.agent_id(), amount: pos_integer}
 
   @doc "Whether a bidder has what the bid may cost it, now."
-  @spec covered(Rules.t(), Types.agent_id(), non_neg_integer) :: :ok | {:error, atom}
+  @spec covered(map, Types.agent_id(), non_neg_integer) :: :ok | {:error, atom}
   def covered(%{accounts: false}, _id, _amount), do: :ok
 
   def covered(%{to: to}, id, amount) do

@@ -4,12 +4,12 @@ defmodule Foundation.MABEAM.Coordination.Auction.Vickrey do
 
       Coordination.coordinate(:vickrey, agents, %{item: "slot 7", reserve: Economics.units("1")})
 
-  As `Foundation.MABEAM.Coordination.Auction.FirstPrice` in all but the price, which is the second highest bid, and at least the reserve
-  price.
+  As `Foundation.MABEAM.Coordination.Auction.FirstPrice` in all but the price, which is the second highest
+  bid, and at least the reserve price.
 
-  Properties: Vickrey, Counterspeculation, Auctions, and Competitive Sealed Tenders, 1961. 2n messages. Truthful: to bid what the item is
-  worth to it is the best an agent can do, whatever others do, when it bids for itself alone. So it is efficient. Budget-balanced.
-  Two agents that agree beforehand can lower the price.
+  Properties: Vickrey, Counterspeculation, Auctions, and Competitive Sealed Tenders, 1961. 2n messages.
+  Truthful: to bid what the item is worth to it is the best an agent can do, whatever others do, when it bids
+  for itself alone. So it is efficient. Budget-balanced. Two agents that agree beforehand can lower the price.
 
   **Scheduling**: one call on a dirty CPU scheduler, O(bids).
   """
