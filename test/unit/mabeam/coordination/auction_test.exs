@@ -175,6 +175,20 @@ defmodule Foundation.MABEAM.Coordination.AuctionTest do
                Auction.run_auction(:vickrey, agents, reserve: 10)
     end
 
+    test "a tie goes to who comes first in the list, not to who answers first" do
+      start(:z, %{bid: {:say, {__MODULE__, :slowly, [7]}}})
+      start(:a, %{bid: {:say, 7}})
+      assert {:ok, %{decision: %{agent: :z, price: 7}}} = Auction.run_auction(:vickrey, [:z, :a])
+      assert {:ok, %{decision: %{agent: :a, price: 7}}} = Auction.run_auction(:vickrey, [:a, :z])
+    end
+
+    def slowly(_request, bid) do
+      receive do
+      after
+        30 -> bid
+      end
+    end
+
     test "bundles, units and two sides" do
       agents = bidders(a: {[:x], 5}, b: {[:y], 2}, c: {[:x, :y], 6})
       assert {:ok, %{decision: %{revenue: 5}}} = Auction.run_auction(:combinatorial, agents, items: [:x, :y])
