@@ -16,6 +16,13 @@ defmodule Foundation.MABEAM.Supervisor do
     refinement: Coordination.Refinement,
     contract_net: Coordination.ContractNet,
     alternating_offers: Coordination.AlternatingOffers,
+    sealed_first_price: Coordination.Auction.FirstPrice,
+    vickrey: Coordination.Auction.Vickrey,
+    english: Coordination.Auction.English,
+    dutch: Coordination.Auction.Dutch,
+    multi_unit: Coordination.Auction.MultiUnit,
+    combinatorial: Coordination.Auction.Combinatorial,
+    double_auction: Coordination.Auction.Double,
     condorcet: Coordination.Condorcet,
     instant_runoff: Coordination.InstantRunoff,
     hierarchical: Coordination.Hierarchical,
@@ -49,6 +56,7 @@ defmodule Foundation.MABEAM.Supervisor do
       {DynamicSupervisor, name: Foundation.MABEAM.Agents},
       AgentRegistry.Server,
       Comms.Inbox,
+      Coordination.Market.Supervisor,
       {DynamicSupervisor, name: Foundation.MABEAM.Sessions, max_children: Coordination.most()}
     ]
 
