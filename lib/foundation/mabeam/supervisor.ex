@@ -8,6 +8,13 @@ defmodule Foundation.MABEAM.Supervisor do
   alias Foundation.MABEAM.{AgentRegistry, Comms, Coordination, Core, Economics, Sweeper}
 
   @protocols [
+    sealed_first_price: Coordination.Auction.FirstPrice,
+    vickrey: Coordination.Auction.Vickrey,
+    english: Coordination.Auction.English,
+    dutch: Coordination.Auction.Dutch,
+    multi_unit: Coordination.Auction.MultiUnit,
+    combinatorial: Coordination.Auction.Combinatorial,
+    double_auction: Coordination.Auction.Double,
     majority: Coordination.Majority,
     weighted: Coordination.Weighted,
     unanimity: Coordination.Unanimity,
@@ -16,13 +23,6 @@ defmodule Foundation.MABEAM.Supervisor do
     refinement: Coordination.Refinement,
     contract_net: Coordination.ContractNet,
     alternating_offers: Coordination.AlternatingOffers,
-    sealed_first_price: Coordination.Auction.FirstPrice,
-    vickrey: Coordination.Auction.Vickrey,
-    english: Coordination.Auction.English,
-    dutch: Coordination.Auction.Dutch,
-    multi_unit: Coordination.Auction.MultiUnit,
-    combinatorial: Coordination.Auction.Combinatorial,
-    double_auction: Coordination.Auction.Double,
     wishes: Core.Wishes
   ]
 

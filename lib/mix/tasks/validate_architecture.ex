@@ -114,7 +114,7 @@ defmodule Mix.Tasks.ValidateArchitecture do
   def native_callers do
     ~w(Foundation.Engine Foundation.Telemetry Foundation.Services.TelemetryService Foundation.Events
        Foundation.Services.EventStore Foundation.Infrastructure Foundation.Cluster.Strategy.Mdns Foundation.Cluster.Federation
-       Foundation.Distributed Foundation.MABEAM.Coordination)
+       Foundation.Distributed Foundation.MABEAM.Coordination Foundation.MABEAM.Core.Optimizer)
   end
 
   @impl Mix.Task
