@@ -64,7 +64,7 @@ defmodule Foundation.Distributed.WorkTest do
       Process.sleep(:infinity)
     end
 
-    assert Work.run([1], work, [timeout: 100] ++ @here) == {:error, :timeout}
+    assert Work.run([1], work, [timeout: 1_000] ++ @here) == {:error, :timeout}
     assert_received {:working, pid}
     ref = Process.monitor(pid)
     assert_receive {:DOWN, ^ref, :process, ^pid, reason} when reason in [:killed, :noproc]

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use foundation_fabric::channel::inbox::{Receiver, Verdict};
 use foundation_fabric::channel::outbox::Token;
 use foundation_fabric::channel::{Reliability, Settings};
+use foundation_fabric::datagram::Port;
 use foundation_fabric::identity::IdentityOptions;
 use foundation_fabric::overlay_driver::{Driver, DriverConfig, Watcher, beside};
 use foundation_fabric::tls::{TlsTransport, TransportConfig};
@@ -125,6 +126,10 @@ impl Transport for Noting {
 
     fn close(&self) {
         self.inner.close();
+    }
+
+    fn datagrams(&self) -> Option<Port> {
+        self.inner.datagrams()
     }
 }
 
