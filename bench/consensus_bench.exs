@@ -111,7 +111,7 @@ defmodule ConsensusBench do
     {:ok, echo} = :erpc.call(peer, Agent, :start, [Map, :new, []])
     trip = percentile(fn -> Agent.get(echo, Map, :size, []) end, 3_000)
 
-    for {name, level} <- [{"linearizable", :linearizable}, {"asking a majority each time:", :quorum}] do
+    for {name, level} <- [{"linearizable", :linearizable}, {"by the lease:", :lease}] do
       read = percentile(fn -> {:ok, _} = Consensus.query(:bench, :applied, consistency: level) end, 3_000)
       against("#{name} read, p50", read, trip)
     end

@@ -790,9 +790,6 @@ defmodule Foundation.Native do
           :ok | {:error, :too_large}
   def consensus_coordinate(_group, _reference, _command, _timeout_ms, _id), do: missing()
 
-  @spec consensus_holds_lease(consensus_group) :: boolean
-  def consensus_holds_lease(_group), do: missing()
-
   @spec consensus_ask(consensus_group, reference, tuple, consensus_level, non_neg_integer) ::
           :ok | {:now, {:ok, term} | {:error, term}}
   def consensus_ask(_group, _reference, _query, _level, _timeout_ms), do: missing()

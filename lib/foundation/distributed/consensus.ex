@@ -17,12 +17,12 @@ defmodule Foundation.Distributed.Consensus do
     * `{:error, :unknown}`: it may have been applied, or may yet be. `{:error, :no_leader}` and `{:error, :busy}`: it was
       not, and will not be. A side without a majority answers one of these.
     * A query sees everything that was answered before it began. `consistency: :linearizable`, the default: the leader
-      answers by its lease, and asks a majority when it has none. Members promise a leader to elect no other for so long
-      after each sign of life, and it trusts that for three quarters of the time: true as long as no node's clock runs a
-      third faster than another's, and none stands still while its machine goes on (as in a virtual machine that was
-      stopped and goes on later; clocks set forward or back do no harm). `:quorum` needs no clock: the leader asks a
-      majority each time. `:local` answers from this member, which may be behind. `:lease` is `:linearizable` by the
-      name that it had.
+      asks a majority whether it still leads, for all queries that wait at once (`:quorum` is another name of it). With
+      `:lease` the leader answers by its lease, and asks a majority when it has none. Members promise a leader to elect no
+      other for so long after each sign of life, and it trusts that for three quarters of the time: true as long as no
+      node's clock runs a third faster than another's, and none stands still while its machine goes on (as in a virtual
+      machine that was stopped and goes on later; clocks set forward or back do no harm). `:local` answers from this
+      member, which may be behind.
 
   ## Disk and memory
 
@@ -210,10 +210,10 @@ defmodule Foundation.Distributed.Consensus do
   @doc """
   Asks the machine of a group: `{:ok, answer}`.
 
-  Options: `:consistency` (`:linearizable`, `:quorum` or `:local`), `:timeout` (5,000 ms).
+  Options: `:consistency` (`:linearizable`, `:lease` or `:local`), `:timeout` (5,000 ms).
 
-  Errors: `:no_leader`, `:timeout`, `:busy`, `:too_large`, `:stopped`, `:no_group`, `{:raised, exception}`. On the leader
-  some microseconds, elsewhere a round to it; with `:quorum` one to a majority besides.
+  Errors: `:no_leader`, `:timeout`, `:busy`, `:too_large`, `:stopped`, `:no_group`, `{:raised, exception}`. A round
+  to the leader, where that is another node, and one from there to a majority; with `:lease` only the first.
   """
   @spec query(group, term, keyword) :: {:ok, term} | {:error, term}
   def query(group, query, options \\ []) do
@@ -445,7 +445,7 @@ defmodule Foundation.Distributed.Consensus do
         level
 
       other ->
-        raise ArgumentError, "consistency: is :linearizable, :quorum or :local, got: #{inspect(other)}"
+        raise ArgumentError, "consistency: is :linearizable, :lease or :local, got: #{inspect(other)}"
     end
   end
 

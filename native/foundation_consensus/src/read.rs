@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::errors::{LinearizableReadError, RaftError};
-use openraft::{Instant as _, LinearizerOption, ReadPolicy, ServerState};
+use openraft::{LinearizerOption, ReadPolicy};
 use openraft_rt::WatchReceiver;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -18,16 +18,16 @@ use crate::{Group, ReadError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Consistency {
-    /// All that was replied to anybody before the query began. The leader trusts its lease, and asks a majority when it has
-    /// none. True while no clock runs faster than another by a third: members keep their word to a leader for
-    /// `EngineConfig::election_max`, and it trusts that for three quarters of it.
+    /// All that was replied to anybody before the query began, whatever the clocks do: the leader asks a majority whether it
+    /// still leads, for all queries that wait at once.
     Linearizable = 0,
-    /// The same by another name.
+    /// The same while no clock runs faster than another by a third: the leader trusts its lease, and asks a majority when it
+    /// has none. Members keep their word to a leader for `EngineConfig::election_max`, and it trusts that for three
+    /// quarters of it.
     Lease = 1,
     /// The state of this member, which may be behind, and right after its start even behind what it was before.
     Local = 2,
-    /// All that was replied to anybody before the query began, whatever the clocks do: the leader asks a majority whether it
-    /// still leads, for all queries that wait at once.
+    /// [`Consistency::Linearizable`] by another name.
     Quorum = 3,
 }
 
@@ -41,10 +41,6 @@ impl Consistency {
         ]
         .into_iter()
         .find(|other| *other as u8 == code)
-    }
-
-    fn trusts_lease(self) -> bool {
-        matches!(self, Consistency::Linearizable | Consistency::Lease)
     }
 }
 
@@ -62,7 +58,7 @@ impl Group {
         let Ok(_permit) = self.inner.reading.try_acquire() else {
             return Err(ReadError::Busy);
         };
-        if consistency == Consistency::Local || (consistency.trusts_lease() && self.holds_lease()) {
+        if consistency == Consistency::Local {
             let answer = async { self.inner.applier.lock().await.query(query).await };
             return tokio::time::timeout_at(deadline, answer)
                 .await
@@ -122,16 +118,13 @@ impl Group {
         deadline: Instant,
     ) -> Result<Bytes, Refusal> {
         let option = match consistency {
-            Consistency::Quorum => LinearizerOption::from(ReadPolicy::ReadIndex),
+            Consistency::Linearizable | Consistency::Quorum => LinearizerOption::from(ReadPolicy::ReadIndex),
             Consistency::Local => return Ok(self.inner.applier.lock().await.query(query).await),
-            Consistency::Linearizable | Consistency::Lease => {
-                LinearizerOption::new(Some(self.trusted()), true)
-            }
+            // Who is offered the lead may take it before any lease has ended.
+            Consistency::Lease if self.has_ceded() => LinearizerOption::from(ReadPolicy::ReadIndex),
+            Consistency::Lease => LinearizerOption::new(Some(self.trusted()), true),
         };
         let reading = async {
-            if consistency.trusts_lease() && self.holds_lease() {
-                return Ok(self.inner.applier.lock().await.query(query).await);
-            }
             let linearizer = self
                 .inner
                 .raft
@@ -149,37 +142,16 @@ impl Group {
 }
 
 impl Group {
-    /// Asks the machine at once, where that can be answered without waiting: by a machine that can do so, on this member,
-    /// and with its lease when the query needs one. Quick, and on any thread.
+    /// Asks the machine of this member at once, whatever it knows, where it can answer without waiting. Quick, and on any
+    /// thread.
     #[must_use]
-    pub fn read_now(&self, query: &Bytes, consistency: Consistency) -> Option<Bytes> {
-        let may = consistency == Consistency::Local || (consistency.trusts_lease() && self.holds_lease());
-        if !may {
-            return None;
-        }
+    pub fn read_now(&self, query: &Bytes) -> Option<Bytes> {
         self.inner.applier.try_lock().ok()?.query_now(query)
     }
 
-    /// Whether what the machine of this member knows now is all that was replied to anybody: it leads, has applied an entry
-    /// of its term and with it all before, and a majority has promised lately to follow no other. Whoever asks the machine
-    /// after this has said true gets a linearizable answer. Quick, and on any thread.
-    #[must_use]
-    pub fn holds_lease(&self) -> bool {
-        let metrics = self.inner.metrics.borrow_watched();
-        let term = metrics.current_term;
-        let leads = metrics.state == ServerState::Leader && metrics.running_state.is_ok();
-        let applied = metrics.last_applied.as_ref();
-        let caught_up = applied.is_some_and(|last| **last.committed_leader_id() == term);
-        // Who is offered the lead may take it before any lease has ended.
-        if !leads || !caught_up || self.inner.ceded.load(Ordering::Acquire) >= term {
-            return false;
-        }
-        let acked = metrics.last_quorum_acked.as_ref();
-        let promised = acked.is_some_and(|at| at.elapsed() < self.trusted());
-        promised || {
-            let me = &self.inner.shared.me;
-            metrics.membership_config.voter_ids().all(|voter| voter == *me)
-        }
+    /// Whether this member has offered its lead of this term to another.
+    fn has_ceded(&self) -> bool {
+        self.inner.ceded.load(Ordering::Acquire) >= self.inner.metrics.borrow_watched().current_term
     }
 
     /// For how long the promise of a majority is trusted: less than they keep it, for clocks that differ.

@@ -42,8 +42,9 @@ defmodule Foundation.Cluster.MdnsLanTest do
     # The same again, introduced.
     :ok = :peer.call(b.peer, GenServer, :stop, [pid])
     start(b)
-    assert_eventually(visible(b) == [a.node], 20_000)
-    assert_eventually(visible(a) == [b.node], 20_000)
+    # A question that is lost is asked again, each time after twice as long.
+    assert_eventually(visible(b) == [a.node], 40_000)
+    assert_eventually(visible(a) == [b.node], 40_000)
   end
 
   test "a host that was cut off is found when the cable is back", %{lan: lan} do

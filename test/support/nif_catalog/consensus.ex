@@ -66,7 +66,6 @@ defmodule Foundation.NifCatalog.Consensus do
       entry({:consensus_coordinate, 5}, :normal, "O(bytes), at most 1 MB or 10,000 holds", fn ->
         [group(), make_ref(), {:add, "catalog", 1}, 100, nil]
       end),
-      entry({:consensus_holds_lease, 1}, :normal, "O(1)", fn -> [group()] end),
       entry({:consensus_ask, 5}, :normal, "O(bytes)", fn ->
         [group(), make_ref(), {:counter, "catalog"}, :local, 100]
       end)

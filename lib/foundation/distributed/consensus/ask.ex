@@ -27,7 +27,7 @@ defmodule Foundation.Distributed.Consensus.Ask do
   def read(group, query, level, timeout) do
     case Roster.find(group) do
       {:ok, :process, handle, pid} ->
-        if level == :local or (level != :quorum and Native.consensus_holds_lease(handle)),
+        if level == :local,
           do: machine(pid, query, timeout),
           else: through(handle, query, level, timeout)
 

@@ -340,14 +340,6 @@ fn consensus_coordinate<'a>(
     Ok(common::ok().encode(env))
 }
 
-/// Whether this member leads the group with a lease that holds: what its machine knows from now on is all that was
-/// replied to anybody.
-#[rustler::nif]
-fn consensus_holds_lease(member: Term<'_>) -> NifResult<bool> {
-    let group = get::<Member>(member)?.0.group();
-    Ok(group.is_some_and(|group| group.holds_lease()))
-}
-
 /// A question to the coordination machine: `{:now, answer}`, or `{reference, answer}` comes within the time.
 #[rustler::nif]
 fn consensus_ask<'a>(
@@ -362,7 +354,8 @@ fn consensus_ask<'a>(
     let query: Query = command::query(term)?;
     let (level, query) = (consistency(level)?, encode(&query));
     let group = running.group();
-    if let Some(found) = group.and_then(|group| group.read_now(&query, level)) {
+    let now = || group.filter(|_| level == Consistency::Local)?.read_now(&query);
+    if let Some(found) = now() {
         return Ok((names::now(), answered(env, &found)).encode(env));
     }
     let work = read(running, query, level, deadline(timeout_ms));
