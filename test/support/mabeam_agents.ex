@@ -14,7 +14,7 @@ defmodule Foundation.MabeamAgents do
 
     @impl true
     def init(%{init: {:error, reason}}), do: {:error, reason}
-    def init(%{init: {:stall, ms}} = script), do: wait(ms) && {:ok, script}
+    def init(%{init: {:stall, ms}} = script), do: wait(ms, {:ok, script})
     def init(%{init: {:raise, text}}), do: raise(text)
     def init(script), do: {:ok, Map.put_new(script, :count, 0)}
 
@@ -68,7 +68,7 @@ defmodule Foundation.MabeamAgents do
     @impl true
     def terminate(reason, script) do
       with {:tell, name} <- script[:terminate], do: send(name, {:terminated, reason})
-      with {:stall, ms} <- script[:terminate], do: wait(ms)
+      with {:stall, ms} <- script[:terminate], do: wait(ms, :ok)
     end
 
     defp act(kind, input, script, reply, default) do
@@ -81,7 +81,7 @@ defmodule Foundation.MabeamAgents do
         {:exit, reason} -> exit(reason)
         {:throw, value} -> throw(value)
         :die -> Process.exit(self(), :kill)
-        {:stall, ms} -> wait(ms) && default
+        {:stall, ms} -> wait(ms, default)
         {:spend, cost, value} -> with :ok <- Agent.spend(cost), do: reply.(value)
         {:ask, id, request} -> reply.(Comms.request(id, request))
         {:tell, _name} -> default
@@ -91,10 +91,10 @@ defmodule Foundation.MabeamAgents do
     defp call({module, function, arguments}, input), do: apply(module, function, [input | arguments])
     defp call(value, _input), do: value
 
-    defp wait(ms) do
+    defp wait(ms, result) do
       receive do
       after
-        ms -> true
+        ms -> result
       end
     end
   end

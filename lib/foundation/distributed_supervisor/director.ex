@@ -127,13 +127,19 @@ defmodule Foundation.DistributedSupervisor.Director do
       else: {:reply, :ok, state}
   end
 
-  def handle_call({:expect, name, handoff}, _from, state) do
-    reference = Process.send_after(self(), {:unexpected, name}, @expected_ms)
-    {:reply, :ok, put_in(state.expected[name], {handoff, reference})}
-  end
+  def handle_call({:expect, name, handoff}, _from, state), do: {:reply, :ok, expect(state, name, handoff)}
 
   def handle_call(:draining, _from, state),
     do: {:reply, {:ok, Map.keys(state.instances)}, join(%{state | draining: true})}
+
+  # What a child is to be given when it is started here.
+  defp expect(state, _name, :none), do: state
+
+  defp expect(state, name, handoff) do
+    with {_handoff, timer} <- state.expected[name], do: Process.cancel_timer(timer)
+    reference = Process.send_after(self(), {:unexpected, name}, @expected_ms)
+    put_in(state.expected[name], {handoff, reference})
+  end
 
   defp add(state, where, name, from),
     do: Map.update!(state, where, fn all -> Map.update(all, name, [from], &[from | &1]) end)
@@ -275,7 +281,9 @@ defmodule Foundation.DistributedSupervisor.Director do
     answer(%{state | children: Map.delete(state.children, name)}, :ensuring, name, {:error, :ended})
   end
 
-  defp told(state, name, {:failed, reason}) do
+  defp told(state, name, {:failed, reason, handoff}) do
+    state = expect(state, name, handoff)
+
     unless reason in [:moved, :conflict, :lease_lost],
       do: Logger.error("#{inspect(state.options.name)}: #{inspect(name)} does not run: #{inspect(reason)}")
 

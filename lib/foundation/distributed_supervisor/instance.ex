@@ -3,7 +3,7 @@ defmodule Foundation.DistributedSupervisor.Instance do
   # Runs one child on this node: has the lease of its name first, then starts it, and starts it again as its specification
   # says. When the lease cannot be kept the child is killed, before the group gives the name to another node.
   #
-  # It tells the director `{:instance, name, self(), :up | :ended | {:failed, reason}}`, and ends after the last two.
+  # It tells the director `{:instance, name, self(), :up | :ended | {:failed, reason, handoff}}`, and ends after the last two.
 
   use GenServer, restart: :temporary, shutdown: 60_000
 
@@ -204,9 +204,15 @@ defmodule Foundation.DistributedSupervisor.Instance do
     {:stop, :normal, %{state | token: nil}}
   end
 
+  # The state that a child was to be given is for the next attempt, unless that is another node's.
   defp failed(state, reason) do
     free(state)
-    tell(state, {:failed, reason})
+
+    tell(
+      state,
+      {:failed, reason, if(reason in [:moved, :conflict, :lease_lost], do: :none, else: state.handoff)}
+    )
+
     {:stop, :normal, %{state | token: nil}}
   end
 

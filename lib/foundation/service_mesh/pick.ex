@@ -153,7 +153,6 @@ defmodule Foundation.ServiceMesh.Pick do
        else: least(pool, next, left - 1, request, best, least)
   end
 
-  defp of_two({}, _request, _better), do: nil
   defp of_two({id}, request, _better), do: usable(id, request)
 
   defp of_two(ids, request, better) do

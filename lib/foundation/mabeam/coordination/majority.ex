@@ -44,7 +44,7 @@ defmodule Foundation.MABEAM.Coordination.Majority do
   defp threshold(ballot) do
     case Map.get(ballot, :threshold, {1, 2}) do
       {part, whole} = threshold
-      when is_integer(part) and is_integer(whole) and part in 0..whole and whole > 0 ->
+      when is_integer(part) and is_integer(whole) and part >= 0 and part <= whole and whole > 0 ->
         {:ok, threshold}
 
       other ->

@@ -150,7 +150,7 @@ defmodule Foundation.MABEAM.Economics.Ledger do
   end
 
   defp part(nil, _whole), do: :ok
-  defp part(amount, whole) when is_integer(amount) and amount in 1..whole, do: :ok
+  defp part(amount, whole) when is_integer(amount) and amount > 0 and amount <= whole, do: :ok
   defp part(_amount, whole), do: {:error, {:held, Money.format(whole)}}
 
   defp back(ledger, id, hold, rest, at) do
