@@ -18,6 +18,7 @@ defmodule Foundation.Application do
     prepared = Task.async(fn -> Foundation.Cluster.prepare(cluster) end)
     Foundation.Engine.start()
     Foundation.Infrastructure.Limits.Cluster.install()
+    Foundation.Cluster.Drain.create()
     Logger.info("Starting Foundation")
 
     with {:ok, supervisor} <-

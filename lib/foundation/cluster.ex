@@ -310,7 +310,8 @@ defmodule Foundation.Cluster do
 
   @doc """
   Runs the function in a process of its own when this node is drained, and has the drain wait for it; a function given
-  before under the same name is replaced, and `nil` takes it away. Errors: `:not_running`.
+  before under the same name is replaced, and `nil` takes it away. It may be given before the cluster is started, and stays
+  until Foundation stops. Errors: `:not_running` (Foundation does not).
   """
   @spec on_drain(term, (() -> term) | nil) :: :ok | {:error, :not_running}
   def on_drain(name, fun) do

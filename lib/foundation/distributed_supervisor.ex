@@ -29,8 +29,7 @@ defmodule Foundation.DistributedSupervisor do
   ## State
 
   A child started with `handoff: true` (or ms, 5,000) takes its state along when it is moved or drained: it is called with `:foundation_handoff`, answers
-  its state, and is shut down; where it starts next it gets `{:foundation_handoff, state}` as its first message. One whose node dies has no time for that. At a drain this is not
-  certain: now and then a child starts on its new node without its state, as after the death of a node.
+  its state, and is shut down; where it starts next it gets `{:foundation_handoff, state}` as its first message. One whose node dies has no time for that.
 
   A child that ends is started again on its node as its specification's `:restart` says; when it has failed four times in 5 s, after some time: 250 ms at
   first, then twice as long each time, up to 30 s. A `:temporary` child that ends, and a `:transient` one that ends well, is removed.

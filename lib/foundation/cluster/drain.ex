@@ -2,7 +2,7 @@ defmodule Foundation.Cluster.Drain do
   @moduledoc false
   # Empties this node: says so to all, lets what is registered finish until the deadline, says goodbye, leaves.
 
-  alias Foundation.Cluster.{Connector, Membership, Peering, Table}
+  alias Foundation.Cluster.{Connector, Membership, Peering}
   alias Foundation.HealthCheck
 
   require Logger
@@ -11,12 +11,22 @@ defmodule Foundation.Cluster.Drain do
 
   @type result :: :ok | {:error, {:deadline, [term]} | {:failed, [term]} | :resumed}
 
+  # What a drain waits for outlives the cluster: who registers before it is started must not be missed by it.
+  @hooks :foundation_drain_hooks
+
+  @doc "Makes the table of what a drain waits for; the caller owns it."
+  @spec create() :: :ok
+  def create do
+    @hooks = :ets.new(@hooks, [:named_table, :public])
+    :ok
+  end
+
   @doc "Keeps a function to be run when this node is drained; the last one of a name counts."
   @spec register(term, (() -> term)) :: boolean
-  def register(name, fun), do: Table.put({:on_drain, name}, fun)
+  def register(name, fun), do: :ets.whereis(@hooks) != :undefined and :ets.insert(@hooks, {name, fun})
 
   @spec unregister(term) :: boolean
-  def unregister(name), do: Table.delete({:on_drain, name})
+  def unregister(name), do: :ets.whereis(@hooks) != :undefined and :ets.delete(@hooks, name)
 
   @spec run(term, pos_integer) :: result
   def run(reason, timeout) do
@@ -58,13 +68,13 @@ defmodule Foundation.Cluster.Drain do
   end
 
   defp finish_and_leave(%{timeout: timeout} = info) do
-    result = finish(Table.all(:on_drain), timeout)
+    result = finish(:ets.tab2list(@hooks), timeout)
     with :ok <- leave(info), do: result
   end
 
   defp finish_for_other(%{timeout: timeout} = info) do
     answering = self()
-    result = finish(Table.all(:on_drain), timeout)
+    result = finish(:ets.tab2list(@hooks), timeout)
 
     spawn(fn ->
       reference = Process.monitor(answering)

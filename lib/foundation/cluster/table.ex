@@ -12,7 +12,6 @@ defmodule Foundation.Cluster.Table do
   #   {:waiting, node}         a connection failed and will be tried again
   #   {:given_up, node}        the node has been asked to leave, for that strategy
   #   {:parted, node}          the node said goodbye, and is left alone a while
-  #   {:on_drain, name}        what a drain waits for
   #   :config, :boot           what the cluster was started with; when, in us
   #   :seq                     the number of the last membership event
   #

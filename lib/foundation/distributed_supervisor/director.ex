@@ -71,6 +71,7 @@ defmodule Foundation.DistributedSupervisor.Director do
   def init(options) do
     Process.flag(:trap_exit, true)
     :ok = Global.monitor(:all, scope: scope(options.name))
+    _ = Cluster.on_drain({:foundation_supervisor, options.name}, fn -> Move.drain(options.name) end)
     send(self(), :look)
 
     {:ok,
@@ -154,8 +155,6 @@ defmodule Foundation.DistributedSupervisor.Director do
   @impl true
   def handle_info(:look, state) do
     Process.send_after(self(), :look, if(state.store, do: @look_ms, else: @store_ms))
-    name = state.options.name
-    _ = Cluster.on_drain({:foundation_supervisor, name}, fn -> Move.drain(name) end)
     {:noreply, state |> undrained() |> open() |> refresh()}
   end
 
@@ -184,6 +183,9 @@ defmodule Foundation.DistributedSupervisor.Director do
   end
 
   def handle_info(_other, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, state), do: Cluster.on_drain({:foundation_supervisor, state.options.name}, nil)
 
   # -- what is to run
 

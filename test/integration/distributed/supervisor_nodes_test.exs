@@ -158,8 +158,6 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
     assert length(children) == 6
   end
 
-  # In about one run of three a child arrives late, and then without its state: not understood yet.
-  @tag :unsteady
   test "a node that leaves the cluster hands its children over, with their states, before it goes" do
     # The node that leaves may lead the group: leases have to outlive the election.
     {cluster, [a, b, c] = names} = cluster([], 10_000)
