@@ -139,6 +139,7 @@ fn fabric_start<'a>(
         owner,
         engine: RwLock::new(None),
         names: options.names(),
+        diverted: Default::default(),
     });
     let (identity, transport) = match runtime.block_on(options.transport()) {
         Ok(transport) => transport,

@@ -125,9 +125,12 @@ impl ClientServer {
         }
     }
 
+    /// A client is no client of this server any more. One that serves by now is wanted as a server.
     fn detach(&mut self, ctx: &mut Context, client: &NodeId) {
         if self.clients.remove(client) {
-            ctx.unwant(self.want, client);
+            if !self.servers.contains(client) {
+                ctx.unwant(self.want, client);
+            }
             self.tell_servers(ctx, client, true);
         }
     }

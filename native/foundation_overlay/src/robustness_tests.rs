@@ -200,40 +200,78 @@ fn play(net: &mut Net, event: &Event, config: &Config, boot: &mut u64) {
     net.run_for(ms(50));
 }
 
+/// Once the network is whole again and left alone, every node knows exactly the living ones, all have the same
+/// topology, links are mutual and lead everywhere, and none leads to a node itself.
+fn comes_to_order(seed: u64, events: &[Event]) -> Result<(), TestCaseError> {
+    let config = with_partial_views();
+    let mut net = Net::cluster(seed, 16, &config);
+    let mut boot = 1;
+    net.run_for(ms(1_000));
+    for event in events {
+        play(&mut net, event, &config, &mut boot);
+    }
+    net.cut.clear();
+    prop_assert!(net.run_to(ms(40_000), Net::agreed).is_some(), "no agreement");
+    net.run_for(ms(25_000));
+    let topologies: Vec<_> = net.alive().map(|at| net.nodes[at].overlay.topology()).collect();
+    prop_assert!(
+        topologies.iter().all(|topology| *topology == topologies[0]),
+        "{topologies:?}"
+    );
+    prop_assert_eq!(net.reach(), net.alive().count());
+    for at in net.alive() {
+        for (id, up) in net.nodes[at].overlay.links() {
+            let other = index_of(id);
+            prop_assert!(other != at);
+            prop_assert!(up, "{at} wants {other}");
+            let me = net.id(at);
+            prop_assert!(
+                net.nodes[other]
+                    .overlay
+                    .links()
+                    .any(|(back, up)| *back == me && up),
+                "{at} and {other}"
+            );
+        }
+        if matches!(topologies[0], Topology::HyParView | Topology::PubSub) {
+            prop_assert!(net.degree(at) <= 10);
+        }
+    }
+    let before = net.count(|event| matches!(event, MemberEvent::Down { .. }));
+    net.run_for(ms(5_000));
+    prop_assert_eq!(
+        net.count(|event| matches!(event, MemberEvent::Down { .. })),
+        before,
+        "quiet"
+    );
+    Ok(())
+}
+
+fn with_partial_views() -> Config {
+    Config {
+        topology: Topology::HyParView,
+        ..Config::lan()
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 64, ..ProptestConfig::default() })]
 
-    /// Once the network is whole again and left alone, every node knows exactly the living ones, all have the same
-    /// topology, links are mutual and lead everywhere, and none leads to a node itself.
     #[test]
     fn order_returns_after_any_disorder(seed in 0..10_000_u64, events in events()) {
-        let config = Config { topology: Topology::HyParView, ..Config::lan() };
-        let mut net = Net::cluster(seed, 16, &config);
-        let mut boot = 1;
-        net.run_for(ms(1_000));
-        for event in &events {
-            play(&mut net, event, &config, &mut boot);
-        }
-        net.cut.clear();
-        prop_assert!(net.run_to(ms(40_000), Net::agreed).is_some(), "no agreement");
-        net.run_for(ms(25_000));
-        let topologies: Vec<_> = net.alive().map(|at| net.nodes[at].overlay.topology()).collect();
-        prop_assert!(topologies.iter().all(|topology| *topology == topologies[0]), "{topologies:?}");
-        prop_assert_eq!(net.reach(), net.alive().count());
-        for at in net.alive() {
-            for (id, up) in net.nodes[at].overlay.links() {
-                let other = index_of(id);
-                prop_assert!(other != at);
-                prop_assert!(up, "{at} wants {other}");
-                let me = net.id(at);
-                prop_assert!(net.nodes[other].overlay.links().any(|(back, up)| *back == me && up), "{at} and {other}");
-            }
-            if matches!(topologies[0], Topology::HyParView | Topology::PubSub) {
-                prop_assert!(net.degree(at) <= 10);
-            }
-        }
-        let before = net.count(|event| matches!(event, MemberEvent::Down { .. }));
-        net.run_for(ms(5_000));
-        prop_assert_eq!(net.count(|event| matches!(event, MemberEvent::Down { .. })), before, "quiet");
+        comes_to_order(seed, &events)?;
     }
+}
+
+/// The oldest serve. When one of them dies, a client takes its place, and its link to another server, which it had as
+/// a client, breaks: that server must go on wanting it, though it is its client no more.
+#[test]
+fn a_client_that_becomes_a_server_stays_wanted() {
+    let events = [
+        Event::Wait(653),
+        Event::Switch(1, Topology::ClientServer),
+        Event::Freeze(1),
+        Event::Kill(2),
+    ];
+    comes_to_order(1_728, &events).unwrap();
 }

@@ -16,8 +16,8 @@ use rustler::{Encoder, Env, LocalPid, OwnedBinary, Term};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 mod atoms {
     rustler::atoms! {
@@ -51,6 +51,25 @@ pub(crate) struct Shared {
     pub(crate) owner: LocalPid,
     pub(crate) engine: RwLock<Option<Arc<dyn Frames>>>,
     pub(crate) names: Names,
+    pub(crate) diverted: Diverted,
+}
+
+/// Messages that a process is decoding, by the node and channel they came on. Senders may change between the links of a
+/// channel as soon as a message was handed to that process, so all its links divert while any of them does.
+#[derive(Default)]
+pub(crate) struct Diverted(Mutex<HashMap<(u64, u64), Weak<AtomicUsize>>>);
+
+impl Diverted {
+    fn count(&self, node: u64, channel: u64) -> Arc<AtomicUsize> {
+        let mut counts = self.0.lock();
+        if let Some(count) = counts.get(&(node, channel)).and_then(Weak::upgrade) {
+            return count;
+        }
+        counts.retain(|_, count| count.strong_count() > 0);
+        let count = Arc::default();
+        counts.insert((node, channel), Arc::downgrade(&count));
+        count
+    }
 }
 
 /// An environment that messages are made in, one after the other.
@@ -101,7 +120,7 @@ pub(crate) struct Inlet {
     channel: u64,
     /// The name that came last, and its atom: most messages of a link go to few names.
     last_name: Mutex<(Vec<u8>, u64)>,
-    /// Messages that a process is decoding for us; while there are any, all go that way, to stay in order.
+    /// Messages of this channel that a process is decoding; while there are any, all go that way, to stay in order.
     diverted: Arc<AtomicUsize>,
 }
 
@@ -446,13 +465,15 @@ impl Sink for ToProcesses {
     type Receiver = Inlet;
 
     fn receiver(&self, from: &NodeId, channel: &str) -> Inlet {
+        let node = atom(from.name.as_str()).unwrap_or(0);
+        let channel = atom(channel).unwrap_or(0);
         Inlet {
             shared: Arc::clone(&self.0),
             peer: from.name.as_str().into(),
-            node: atom(from.name.as_str()).unwrap_or(0),
-            channel: atom(channel).unwrap_or(0),
+            node,
+            channel,
             last_name: Mutex::default(),
-            diverted: Arc::default(),
+            diverted: self.0.diverted.count(node, channel),
         }
     }
 
