@@ -149,6 +149,15 @@ defmodule Foundation.FabricTest do
       assert Enum.all?(kept(b, pid), fn {n, body} -> body == Visitor.body(n) end)
     end
 
+    test "of each sender is kept while many move between the lanes of a channel", %{a: a, b: b} do
+      pid = keeper(b, :bursts)
+      assert Peers.rpc(a, Visitor, :send_in_bursts, [:data, {:bursts, b.node}, 24, 30], 90_000) == :ok
+      assert_eventually(length(kept(b, pid)) == 24 * 600, 30_000)
+
+      for {_sender, messages} <- Enum.group_by(kept(b, pid), &elem(&1, 0), &elem(&1, 1)),
+          do: assert(messages == Enum.to_list(0..599))
+    end
+
     test "of a cast and a call through Via is that of the caller", %{a: a, b: b} do
       pid = keeper(b, :via_order)
 

@@ -145,6 +145,29 @@ defmodule Foundation.FabricVisitor do
     :ok
   end
 
+  @doc "Messages of several processes at once, in bursts; some of them only a scheduler can build at the other end."
+  def send_in_bursts(channel, to, senders, bursts) do
+    large = Map.new(1..40, &{&1, :value})
+    body = fn n -> if rem(n, 11) == 0, do: large, else: :binary.copy(<<n>>, rem(n * 13, 400)) end
+
+    burst = fn sender, from ->
+      for n <- from..(from + 19),
+          do: :ok = Channels.send_message(channel, to, {sender, n, body.(n)}, timeout: 30_000)
+
+      receive do
+      after
+        rem(sender + from, 4) -> :ok
+      end
+    end
+
+    tasks =
+      for sender <- 1..senders,
+          do: Task.async(fn -> for n <- 0..(bursts - 1), do: burst.(sender, n * 20) end)
+
+    Task.await_many(tasks, 60_000)
+    :ok
+  end
+
   def cast_and_call(name, n) do
     name = {:via, Foundation.Distributed.Via, name}
     :ok = GenServer.cast(name, n)

@@ -128,8 +128,12 @@ defmodule Foundation.Infrastructure.Limits do
   @spec acquire(key, costs) :: :ok | {:error, reason}
   def acquire(key, costs) when is_map(costs) do
     case Engine.inline_handle(:limits) do
-      nil -> {:error, :not_running}
-      handle -> Shared.hint(Native.limits_acquire(handle, key, costs))
+      nil ->
+        {:error, :not_running}
+
+      handle ->
+        with refused when refused != :ok <- Native.limits_acquire(handle, key, costs),
+             do: Shared.hint(refused)
     end
   rescue
     ArgumentError -> {:error, :invalid_key}
