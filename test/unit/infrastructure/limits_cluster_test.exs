@@ -5,7 +5,7 @@ defmodule Foundation.Infrastructure.LimitsClusterTest do
 
   alias Foundation.Infrastructure.Limits
   alias Foundation.Infrastructure.Limits.Cluster
-  alias Foundation.Infrastructure.Limits.Cluster.{Amount, Budget, Settings}
+  alias Foundation.Infrastructure.Limits.Cluster.{Amount, Budget, Settings, Slice}
   alias Foundation.Infrastructure.Limits.Shared
 
   @unit 1_000_000_000
@@ -46,6 +46,18 @@ defmodule Foundation.Infrastructure.LimitsClusterTest do
       assert Budget.charged(Budget.advance(budget, 1_099)) == 60
       # A part of the window late at most.
       assert Budget.charged(Budget.advance(budget, 1_100 + 16)) == 0
+    end
+
+    test "on its own a node that comes too late to renew what it gave itself begins anew, and counts what it spent" do
+      slice = Slice.open(Slice.new(Map.from_struct(budget(limit: 90 * @unit)), 0), 3)
+      {first, 200, _, slice} = Slice.lease_alone(slice, 0, {0, 0, 30 * @unit}, 0)
+      assert first == 30 * @unit
+      {amount, 200, _, slice} = Slice.lease_alone(slice, 20 * @unit, {20 * @unit, 0, 10 * @unit}, 500)
+      assert amount == 10 * @unit
+      {more, _, _, slice} = Slice.lease_alone(slice, 10 * @unit, {10 * @unit, 0, @unit}, 550)
+      assert more == 0 and slice.untold == 30 * @unit
+      assert {more, _, _, _} = Slice.lease_alone(slice, 0, {0, 0, @unit}, 3_000)
+      assert more > 0
     end
 
     test "what a lost holder had counts as spent, or is given up as far as the overshoot goes" do

@@ -9,6 +9,19 @@ defmodule Foundation.Infrastructure.Limits.Shared do
   @spec table() :: atom
   def table, do: @table
 
+  @doc "The shared keys, with what stands there."
+  @spec settings() :: [{term, term}]
+  def settings, do: for({key, _flag, settings} <- :ets.tab2list(@table), do: {key, settings})
+
+  @doc "The most nodes that were ever seen, those seen now included: what divides the limit where a node is on its own."
+  @spec most(pos_integer) :: pos_integer
+  def most(now \\ 1) do
+    before = for {_, most} <- :ets.lookup(@table, __MODULE__), do: most
+    most = Enum.max([now | before])
+    :ets.insert(@table, {__MODULE__, most})
+    most
+  end
+
   @doc "Puts the module that shares limits: `share/3`."
   @spec put(module) :: :ok
   def put(module), do: :persistent_term.put(__MODULE__, module)

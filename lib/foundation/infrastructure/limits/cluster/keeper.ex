@@ -42,15 +42,12 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Keeper do
       undefined: MapSet.new(),
       asking: nil,
       waiting: [],
-      most: 1,
+      most: Shared.most(),
       reason: nil,
       tending: {nil, %{}}
     }
 
-    {:ok,
-     Enum.reduce(:ets.tab2list(Shared.table()), state, fn {key, _, settings}, state ->
-       enter(state, key, settings)
-     end)}
+    {:ok, Enum.reduce(Shared.settings(), state, fn {key, settings}, state -> enter(state, key, settings) end)}
   end
 
   # What an earlier life of this process has left is dropped: the group will count that lease as lost.
@@ -169,7 +166,7 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Keeper do
         end)
 
       asking = %{task: task, at: now, places: due, defines: Enum.map(defines, &elem(&1, 0)), untold: untold}
-      %{state | slices: slices, asking: asking, most: max(state.most, length(Peers.nodes()))}
+      %{state | slices: slices, asking: asking, most: Shared.most(length(Peers.nodes()))}
     end
   end
 

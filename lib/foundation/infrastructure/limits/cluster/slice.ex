@@ -147,8 +147,17 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Slice do
           {non_neg_integer, non_neg_integer, non_neg_integer, t}
   def lease_alone(%{open: {budget, told, granted}} = slice, spent, {_, left, short}, now) do
     demand = {max(max(ahead(slice, spent, now), Amount.unit()) - left, short), short}
-    {{:ok, total, lease, retry, _}, budget} = Budget.lease(budget, :alone, {told + spent, 0}, demand, now)
-    slice = %{slice | open: {budget, told + spent, total}, untold: slice.untold + spent, reported_at: now}
-    {total - granted, lease, retry, slice}
+    slice = %{slice | untold: slice.untold + spent, reported_at: now}
+
+    case Budget.lease(budget, :alone, {told + spent, 0}, demand, now) do
+      {{:ok, total, lease, retry, _}, budget} ->
+        {total - granted, lease, retry, %{slice | open: {budget, told + spent, total}}}
+
+      # On a busy machine it may come later than the lease that it has given itself lasts: what was spent of that is
+      # counted, the rest is void, and it begins anew.
+      {:ended, budget} ->
+        {{:ok, total, lease, retry, _}, budget} = Budget.lease(budget, :alone, {0, 0}, demand, now)
+        {total, lease, retry, %{slice | open: {budget, 0, total}}}
+    end
   end
 end
