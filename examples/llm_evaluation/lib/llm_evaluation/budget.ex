@@ -9,6 +9,7 @@ defmodule LlmEvaluation.Budget do
   alias Foundation.Utils
 
   @hold_ms 300_000
+  @again_ms 20
 
   @enforce_keys [:account]
   defstruct [:account]
@@ -31,12 +32,25 @@ defmodule LlmEvaluation.Budget do
     budget
   end
 
-  @doc "Sets money aside. Errors: `:budget_spent`."
+  @doc """
+  Sets money aside. While others have some on hold, of which a part may come back, this waits for it. Errors: `:budget_spent`.
+  """
   @spec hold(t, pos_integer) :: {:ok, hold} | {:error, :budget_spent}
   def hold(budget, amount) do
     case Economics.hold(budget.account, amount, for_ms: @hold_ms) do
       {:ok, id} -> {:ok, %{id: id, amount: amount}}
-      {:error, {:insufficient, _details}} -> {:error, :budget_spent}
+      {:error, {:insufficient, _details}} -> again(budget, amount)
+    end
+  end
+
+  defp again(budget, amount) do
+    case Economics.balance(budget.account) do
+      {:ok, %{held: 0, available: available}} when available < amount ->
+        {:error, :budget_spent}
+
+      {:ok, _balance} ->
+        Process.sleep(@again_ms)
+        hold(budget, amount)
     end
   end
 

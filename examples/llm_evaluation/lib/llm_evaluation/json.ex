@@ -87,18 +87,25 @@ defmodule LlmEvaluation.JSON do
   defp unicode(text, done) do
     case hex(text) do
       {high, "\\u" <> rest} when high in 0xD800..0xDBFF ->
-        {low, rest} = hex(rest)
-        string(rest, [character(0x10000 + (high - 0xD800) * 0x400 + (low - 0xDC00)) | done])
+        {low, rest} = low(rest)
+        string(rest, [character(0x10000 + (high - 0xD800) * 0x400 + low) | done])
 
       {code, rest} ->
         string(rest, [character(code) | done])
     end
   end
 
+  defp low(text) do
+    case hex(text) do
+      {code, rest} when code in 0xDC00..0xDFFF -> {code - 0xDC00, rest}
+      _other -> throw(:not_json)
+    end
+  end
+
   defp hex(<<digits::binary-size(4), rest::binary>>) do
-    case Integer.parse(digits, 16) do
-      {code, ""} when code >= 0 -> {code, rest}
-      _ -> throw(:not_json)
+    case Base.decode16(digits, case: :mixed) do
+      {:ok, <<code::16>>} -> {code, rest}
+      :error -> throw(:not_json)
     end
   end
 

@@ -187,11 +187,8 @@ defmodule LlmEvaluation.Provider do
   end
 
   defp post(provider, request) do
-    body = request |> Map.put(:model, provider.name) |> JSON.encode() |> IO.iodata_to_binary()
-    headers = [{"content-type", "application/json"}]
-
-    result =
-      Pool.with_worker(provider.name, &HttpWorker.post(&1, "/v1/chat/completions", body, headers: headers))
+    body = Map.put(request, :model, provider.name)
+    result = Pool.with_worker(provider.name, &HttpWorker.post(&1, "/v1/chat/completions", body))
 
     with {:ok, answer} <- result, {:ok, response} <- answer do
       {:ok, _learnt} = Limits.update_from_headers(provider.name, response.headers, provider.profile)

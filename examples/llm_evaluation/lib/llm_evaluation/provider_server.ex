@@ -215,15 +215,14 @@ defmodule LlmEvaluation.ProviderServer do
 
       true ->
         slow? = draw < settings.errors + settings.slow
-        first..last = settings.latency_ms
-
-        latency =
-          if slow?, do: settings.slow_ms, else: first + rem(draw(settings, {:ms, number}), last - first + 1)
-
+        latency = if slow?, do: settings.slow_ms, else: usual(settings, number)
         Process.sleep(latency)
         {200, headers, completion(text, input, settings)}
     end
   end
+
+  defp usual(%{latency_ms: range} = settings, number),
+    do: Enum.at(range, rem(draw(settings, {:latency, number}), Enum.count(range)))
 
   defp error(status, code, headers), do: {status, headers, %{error: %{code: code}}}
 
