@@ -8,7 +8,7 @@ defmodule Foundation.ExamplesTest do
   @root File.cwd!()
   @library Path.join(@root, "priv/native/foundation_nif.so")
   @needed ~w(lib examples mix.exs .formatter.exs)
-  @built ~w(_build deps _evaluation)
+  @built ~w(_build deps tmp _evaluation)
 
   # Foundation is compiled once for both.
   setup_all do

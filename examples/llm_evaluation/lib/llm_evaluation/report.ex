@@ -64,17 +64,19 @@ defmodule LlmEvaluation.Report do
   end
 
   defp calls(name) do
-    {:ok, %{dimensions: %{requests: requests, tokens: tokens}}} = Limits.peek(name)
-
     counts =
       for result <- @results,
           {:ok, count} <- [Telemetry.value([:llm_evaluation, :attempt], %{provider: name, result: result})],
           do: "#{count} #{result}"
 
-    [
-      "#{name}: limits learnt: #{requests.limit} requests and #{tokens.limit} tokens a second; ",
-      "attempts in this run: #{Enum.join(counts, ", ")}\n"
-    ]
+    if counts == [],
+      do: "#{name}: not asked in this run\n",
+      else: "#{name}: #{learnt(name)}; attempts in this run: #{Enum.join(counts, ", ")}\n"
+  end
+
+  defp learnt(name) do
+    {:ok, %{dimensions: %{requests: requests, tokens: tokens}}} = Limits.peek(name)
+    "limits learnt: #{requests.limit} requests and #{tokens.limit} tokens a second"
   end
 
   defp money(run) do
