@@ -59,6 +59,7 @@ defmodule AstAnalysis do
       sources: sources,
       blocks: blocks,
       groups: groups,
+      sizes: index.owners |> Map.values() |> Enum.frequencies(),
       elapsed_us: elapsed_us,
       lost: lost,
       nodes: Crew.whereabouts(crew),

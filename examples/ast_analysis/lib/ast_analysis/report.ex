@@ -24,8 +24,17 @@ defmodule AstAnalysis.Report do
       "#{length(result.sources)} modules in #{length(result.blocks)} blocks\n",
       "  the auction sold #{length(result.blocks) - groups.left_over} blocks in #{length(groups.bundles)} bundles, ",
       "#{quality}; #{groups.left_over} went by contract net\n",
-      for(win <- groups.bundles, do: "  #{win.agent}: #{length(win.items)} blocks, price #{win.price}\n")
+      for {analyst, modules} <- Enum.sort(result.sizes) do
+        "  #{analyst}: #{modules} modules, #{bundle(groups.bundles, analyst)}\n"
+      end
     ]
+  end
+
+  defp bundle(bundles, analyst) do
+    case Enum.find(bundles, &(&1.agent == analyst)) do
+      nil -> "without a bundle"
+      win -> "with a bundle of #{length(win.items)} blocks for #{win.price}"
+    end
   end
 
   defp work(%{audit: audit} = result) do

@@ -33,13 +33,25 @@ defmodule AstAnalysis.Sample do
   defp compile(directory, source) do
     ebin = Path.join(directory, "sample-1.0/ebin")
     File.mkdir_p!(ebin)
-    before = Code.get_compiler_option(:ignore_module_conflict)
-    Code.put_compiler_option(:ignore_module_conflict, true)
 
-    for {module, binary} <- Code.compile_string(source),
+    for {module, binary} <- with_options(fn -> Code.compile_string(source) end),
         do: File.write!(Path.join(ebin, "#{module}.beam"), binary)
 
-    Code.put_compiler_option(:ignore_module_conflict, before)
     ebin
   end
+
+  # With debug info, and without a warning of the version that was there before.
+  defp with_options(compile) do
+    options = [debug_info: true, ignore_module_conflict: true]
+    before = for {name, _value} <- options, do: {name, Code.get_compiler_option(name)}
+    set(options)
+
+    try do
+      compile.()
+    after
+      set(before)
+    end
+  end
+
+  defp set(options), do: for({name, value} <- options, do: Code.put_compiler_option(name, value))
 end

@@ -1,9 +1,16 @@
 defmodule AstAnalysis.ParserTest do
-  use ExUnit.Case, async: true
+  # The compiler's options are those of the VM.
+  use ExUnit.Case, async: false
 
   alias AstAnalysis.Parser
 
   @moduletag :tmp_dir
+
+  setup do
+    before = Code.get_compiler_option(:debug_info)
+    Code.put_compiler_option(:debug_info, true)
+    on_exit(fn -> Code.put_compiler_option(:debug_info, before) end)
+  end
 
   defp parse(source, directory) do
     [{module, binary}] = Code.compile_string(source)
