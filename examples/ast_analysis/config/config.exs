@@ -1,3 +1,3 @@
 import Config
 
-config :logger, level: :warning
+config :logger, level: :error
