@@ -135,10 +135,10 @@ defmodule LlmEvaluation.Provider do
     end
   end
 
-  defp label({:ok, _completion}), do: :answered
-  defp label({:error, {:status, status}}), do: :"status_#{status}"
-  defp label({:error, reason}) when is_atom(reason), do: reason
-  defp label({:error, _reason}), do: :other
+  defp label({:ok, _completion}), do: "answered"
+  defp label({:error, {:status, status}}), do: "status #{status}"
+  defp label({:error, reason}) when is_atom(reason), do: to_string(reason)
+  defp label({:error, _reason}), do: "other"
 
   # -- one attempt ---------------------------------------------------------------------------------------------------
 

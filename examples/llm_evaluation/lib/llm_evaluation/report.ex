@@ -5,7 +5,16 @@ defmodule LlmEvaluation.Report do
   alias Foundation.MABEAM.Economics
   alias Foundation.Telemetry
 
-  @results [:answered, :status_429, :status_500, :status_503, :timeout, :no_quota, :breaker_open, :other]
+  @results [
+    "answered",
+    "status 429",
+    "status 500",
+    "status 503",
+    "timeout",
+    "no_quota",
+    "breaker_open",
+    "other"
+  ]
 
   @doc "The report of what `LlmEvaluation.run/1` returned."
   @spec render(map) :: iodata
