@@ -1,0 +1,15 @@
+defmodule AstAnalysis.MixProject do
+  use Mix.Project
+
+  def project do
+    [
+      app: :ast_analysis,
+      version: "0.1.0",
+      elixir: "~> 1.14",
+      start_permanent: Mix.env() == :prod,
+      deps: [{:foundation, path: "../.."}]
+    ]
+  end
+
+  def application, do: [extra_applications: [:logger]]
+end

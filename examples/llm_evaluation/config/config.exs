@@ -1,0 +1,5 @@
+import Config
+
+config :logger, level: :warning
+
+config :foundation, mabeam: true
