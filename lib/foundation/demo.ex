@@ -7,10 +7,27 @@ defmodule Foundation.Demo do
   durable event that follows from the event of its application, which follows from the event of the run. Times and
   sizes go to histograms. A second run recovers the store and reads only what has changed.
 
+  With two nodes or more a market follows: agents of different skills, speeds and budgets bid for closer studies of the modules in combinatorial
+  auctions (`Foundation.MABEAM`), a bandit finds how many modules they are given at once, another node is killed, and the
+  agents vote on what heads the report.
+
   `mix foundation.demo` is the command.
   """
 
-  alias Foundation.Demo.{Console, Crew, Format, Guard, Journal, Measures, Report, Sources, Summary, Trace}
+  alias Foundation.Demo.{
+    Console,
+    Crew,
+    Format,
+    Guard,
+    Journal,
+    Market,
+    Measures,
+    Report,
+    Sources,
+    Summary,
+    Trace
+  }
+
   alias Foundation.{Distributed, Events}
 
   @batch 64
@@ -22,6 +39,7 @@ defmodule Foundation.Demo do
           | {:quiet, boolean}
           | {:nodes, pos_integer}
           | {:kill, boolean}
+          | {:market, boolean}
 
   @doc """
   Starts Foundation with the event store in `out`, made durable for each event; answers the microseconds it took.
@@ -44,7 +62,7 @@ defmodule Foundation.Demo do
 
   Options: `out:` the directory of store and report (`"_build/demo"`), `path:` a glob of BEAM files (those of the
   running Erlang/OTP and Elixir), `limit:` at most so many files, `quiet:` shows no progress, `nodes:` works on so many
-  nodes, this one and others that it starts (1), `kill: false` leaves them all alive (with three or more, one is killed).
+  nodes, this one and others that it starts (1), `kill: false` leaves them all alive (with three or more, one is killed in each half), `market: false` leaves out the second half.
   """
   @spec run([option]) :: {:ok, map} | {:error, term}
   def run(options \\ []) do
@@ -55,9 +73,38 @@ defmodule Foundation.Demo do
     with {:ok, known} <- Journal.recover(),
          :ok <- Measures.reset(),
          {kept, pending} = Enum.split_with(files, &unchanged?(&1, known)),
-         {:ok, work} <- work(pending, options) do
-      events = Enum.map(kept, &known[&1.path]) ++ work.events
-      finish(%{out: out, started_at: started, kept: length(kept), work: work, events: events}, options)
+         {:ok, crew} <- crew(pending, Keyword.get(options, :nodes, 1)) do
+      try do
+        with {:ok, work} <- work(pending, crew, options),
+             events = Enum.map(kept, &known[&1.path]) ++ work.events,
+             {:ok, market} <- market(events, crew, options) do
+          run = %{
+            out: out,
+            started_at: started,
+            kept: length(kept),
+            work: work,
+            events: events,
+            market: market
+          }
+
+          finish(run, options)
+        end
+      after
+        crew && Crew.stop(crew)
+      end
+    end
+  end
+
+  # One node needs no others, and where nothing is to be read they are not needed yet.
+  defp crew(pending, nodes) when pending == [] or nodes == 1, do: {:ok, nil}
+  defp crew(_pending, nodes), do: Crew.start(nodes)
+
+  defp market(events, crew, options) do
+    if Keyword.get(options, :nodes, 1) > 1 and Keyword.get(options, :market, true) do
+      facts = for %{event_type: :demo_module, data: facts} <- events, do: facts
+      Market.run(facts, crew, Keyword.take(options, [:nodes, :kill, :quiet]))
+    else
+      {:ok, nil}
     end
   end
 
@@ -71,35 +118,26 @@ defmodule Foundation.Demo do
   # -- the work ----------------------------------------------------------------------------------------------------
 
   # What the limiter and the cluster did is that of the last run that had work.
-  defp work([], _options) do
+  defp work([], _crew, _options) do
     with {:ok, last} <- Journal.last_finished() do
       limiter = (last && last.data.limiter) || Guard.describe([], 0)
       {:ok, %{events: [], elapsed_us: 0, limiter: limiter, cluster: last && last.data[:cluster]}}
     end
   end
 
-  defp work(pending, options) do
+  defp work(pending, crew, options) do
     applications = pending |> Enum.frequencies_by(& &1.application) |> Enum.sort()
 
     with {:ok, run} <- Journal.open_run(%{files: length(pending), otp: System.otp_release()}),
          {:ok, parents} <- Journal.open_applications(applications, run),
          :ok <- Guard.start() do
       try do
-        with {:ok, crew} <- crew(Keyword.get(options, :nodes, 1)) do
-          try do
-            spread(pending, run, parents, crew, options)
-          after
-            crew && Crew.stop(crew)
-          end
-        end
+        spread(pending, run, parents, crew, options)
       after
         Guard.stop()
       end
     end
   end
-
-  defp crew(1), do: {:ok, nil}
-  defp crew(count), do: Crew.start(count)
 
   defp spread(pending, run, parents, crew, options) do
     progress = Console.start(length(pending), Keyword.get(options, :quiet, false))
@@ -238,6 +276,7 @@ defmodule Foundation.Demo do
         percentiles: Measures.percentiles(summary),
         limiter: work.limiter,
         cluster: work.cluster,
+        market: run.market,
         search: search,
         trace: trace,
         store: %{
