@@ -116,7 +116,7 @@ defmodule Foundation.Demo.Market.Analyst do
   @spec weight(atom, map) :: non_neg_integer
   def weight(:complexity, %{complex: [{_function, ways} | _]}), do: ways
   def weight(:complexity, _study), do: 0
-  def weight(:circles, study), do: length(study.circle)
+  def weight(:circles, study), do: study.circle_size
   def weight(:depth, study), do: study.depth
   def weight(:undefined, study), do: length(study.undefined)
 

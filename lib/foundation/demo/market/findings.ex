@@ -45,10 +45,12 @@ defmodule Foundation.Demo.Market.Findings do
   defp circles(studies) do
     rows =
       for %{circle: [_ | _] = circle} = study <- studies,
-          do: {"#{study.module}: #{Enum.join(circle, " ")}", length(circle)}
+          do: {circle(study.module, circle), study.circle_size}
 
     for {name, count} <- top(rows), do: {name, count, "#{count} functions"}
   end
+
+  defp circle(module, [one, two | more]), do: "#{module}: #{one}, #{two}#{if more != [], do: ", …"}"
 
   defp depth(studies) do
     rows = for %{depth: depth} = study <- studies, depth > 1, do: {study.module, depth}

@@ -17,6 +17,7 @@ defmodule Foundation.Demo.Market.Study do
           exports: [String.t()],
           complex: [{String.t(), pos_integer}],
           circle: [String.t()],
+          circle_size: non_neg_integer,
           depth: non_neg_integer,
           unreached: [String.t()],
           calls: %{String.t() => [{atom, arity}]}
@@ -47,6 +48,7 @@ defmodule Foundation.Demo.Market.Study do
     functions = for {function, _ways} <- complexity, do: function
     graph = graph(functions, edges)
     components = CallGraph.components(graph)
+    circle = largest(components)
 
     %{
       module: inspect(module),
@@ -58,7 +60,8 @@ defmodule Foundation.Demo.Market.Study do
         |> Enum.sort_by(fn {function, ways} -> {-ways, function} end)
         |> Enum.take(@most)
         |> named(),
-      circle: components |> largest() |> names() |> Enum.take(@shown),
+      circle: circle |> Enum.take(@shown) |> names(),
+      circle_size: length(circle),
       depth: CallGraph.depth(components, graph),
       unreached: if(forms, do: unreached(functions, exports, forms, graph), else: []),
       calls: remote(edges)
