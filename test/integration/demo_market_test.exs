@@ -2,7 +2,8 @@ defmodule Foundation.DemoMarketTest do
   # The demo's second half on real nodes. The event store's directory is the application's: it is restarted around each test.
   use ExUnit.Case, async: false
 
-  alias Foundation.{Consensus, Demo, Events, MABEAM}
+  alias Foundation.{Demo, Events, MABEAM}
+  alias Foundation.Distributed.Consensus
 
   @moduletag timeout: 180_000
 

@@ -78,8 +78,9 @@ defmodule Foundation.Demo.Market.Round do
         {task.ref, %{agent: win.agent, win: win, left: work, lots: Map.take(lots, win.items)}}
       end
 
-    market = %{market | pool: Enum.reject(market.pool, &is_map_key(sold, &1.id))}
-    collect(market, running, env.tag)
+    %{market | pool: Enum.reject(market.pool, &is_map_key(sold, &1.id))}
+    |> kill_in_the_middle(running)
+    |> collect(running, env.tag)
   end
 
   # What is left when the agent does not answer any more.
@@ -136,7 +137,7 @@ defmodule Foundation.Demo.Market.Round do
     receive do
       {^tag, agent, done} ->
         {market, running} = took(market, running, agent, done)
-        market |> kill_in_the_middle(running) |> collect(running, tag)
+        collect(market, running, tag)
 
       {ref, result} when is_map_key(running, ref) ->
         Process.demonitor(ref, [:flush])
@@ -211,24 +212,25 @@ defmodule Foundation.Demo.Market.Round do
     }
   end
 
-  # The one with the most left to do loses its node.
-  defp kill_in_the_middle(%{kill_at: at, done: done} = market, running) when is_integer(at) and done >= at do
-    others =
-      for {_ref, %{agent: agent, left: [_ | _] = left}} <- running,
-          node = market.places[agent],
-          node != node(),
-          do: {length(left), node}
+  # In the round that would bring it over the middle: the node whose agents have the most to do ends while they do it.
+  defp kill_in_the_middle(%{kill_at: at} = market, running) when is_integer(at) do
+    work = for {_ref, %{agent: agent, left: left}} <- running, do: {market.places[agent], length(left)}
+    there = for {node, count} <- work, node not in [nil, node()], do: {node, count}
 
-    case Enum.max(others, fn -> nil end) do
-      nil ->
-        market
-
-      {_left, node} ->
-        :ok = Crew.kill(market.crew, node)
-        lost = for {agent, ^node} <- market.places, do: agent
-        %{market | kill_at: nil, lost: %{node: node, agents: Enum.sort(lost), at: done}}
-    end
+    if market.done + (work |> Enum.map(&elem(&1, 1)) |> Enum.sum()) < at or there == [],
+      do: market,
+      else:
+        there
+        |> Enum.group_by(&elem(&1, 0), &elem(&1, 1))
+        |> Enum.max_by(&Enum.sum(elem(&1, 1)))
+        |> kill(market)
   end
 
   defp kill_in_the_middle(market, _running), do: market
+
+  defp kill({node, _counts}, market) do
+    :ok = Crew.kill(market.crew, node)
+    agents = for {agent, ^node} <- market.places, do: agent
+    %{market | kill_at: nil, lost: %{node: node, agents: Enum.sort(agents), at: market.done}}
+  end
 end
