@@ -100,13 +100,13 @@ defmodule Foundation.Demo.Market.Stage do
     units |> Enum.sort_by(& &1.bytes) |> Enum.at(div(length(units), 2)) |> Map.fetch!(:path)
   end
 
-  @doc "Where the agents run, those that do."
+  @doc "Where the agents run, those that do: the nodes themselves are asked."
   @spec places() :: %{String.t() => node}
   def places do
-    case AgentRegistry.placed_agents() do
-      {:ok, agents} -> for %{id: id, node: node, running: true} <- agents, into: %{}, do: {id, node}
-      {:error, _reason} -> %{}
-    end
+    for node <- [node() | Node.list()],
+        id <- AgentRegistry.find_agents(node: node, type: :analyst, status: :running),
+        into: %{},
+        do: {id, node}
   end
 
   @doc "Waits until all agents run somewhere; where they do then."
