@@ -1,8 +1,9 @@
 defmodule Foundation.Demo.Market do
   @moduledoc false
-  # The demo's second half: what the first half has read is studied closer, by agents on the demo's nodes that bid for the work. They
-  # differ in skill, speed, wage and budget; how many modules an agent gets at once is a shared variable that a bandit finds; a node is
-  # killed in the middle, and what its agents had not done is auctioned again; at the end the agents vote on what heads the report.
+  # The demo's second half: what the first half has read is studied closer, by agents on the demo's nodes
+  # that bid for the work. They differ in skill, speed, wage and budget; how many modules an agent gets at
+  # once is a shared variable that a bandit finds; a node is killed in the middle, and what its agents had
+  # not done is auctioned again; at the end the agents vote on what heads the report.
   #
   # Only modules are auctioned that have changed since they were studied.
 

@@ -1,7 +1,7 @@
 defmodule Foundation.Demo.Reading do
   @moduledoc false
-  # The demo's first half: the files are spread over the nodes, and what they say comes back, is kept, and leaves a record of how it
-  # went. Half-way one node may be killed.
+  # The demo's first half: the files are spread over the nodes, and what they say comes back, is kept, and
+  # leaves a record of how it went. Half-way one node may be killed.
 
   alias Foundation.Demo.{Console, Crew, Format, Guard, Journal, Sources}
   alias Foundation.Distributed

@@ -1,8 +1,8 @@
 defmodule Foundation.Demo.Market.Analyst do
   @moduledoc false
-  # An agent of the demo's market. It bids for lots what they are worth to it, by the speed that it has measured of itself,
-  # studies what it is given, and votes for what stood out in its own work. What it has measured and counted outlives its node; the exports
-  # that it has looked up do not.
+  # An agent of the demo's market. It bids for lots what they are worth to it, by the speed that it has
+  # measured of itself, studies what it is given, and votes for what stood out in its own work. What it has
+  # measured and counted outlives its node; the exports that it has looked up do not.
 
   use Foundation.MABEAM.Agent
 

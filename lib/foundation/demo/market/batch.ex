@@ -1,8 +1,8 @@
 defmodule Foundation.Demo.Market.Batch do
   @moduledoc false
-  # How many modules an agent is given at once: a variable that the nodes agree on, and a bandit (UCB1) that finds its value by the
-  # bytes that were studied, answered and on the disk a second. Few at once have many messages and writes; many at once keep
-  # an agent's hands busy, and more of them are lost with a node.
+  # How many modules an agent is given at once: a variable that the nodes agree on, and a bandit (UCB1) that
+  # finds its value by the bytes that were studied, answered and on the disk a second. Few at once have many
+  # messages and writes; many at once keep an agent's hands busy, and more of them are lost with a node.
 
   alias Foundation.MABEAM.Core
   alias Foundation.MABEAM.Core.Optimizer

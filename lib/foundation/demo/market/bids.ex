@@ -1,7 +1,7 @@
 defmodule Foundation.Demo.Market.Bids do
   @moduledoc false
-  # What lots are worth to an agent: the fees it gets for them, less its time at its wage. Lots that call the same modules are worth
-  # more together, because these are looked up once. Pure.
+  # What lots are worth to an agent: the fees it gets for them, less its time at its wage. Lots that call
+  # the same modules are worth more together, because these are looked up once. Pure.
 
   @most_lots 4
   @most_offers 100

@@ -1,7 +1,7 @@
 defmodule Foundation.Demo.Market.Books do
   @moduledoc false
-  # Who has what in the market, in the ledger of this node: the agents' budgets, what they pay for lots, the fees that they get for
-  # studies, and what they get back for lots that they lost with their node.
+  # Who has what in the market, in the ledger of this node: the agents' budgets, what they pay for lots, the
+  # fees that they get for studies, and what they get back for lots that they lost with their node.
 
   alias Foundation.MABEAM.Economics
 

@@ -1,8 +1,8 @@
 defmodule Foundation.Demo.Market.Complexity do
   @moduledoc false
-  # The cyclomatic complexity of functions (McCabe 1976): one, and one for each further way that a decision may go. Of
-  # forms: clauses after the first, `andalso` and `orelse`, filters, a timeout. Of machine code: tests and the arms of
-  # selections. Pure.
+  # The cyclomatic complexity of functions (McCabe 1976): one, and one for each further way that a decision
+  # may go. Of forms: clauses after the first, `andalso` and `orelse`, filters, a timeout. Of machine code:
+  # tests and the arms of selections. Pure.
 
   @type function_id :: {atom, arity}
 

@@ -1,7 +1,7 @@
 defmodule Foundation.Demo.Market.Lots do
   @moduledoc false
-  # What is auctioned: modules of one application that are known from the same kind of chunk, some at a time. The fee for a
-  # lot grows with its bytes. Pure.
+  # What is auctioned: modules of one application that are known from the same kind of chunk, some at a
+  # time. The fee for a lot grows with its bytes. Pure.
 
   @lots 48
   @largest 40

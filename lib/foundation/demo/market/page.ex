@@ -1,6 +1,7 @@
 defmodule Foundation.Demo.Market.Page do
   @moduledoc false
-  # The market in the report: what was found, in the order that the agents voted for, and how the market went. Pure.
+  # The market in the report: what was found, in the order that the agents voted for, and how the market
+  # went. Pure.
 
   alias Foundation.Demo.{Chart, Format}
   alias Foundation.Demo.Market.{Findings, Text}

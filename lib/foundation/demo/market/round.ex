@@ -1,8 +1,8 @@
 defmodule Foundation.Demo.Market.Round do
   @moduledoc false
-  # One round of the market: lots are auctioned, and each winner is given its modules, so many at once as the shared variable
-  # says. What an agent has studied is on the disk before it is given more. An agent that is lost with its node gives back what it
-  # had not done, and is given back what it had paid for that.
+  # One round of the market: lots are auctioned, and each winner is given its modules, so many at once as
+  # the shared variable says. What an agent has studied is on the disk before it is given more. An agent
+  # that is lost with its node gives back what it had not done, and is given back what it had paid for that.
 
   alias Foundation.Demo.{Console, Crew, Journal}
   alias Foundation.Demo.Market.{Batch, Books, Lots, Stage}
@@ -212,7 +212,8 @@ defmodule Foundation.Demo.Market.Round do
     }
   end
 
-  # In the round that would bring it over the middle: the node whose agents have the most to do ends while they do it.
+  # In the round that would bring it over the middle: the node whose agents have the most to do ends while
+  # they do it.
   defp kill_in_the_middle(%{kill_at: at} = market, running) when is_integer(at) do
     work = for {_ref, %{agent: agent, left: left}} <- running, do: {market.places[agent], length(left)}
     there = for {node, count} <- work, node not in [nil, node()], do: {node, count}

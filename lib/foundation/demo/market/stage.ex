@@ -1,7 +1,8 @@
 defmodule Foundation.Demo.Market.Stage do
   @moduledoc false
-  # What the market stands on: on each node a member of the coordination group and MABEAM, with room for agents that are placed in
-  # the cluster; the agents; the shared variable; on this node the ledger. All of it is in memory and ends with the market.
+  # What the market stands on: on each node a member of the coordination group and MABEAM, with room for
+  # agents that are placed in the cluster; the agents; the shared variable; on this node the ledger. All of
+  # it is in memory and ends with the market.
 
   alias Foundation.Demo.Market.{Analyst, Batch, Books}
   alias Foundation.Distributed.Consensus

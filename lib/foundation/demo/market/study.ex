@@ -1,8 +1,8 @@
 defmodule Foundation.Demo.Market.Study do
   @moduledoc false
-  # Studies one BEAM file: how complex its functions are, which of them call each other in circles, how deep the calls go,
-  # what nothing reaches, and what it calls elsewhere. As facts are, a study is a map of strings and numbers, but for
-  # `calls`, which only serves to look these functions up and is not kept.
+  # Studies one BEAM file: how complex its functions are, which of them call each other in circles, how deep
+  # the calls go, what nothing reaches, and what it calls elsewhere. As facts are, a study is a map of
+  # strings and numbers, but for `calls`, which only serves to look these functions up and is not kept.
 
   alias Foundation.Demo.BeamFacts
   alias Foundation.Demo.Market.{CallGraph, Complexity}

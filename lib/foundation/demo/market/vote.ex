@@ -1,6 +1,7 @@
 defmodule Foundation.Demo.Market.Vote do
   @moduledoc false
-  # Which ranking heads the report: the agents say, each by what stood out in its own work; counted by the method of Schulze.
+  # Which ranking heads the report: the agents say, each by what stood out in its own work; counted by the
+  # method of Schulze.
 
   alias Foundation.Demo.Market.Analyst
   alias Foundation.Distributed.Context
