@@ -80,7 +80,7 @@ defmodule Foundation.Demo.Market.Analyst do
   # -- calls of what is not there -------------------------------------------------------------------------------------
 
   defp look_up(agent, studies, paths) do
-    # What was asked for now is not forgotten.
+    # All at once, before it is asked for more: what this task needs stays.
     known = if map_size(agent.known) > @remembered, do: %{}, else: agent.known
     wanted = for {_path, {:ok, study}} <- studies, {name, _} <- study.calls, uniq: true, do: name
     missing = for name <- wanted, not is_map_key(known, name), path = paths[name], do: {name, path}
