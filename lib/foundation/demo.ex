@@ -7,13 +7,15 @@ defmodule Foundation.Demo do
   durable event that follows from the event of its application, which follows from the event of the run. Times and
   sizes go to histograms. A second run recovers the store and reads only what has changed.
 
+  With two nodes or more a market follows: agents of different skills, speeds and budgets bid for closer studies of the modules in combinatorial
+  auctions (`Foundation.MABEAM`), a bandit finds how many modules they are given at once, another node is killed, and the
+  agents vote on what heads the report.
+
   `mix foundation.demo` is the command.
   """
 
-  alias Foundation.Demo.{Console, Crew, Format, Guard, Journal, Measures, Report, Sources, Summary, Trace}
-  alias Foundation.{Distributed, Events}
-
-  @batch 64
+  alias Foundation.Demo.{Crew, Journal, Market, Measures, Reading, Report, Sources, Summary, Trace}
+  alias Foundation.Events
 
   @type option ::
           {:out, Path.t()}
@@ -22,6 +24,7 @@ defmodule Foundation.Demo do
           | {:quiet, boolean}
           | {:nodes, pos_integer}
           | {:kill, boolean}
+          | {:market, boolean}
 
   @doc """
   Starts Foundation with the event store in `out`, made durable for each event; answers the microseconds it took.
@@ -44,7 +47,7 @@ defmodule Foundation.Demo do
 
   Options: `out:` the directory of store and report (`"_build/demo"`), `path:` a glob of BEAM files (those of the
   running Erlang/OTP and Elixir), `limit:` at most so many files, `quiet:` shows no progress, `nodes:` works on so many
-  nodes, this one and others that it starts (1), `kill: false` leaves them all alive (with three or more, one is killed).
+  nodes, this one and others that it starts (1), `kill: false` leaves them all alive (with three or more, one is killed in each half), `market: false` leaves out the second half.
   """
   @spec run([option]) :: {:ok, map} | {:error, term}
   def run(options \\ []) do
@@ -55,9 +58,38 @@ defmodule Foundation.Demo do
     with {:ok, known} <- Journal.recover(),
          :ok <- Measures.reset(),
          {kept, pending} = Enum.split_with(files, &unchanged?(&1, known)),
-         {:ok, work} <- work(pending, options) do
-      events = Enum.map(kept, &known[&1.path]) ++ work.events
-      finish(%{out: out, started_at: started, kept: length(kept), work: work, events: events}, options)
+         {:ok, crew} <- crew(pending, Keyword.get(options, :nodes, 1)) do
+      try do
+        with {:ok, work} <- Reading.work(pending, crew, options),
+             events = Enum.map(kept, &known[&1.path]) ++ work.events,
+             {:ok, market} <- market(events, crew, options) do
+          run = %{
+            out: out,
+            started_at: started,
+            kept: length(kept),
+            work: work,
+            events: events,
+            market: market
+          }
+
+          finish(run, options)
+        end
+      after
+        crew && Crew.stop(crew)
+      end
+    end
+  end
+
+  # One node needs no others, and where nothing is to be read they are not needed yet.
+  defp crew(pending, nodes) when pending == [] or nodes == 1, do: {:ok, nil}
+  defp crew(_pending, nodes), do: Crew.start(nodes)
+
+  defp market(events, crew, options) do
+    if Keyword.get(options, :nodes, 1) > 1 and Keyword.get(options, :market, true) do
+      facts = for %{event_type: :demo_module, data: facts} <- events, do: facts
+      Market.run(facts, crew, Keyword.take(options, [:nodes, :kill, :quiet]))
+    else
+      {:ok, nil}
     end
   end
 
@@ -65,155 +97,6 @@ defmodule Foundation.Demo do
     case Map.fetch(known, file.path) do
       {:ok, %{data: data}} -> data.bytes == file.bytes and data.mtime == file.mtime
       :error -> false
-    end
-  end
-
-  # -- the work ----------------------------------------------------------------------------------------------------
-
-  # What the limiter and the cluster did is that of the last run that had work.
-  defp work([], _options) do
-    with {:ok, last} <- Journal.last_finished() do
-      limiter = (last && last.data.limiter) || Guard.describe([], 0)
-      {:ok, %{events: [], elapsed_us: 0, limiter: limiter, cluster: last && last.data[:cluster]}}
-    end
-  end
-
-  defp work(pending, options) do
-    applications = pending |> Enum.frequencies_by(& &1.application) |> Enum.sort()
-
-    with {:ok, run} <- Journal.open_run(%{files: length(pending), otp: System.otp_release()}),
-         {:ok, parents} <- Journal.open_applications(applications, run),
-         :ok <- Guard.start() do
-      try do
-        with {:ok, crew} <- crew(Keyword.get(options, :nodes, 1)) do
-          try do
-            spread(pending, run, parents, crew, options)
-          after
-            crew && Crew.stop(crew)
-          end
-        end
-      after
-        Guard.stop()
-      end
-    end
-  end
-
-  defp crew(1), do: {:ok, nil}
-  defp crew(count), do: Crew.start(count)
-
-  defp spread(pending, run, parents, crew, options) do
-    progress = Console.start(length(pending), Keyword.get(options, :quiet, false))
-    # One of three or more may be lost, and the work goes on.
-    kill_at =
-      if crew && options[:nodes] >= 3 && Keyword.get(options, :kill, true), do: div(length(pending), 2)
-
-    state = %{
-      files: List.to_tuple(pending),
-      parents: parents,
-      events: [],
-      batch: [],
-      waits: [],
-      done: 0,
-      progress: progress,
-      crew: crew,
-      kill_at: kill_at
-    }
-
-    {elapsed, result} = :timer.tc(fn -> read_all(state) end)
-
-    with {:ok, state, work} <- result do
-      limiter = Guard.describe(state.waits, state.done, map_size(work.nodes))
-      cluster = crew && story(crew, work)
-      done = %{files: state.done, elapsed_us: elapsed, limiter: limiter, cluster: cluster}
-
-      with :ok <- Journal.close_run(run, done) do
-        {:ok, %{events: state.events, elapsed_us: elapsed, limiter: limiter, cluster: cluster}}
-      end
-    end
-  end
-
-  defp story(crew, work) do
-    remarks =
-      for {true, what, says} <- [
-            {work.stolen > 0, :stolen,
-             "#{Format.count(work.stolen)} files in all moved to nodes that had nothing left"},
-            {work.reassigned > 0, :reassigned,
-             "#{Format.count(work.reassigned)} files in all of lost nodes given to others"},
-            {true, :finished, "every file done, each counted once"}
-          ],
-          do: {what, says}
-
-    Crew.story(crew, work.nodes, remarks)
-  end
-
-  # The results come to this process, one message each, and are kept in batches while others are worked on.
-  defp read_all(state) do
-    me = self()
-    tag = make_ref()
-    nodes = if state.crew, do: Crew.nodes(state.crew), else: [node()]
-
-    options = [
-      nodes: nodes,
-      concurrency: Guard.concurrency(),
-      on_result: fn index, result -> send(me, {tag, index, result}) end
-    ]
-
-    files = Tuple.to_list(state.files)
-    run = Task.async(fn -> Distributed.coordinate_work(files, {Guard, :read_here, []}, options) end)
-
-    case collect(state, tag, run) do
-      {:ok, state, work} ->
-        Console.finish(state.progress)
-        with {:ok, state} <- store_batch(state), do: {:ok, state, work}
-
-      {:error, _} = error ->
-        Task.shutdown(run, :brutal_kill)
-        error
-    end
-  end
-
-  defp collect(state, tag, %{ref: ref} = run) do
-    receive do
-      {^tag, index, result} ->
-        with {:ok, state} <- state |> take(elem(state.files, index), result) |> store_full_batch() do
-          state |> kill_half_way() |> collect(tag, run)
-        end
-
-      # It comes after the last result.
-      {^ref, answer} ->
-        Process.demonitor(ref, [:flush])
-        with {:ok, work} <- answer, do: {:ok, state, work}
-
-      {:DOWN, ^ref, :process, _pid, reason} ->
-        {:error, reason}
-    end
-  end
-
-  defp kill_half_way(%{kill_at: at, done: done} = state) when is_integer(at) and done >= at do
-    Crew.kill_one(state.crew)
-    %{state | kill_at: nil}
-  end
-
-  defp kill_half_way(state), do: state
-
-  defp take(state, file, result) do
-    {where, {outcome, took, wait}} = read(result)
-    event = Journal.file_event(file, outcome, took, state.parents[file.application], where)
-    done = state.done + 1
-    progress = Console.advance(state.progress, done, Path.basename(file.path))
-    waits = if wait, do: [wait | state.waits], else: state.waits
-    %{state | batch: [event | state.batch], done: done, progress: progress, waits: waits}
-  end
-
-  defp read({:ok, {where, answer}}), do: {where, answer}
-  defp read({:error, reason}), do: {node(), {{:refused, inspect(reason)}, 0, nil}}
-
-  defp store_full_batch(%{batch: batch} = state) when length(batch) < @batch, do: {:ok, state}
-  defp store_full_batch(state), do: store_batch(state)
-
-  defp store_batch(state) do
-    with :ok <- Journal.keep(Enum.reverse(state.batch)) do
-      {:ok, %{state | events: state.batch ++ state.events, batch: []}}
     end
   end
 
@@ -238,6 +121,7 @@ defmodule Foundation.Demo do
         percentiles: Measures.percentiles(summary),
         limiter: work.limiter,
         cluster: work.cluster,
+        market: run.market,
         search: search,
         trace: trace,
         store: %{

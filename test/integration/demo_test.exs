@@ -170,7 +170,7 @@ defmodule Foundation.DemoTest do
     path = :stdlib |> :code.lib_dir(:ebin) |> Path.join("*.beam")
     files = Path.wildcard(path)
     {:ok, _} = Demo.open(context.out)
-    assert {:ok, result} = Demo.run(out: context.out, path: path, quiet: true, nodes: 3)
+    assert {:ok, result} = Demo.run(out: context.out, path: path, quiet: true, nodes: 3, market: false)
     assert %{done: done, kept: 0, failed: []} = result
     assert done == length(files)
 

@@ -14,7 +14,7 @@ defmodule Foundation.Demo.BeamFacts do
   @doc "Facts of the module in the file, or why there are none."
   @spec read(Path.t()) :: {:ok, facts} | {:error, String.t()}
   def read(path) do
-    with {:ok, binary} <- read_file(path), do: parse(binary)
+    with {:ok, binary} <- file(path), do: parse(binary)
   end
 
   @doc "Facts of the module in the binary."
@@ -25,7 +25,7 @@ defmodule Foundation.Demo.BeamFacts do
         {:error, "missing_chunk exports"}
 
       {:ok, {module, chunks}} ->
-        {source, calls} = calls(module, binary)
+        {source, calls, _forms} = calls(module, binary)
         {:ok, Map.merge(describe(module, binary, chunks), Map.put(summarise(calls), :source, source))}
 
       {:error, :beam_lib, reason} ->
@@ -33,13 +33,9 @@ defmodule Foundation.Demo.BeamFacts do
     end
   end
 
-  # :beam_lib names the file it was given, here the binary itself, as the second element.
-  defp reason(reason) when is_tuple(reason),
-    do: reason |> Tuple.delete_at(1) |> Tuple.to_list() |> Enum.join(" ")
-
-  defp reason(reason), do: inspect(reason)
-
-  defp read_file(path) do
+  @doc "The file's bytes, or why there are none."
+  @spec file(Path.t()) :: {:ok, binary} | {:error, String.t()}
+  def file(path) do
     with {:error, reason} <- File.read(path), do: {:error, to_string(:file.format_error(reason))}
   end
 
@@ -71,13 +67,29 @@ defmodule Foundation.Demo.BeamFacts do
     |> Enum.take(@attributes)
   end
 
-  # {source, %{functions: n, edges: %{{caller, callee} => n}, dynamic: n}}
-  defp calls(module, binary) do
+  @doc """
+  Who calls whom how often: what that is known from, `%{functions: n, edges: %{{caller, callee} => n}, dynamic: n}`, and the
+  module's forms where there are any, else nil. A caller is `{name, arity}`, a callee `{module | :local, name, arity}`.
+  """
+  @spec calls(module, binary) :: {String.t(), map, [tuple] | nil}
+  def calls(module, binary) do
     case forms(module, binary) do
-      {:ok, source, forms} -> {source, from_forms(forms)}
-      :none -> from_code(binary)
+      {:ok, source, forms} ->
+        {source, from_forms(forms), forms}
+
+      :none ->
+        {source, calls} = from_code(binary)
+        {source, calls, nil}
     end
   end
+
+  # :beam_lib names the file it was given, here the binary itself, as the second element.
+  @doc "Why a file is none of a module, of what `:beam_lib` says."
+  @spec reason(term) :: String.t()
+  def reason(reason) when is_tuple(reason),
+    do: reason |> Tuple.delete_at(1) |> Tuple.to_list() |> Enum.join(" ")
+
+  def reason(reason), do: inspect(reason)
 
   defp forms(module, binary) do
     with {:ok, {^module, [debug_info: {:debug_info_v1, backend, data}]}} <-

@@ -109,6 +109,45 @@ defmodule Foundation.Demo.Chart do
     end
   end
 
+  @doc """
+  Dots of `{x, y, name}` and a line of steps through `{x, y}` over the same time; `y` is on a scale of powers of two, `unit` renders
+  an `x`.
+  """
+  def path([], _steps, _unit, _title), do: ""
+
+  def path(points, steps, unit, title) do
+    {height, left, bottom} = {240, 50, 30}
+    last = points |> Enum.map(&elem(&1, 0)) |> Enum.max() |> max(1)
+    top = points |> Enum.map(&elem(&1, 1)) |> Enum.max() |> :math.log2() |> ceil() |> max(1)
+    x = fn value -> number(left + (@width - left - 36) * value / last) end
+    y = fn value -> number(height - bottom + (12 - height + bottom) * :math.log2(value) / top) end
+
+    lines =
+      for power <- 0..top, at = y.(Integer.pow(2, power)) do
+        ~s(<line class="grid" x1="#{left}" x2="#{@width - 36}" y1="#{at}" y2="#{at}"/>) <>
+          ~s(<text class="tick" x="#{left - 8}" y="#{at}" text-anchor="end">#{Integer.pow(2, power)}</text>)
+      end
+
+    ends =
+      for {at, anchor} <- [{0, "start"}, {last, "end"}],
+          do:
+            ~s(<text class="tick" x="#{x.(at)}" y="#{height - 8}" text-anchor="#{anchor}">#{escape(unit.(at))}</text>)
+
+    dots =
+      for {at, value, name} <- points,
+          do:
+            ~s(<circle class="dot" cx="#{x.(at)}" cy="#{y.(value)}" r="3"><title>#{escape(name)}</title></circle>)
+
+    svg([lines, ends, dots, steps(steps, x, y)], height, title)
+  end
+
+  defp steps([], _x, _y), do: ""
+
+  defp steps([{at, value} | rest], x, y) do
+    drawn = for {at, value} <- rest, do: " H #{x.(at)} V #{y.(value)}"
+    ~s(<path class="path" d="M #{x.(at)} #{y.(value)}#{drawn}"/>)
+  end
+
   defp svg(content, height, title) do
     [
       ~s(<svg viewBox="0 0 #{@width} #{height}" role="img" aria-label="#{escape(title)}">),

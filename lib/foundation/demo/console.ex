@@ -2,7 +2,7 @@ defmodule Foundation.Demo.Console do
   @moduledoc false
   # What the demo shows while it works and when it is done. A bar on a terminal, plain lines elsewhere.
 
-  alias Foundation.Demo.Format
+  alias Foundation.Demo.{Format, Market}
 
   @width 32
   @redraw_ms 80
@@ -125,6 +125,7 @@ defmodule Foundation.Demo.Console do
       heading("Limiter, breaker, pool"),
       rows(result.limiter.settings ++ result.limiter.figures),
       cluster(result.cluster),
+      Enum.map(Market.Text.blocks(result[:market]), &block/1),
       unreadable(result.failed),
       "\nReport: #{result.report}\nStore:  #{result.store.path}\n"
     ]
@@ -164,6 +165,10 @@ defmodule Foundation.Demo.Console do
       rows(for moment <- story.moments, do: {Format.time(moment.at_us), "#{moment.node} #{moment.says}"})
     ]
   end
+
+  defp block({_title, nothing}) when nothing in [nil, []], do: []
+  defp block({title, text}) when is_binary(text), do: [heading(title), indent(text)]
+  defp block({title, rows}), do: [heading(title), rows(rows)]
 
   defp unreadable([]), do: []
 

@@ -13,7 +13,8 @@ defmodule Foundation.Demo.Crew do
   @boot_ms 60_000
 
   @type moment :: %{at_us: non_neg_integer, node: String.t(), what: atom, says: String.t()}
-  @type story :: %{nodes: [%{label: String.t(), node: node, files: non_neg_integer}], moments: [moment]}
+  @type place :: %{label: String.t(), node: node, files: non_neg_integer}
+  @type story :: %{nodes: [place], moments: [moment]}
 
   @doc "Starts `count` nodes with this one and waits until they have found each other."
   @spec start(pos_integer) :: {:ok, pid} | {:error, term}
@@ -26,9 +27,28 @@ defmodule Foundation.Demo.Crew do
   @spec kill_one(pid) :: :ok
   def kill_one(crew), do: GenServer.call(crew, :kill_one)
 
-  @doc "What happened so far; `files` says how many each node did."
-  @spec story(pid, %{node => non_neg_integer}, [{atom, String.t()}]) :: story
-  def story(crew, files, remarks), do: GenServer.call(crew, {:story, files, remarks})
+  @doc "Ends this one of the others so."
+  @spec kill(pid, node) :: :ok
+  def kill(crew, node), do: GenServer.call(crew, {:kill, node})
+
+  @doc "Starts a node for each that was killed, and waits until all have found each other: when that began."
+  @spec refill(pid) :: {:ok, since :: non_neg_integer} | {:error, term}
+  def refill(crew), do: GenServer.call(crew, :refill, @boot_ms + @form_ms)
+
+  @doc "What the nodes are called."
+  @spec labels(pid) :: %{node => String.t()}
+  def labels(crew), do: GenServer.call(crew, :labels)
+
+  @doc "Adds to what happened."
+  @spec remark(pid, node, atom, String.t()) :: :ok
+  def remark(crew, node, what, says), do: GenServer.call(crew, {:remark, node, what, says})
+
+  @doc """
+  What happened from `since` (µs from the beginning) until now, and the nodes that were there then; `files` says how many each
+  of them did.
+  """
+  @spec story(pid, %{node => non_neg_integer}, [{atom, String.t()}], non_neg_integer) :: story
+  def story(crew, files, remarks, since \\ 0), do: GenServer.call(crew, {:story, files, remarks, since})
 
   @doc "Ends the other nodes and leaves the cluster."
   @spec stop(pid) :: :ok
@@ -37,8 +57,17 @@ defmodule Foundation.Demo.Crew do
   @impl true
   def init(count) do
     Process.flag(:trap_exit, true)
-    state = %{began: System.monotonic_time(:microsecond), peers: [], labels: %{}, moments: []}
     options = [cookie: secret()]
+
+    state = %{
+      began: System.monotonic_time(:microsecond),
+      count: count,
+      options: options,
+      peers: [],
+      gone: %{},
+      labels: %{},
+      moments: []
+    }
 
     with :ok <- Cluster.start(true, options),
          :ok <- Cluster.subscribe(),
@@ -110,23 +139,52 @@ defmodule Foundation.Demo.Crew do
   def handle_call(:nodes, _from, state), do: {:reply, [node() | Enum.map(state.peers, & &1.node)], state}
 
   def handle_call(:kill_one, _from, %{peers: []} = state), do: {:reply, :ok, state}
+  def handle_call(:kill_one, _from, state), do: {:reply, :ok, end_now(List.last(state.peers), state)}
 
-  def handle_call(:kill_one, _from, state) do
-    %{node: node, os_pid: os_pid} = List.last(state.peers)
-    state = note(state, node, :killed, "killed by the demo (kill -9)")
-    {_, 0} = System.cmd("kill", ["-9", os_pid])
-    {:reply, :ok, state}
+  def handle_call({:kill, node}, _from, state) do
+    case Enum.find(state.peers, &(&1.node == node)) do
+      nil -> {:reply, :ok, state}
+      peer -> {:reply, :ok, end_now(peer, state)}
+    end
   end
 
-  def handle_call({:story, files, remarks}, _from, state) do
+  def handle_call(:refill, _from, %{count: count, peers: peers} = state) when length(peers) == count - 1,
+    do: {:reply, {:ok, passed(state)}, state}
+
+  def handle_call(:refill, _from, %{peers: peers} = state) do
+    since = passed(state)
+
+    with {:ok, fresh} <- others(state.count - 1 - length(peers), state.options),
+         state = label(%{state | peers: peers ++ fresh}),
+         :ok <- Cluster.await_ready(quorum: state.count, timeout: @form_ms) do
+      {:reply, {:ok, since}, drain_mailbox(state)}
+    else
+      error -> {:reply, error, state}
+    end
+  end
+
+  def handle_call(:labels, _from, state), do: {:reply, state.labels, state}
+
+  def handle_call({:remark, node, what, says}, _from, state),
+    do: {:reply, :ok, state |> drain_mailbox() |> note(node, what, says)}
+
+  def handle_call({:story, files, remarks, since}, _from, state) do
     state =
       Enum.reduce(remarks, drain_mailbox(state), fn {what, says}, state -> note(state, node(), what, says) end)
 
     nodes =
       for {node, label} <- Enum.sort_by(state.labels, &elem(&1, 1)),
+          not is_map_key(state.gone, node) or state.gone[node] >= since,
           do: %{label: label, node: node, files: Map.get(files, node, 0)}
 
-    {:reply, %{nodes: nodes, moments: Enum.reverse(state.moments)}, state}
+    moments = state.moments |> Enum.take_while(&(&1.at_us >= since)) |> Enum.reverse()
+    {:reply, %{nodes: nodes, moments: moments}, state}
+  end
+
+  defp end_now(%{node: node, os_pid: os_pid} = peer, state) do
+    state = note(state, node, :killed, "killed by the demo (kill -9)")
+    {_, 0} = System.cmd("kill", ["-9", os_pid])
+    %{state | peers: List.delete(state.peers, peer), gone: Map.put(state.gone, node, passed(state))}
   end
 
   @impl true
@@ -147,9 +205,14 @@ defmodule Foundation.Demo.Crew do
 
   # -- the story ---------------------------------------------------------------------------------------------------
 
+  # In the order in which they came.
   defp label(state) do
-    nodes = [node() | Enum.map(state.peers, & &1.node)]
-    %{state | labels: nodes |> Enum.with_index(1) |> Map.new(fn {node, n} -> {node, "node #{n}"} end)}
+    labels =
+      for node <- [node() | Enum.map(state.peers, & &1.node)],
+          reduce: state.labels,
+          do: (labels -> Map.put_new(labels, node, "node #{map_size(labels) + 1}"))
+
+    %{state | labels: labels}
   end
 
   defp drain_mailbox(state) do
@@ -173,7 +236,7 @@ defmodule Foundation.Demo.Crew do
 
   defp note(state, node, what, says) do
     moment = %{
-      at_us: System.monotonic_time(:microsecond) - state.began,
+      at_us: passed(state),
       node: Map.get(state.labels, node, to_string(node)),
       what: what,
       says: says
@@ -181,4 +244,6 @@ defmodule Foundation.Demo.Crew do
 
     %{state | moments: [moment | state.moments]}
   end
+
+  defp passed(state), do: System.monotonic_time(:microsecond) - state.began
 end

@@ -4,6 +4,8 @@ defmodule Foundation.Demo.Journal do
   #
   #     demo_run → demo_application → demo_module | demo_unreadable | demo_refused
   #     demo_run → demo_finished
+  #     demo_market → demo_auction → demo_study
+  #     demo_market → demo_market_closed
   #
   # The event of a file has an id made from its path, so that analysing the file again replaces what was known of it.
 
@@ -18,6 +20,14 @@ defmodule Foundation.Demo.Journal do
   @spec recover() :: {:ok, known} | {:error, term}
   def recover do
     with {:ok, events} <- all([where: {:in, :event_type, [:demo_module, :demo_unreadable]}, limit: @page], []) do
+      {:ok, Map.new(events, &{&1.data.path, &1})}
+    end
+  end
+
+  @doc "The last study of every file that was in the market."
+  @spec studies() :: {:ok, known} | {:error, term}
+  def studies do
+    with {:ok, events} <- all([where: {:==, :event_type, :demo_study}, limit: @page], []) do
       {:ok, Map.new(events, &{&1.data.path, &1})}
     end
   end
@@ -77,6 +87,34 @@ defmodule Foundation.Demo.Journal do
     event(type, data, parent, file_id(file.path), node: where)
   end
 
+  @doc "Opens a market."
+  @spec open_market(map) :: {:ok, Event.t()} | {:error, term}
+  def open_market(data) do
+    with {:ok, event} <- Events.new_event(:demo_market, data, event_id: fresh_id()),
+         {:ok, _id} <- Events.store(event),
+         do: {:ok, event}
+  end
+
+  @doc "One auction of a market, from which the studies follow that were sold in it."
+  @spec open_auction(map, Event.t()) :: {:ok, Event.t()} | {:error, term}
+  def open_auction(data, market) do
+    auction = event(:demo_auction, data, market, fresh_id())
+    with :ok <- keep([auction]), do: {:ok, auction}
+  end
+
+  @doc "The event of a file that was studied on a node, or could not be; the same file has the same again."
+  @spec study_event(map, Event.t(), node) :: Event.t()
+  def study_event(%{path: path} = data, auction, where),
+    do: event(:demo_study, data, auction, study_id(path), node: where)
+
+  @doc "Closes a market."
+  @spec close_market(Event.t(), map) :: :ok | {:error, term}
+  def close_market(market, data), do: keep([event(:demo_market_closed, data, market, fresh_id())])
+
+  @doc "The event of the last market that was closed; nil before there was one."
+  @spec last_market() :: {:ok, Event.t() | nil} | {:error, term}
+  def last_market, do: last(:demo_market_closed)
+
   @doc "Keeps the events; they are on the disk when this returns `:ok`."
   @spec keep([Event.t()]) :: :ok | {:error, term}
   def keep([]), do: :ok
@@ -88,8 +126,10 @@ defmodule Foundation.Demo.Journal do
 
   @doc "The event of the last run that had work to do; nil before there was one."
   @spec last_finished() :: {:ok, Event.t() | nil} | {:error, term}
-  def last_finished do
-    query = [where: {:==, :event_type, :demo_finished}, order: [desc: :wall_time], limit: 1]
+  def last_finished, do: last(:demo_finished)
+
+  defp last(type) do
+    query = [where: {:==, :event_type, type}, order: [desc: :wall_time], limit: 1]
     with {:ok, %{events: events}} <- Events.search(query), do: {:ok, List.first(events)}
   end
 
@@ -99,10 +139,14 @@ defmodule Foundation.Demo.Journal do
     event
   end
 
-  # Ids of files have bit 57 set and ids of runs bit 56, so that neither meets the other nor a small id of the store.
-  defp file_id(path) do
+  # Ids of studies have bit 58 set, ids of files bit 57 and ids of runs bit 56, so that none meets another nor a small id of
+  # the store.
+  defp study_id(path), do: Bitwise.bor(Bitwise.bsl(1, 58), hash(path))
+  defp file_id(path), do: Bitwise.bor(Bitwise.bsl(1, 57), hash(path))
+
+  defp hash(path) do
     <<hash::56, _::binary>> = :crypto.hash(:sha256, path)
-    Bitwise.bor(Bitwise.bsl(1, 57), hash)
+    hash
   end
 
   defp fresh_id do

@@ -2,9 +2,10 @@ defmodule Foundation.Demo.Report do
   @moduledoc false
   # The result of a run as one HTML file: no script, no font, no picture from elsewhere. Pure.
 
-  alias Foundation.Demo.{Chart, Format, Guard, Style}
+  alias Foundation.Demo.{Chart, Format, Guard, Market, Style}
 
   import Chart, only: [escape: 1]
+  import Foundation.Demo.Html
 
   @doc "The page of a result of `Foundation.Demo.run/1`."
   @spec render(map) :: iodata
@@ -25,11 +26,13 @@ defmodule Foundation.Demo.Report do
       """,
       header(result),
       tiles(result),
+      Market.Page.findings(result[:market]),
       times(result),
       calls(result.summary),
       size_and_time(result.summary),
       applications(result.summary),
       cluster(result[:cluster]),
+      Market.Page.sections(result[:market]),
       limiter(result),
       search(result),
       trace(result),
@@ -148,15 +151,7 @@ defmodule Foundation.Demo.Report do
   defp cluster(story) do
     bars = for node <- story.nodes, do: {node.label, node.files, "#{Format.count(node.files)} files"}
 
-    moments =
-      for moment <- story.moments do
-        ["<tr>", text(Format.time(moment.at_us)), text(moment.node), text(moment.says), "</tr>\n"]
-      end
-
-    section("The cluster's life", [
-      Chart.bars(bars, "Files done by each node"),
-      table(["Time", {:text, "Node"}, {:text, "What happened"}], moments)
-    ])
+    section("The cluster's life", [Chart.bars(bars, "Files done by each node"), moments(story.moments)])
   end
 
   defp limiter(result) do
@@ -169,7 +164,7 @@ defmodule Foundation.Demo.Report do
 
     rows =
       for {name, value} <- limiter.settings ++ limiter.figures do
-        ["<tr>", text(name), cell(value), "</tr>\n"]
+        row([text(name), cell(value)])
       end
 
     section("What the limiter, the breaker and the pool did", [
@@ -181,7 +176,7 @@ defmodule Foundation.Demo.Report do
   defp search(%{search: search}) do
     rows =
       for hit <- search.hits do
-        ["<tr>", text(hit.module), text(hit.application), cell(Format.time(hit.parse_us)), "</tr>\n"]
+        row([text(hit.module), text(hit.application), cell(Format.time(hit.parse_us))])
       end
 
     section("A search in the event store", [
@@ -196,7 +191,7 @@ defmodule Foundation.Demo.Report do
   defp failures([]), do: []
 
   defp failures(failed) do
-    rows = for failure <- failed, do: ["<tr>", text(failure.path), text(failure.reason), "</tr>\n"]
+    rows = for failure <- failed, do: row([text(failure.path), text(failure.reason)])
     section("Not readable", [table(["File", "Reason"], rows)])
   end
 
@@ -209,25 +204,4 @@ defmodule Foundation.Demo.Report do
 
   defp time(us), do: us |> Format.time() |> Format.short()
   defp bytes(n), do: n |> Format.bytes() |> Format.short()
-
-  defp section(title, content), do: ["<section>\n<h2>#{escape(title)}</h2>\n", content, "\n</section>\n"]
-
-  defp details(title, content), do: ["<details><summary>#{escape(title)}</summary>", content, "</details>"]
-
-  defp table(head, rows) do
-    [
-      ~s(<div class="scroll"><table><thead><tr>),
-      head |> Enum.with_index() |> Enum.map(fn {name, index} -> heading(name, index) end),
-      "</tr></thead>\n<tbody>\n",
-      rows,
-      "</tbody></table></div>\n"
-    ]
-  end
-
-  defp heading({:text, name}, _), do: heading(name, 0)
-  defp heading(name, 0), do: "<th>#{escape(name)}</th>"
-  defp heading(name, _), do: ~s(<th class="n">#{escape(name)}</th>)
-
-  defp text(value), do: "<td>#{escape(value)}</td>"
-  defp cell(value), do: ~s(<td class="n">#{escape(value)}</td>)
 end

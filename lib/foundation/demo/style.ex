@@ -32,6 +32,7 @@ defmodule Foundation.Demo.Style do
   svg { display: block; width: 100%; height: auto; font-family: inherit; }
   .bar { fill: var(--bar); }
   .dot { fill: var(--dot); }
+  .path { fill: none; stroke: var(--bar); stroke-width: 2; }
   .axis, .grid { stroke: var(--line); }
   .label { fill: var(--ink); font-size: 12px; }
   .value, .tick { fill: var(--soft); font-size: 11px; font-variant-numeric: tabular-nums; }

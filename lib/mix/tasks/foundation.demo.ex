@@ -4,13 +4,14 @@ defmodule Mix.Tasks.Foundation.Demo do
   @moduledoc """
   Analyses the BEAM files of the installed Erlang/OTP and Elixir with Foundation's own services.
 
-      mix foundation.demo [--limit N] [--path GLOB] [--out DIR] [--nodes N] [--no-kill] [--quiet]
+      mix foundation.demo [--limit N] [--path GLOB] [--out DIR] [--nodes N] [--no-kill] [--no-market] [--quiet]
 
   - `--limit N` reads at most N files
   - `--path GLOB` reads other BEAM files, as `--path "_build/dev/lib/*/ebin/*.beam"`
   - `--out DIR` keeps the event store and the report there (`_build/demo`)
   - `--nodes N` works on N nodes, this one and others that it starts and that find each other (3)
-  - `--no-kill` leaves them all alive; else, with three or more, one is killed half-way
+  - `--no-kill` leaves them all alive; else, with three or more, one is killed half-way, and another in the market
+  - `--no-market` leaves out the market, in which agents bid for closer studies of the modules
   - `--quiet` shows no progress
 
   Prints what it found and writes `report.html`. A second run recovers the event store and reads only what has
@@ -23,7 +24,15 @@ defmodule Mix.Tasks.Foundation.Demo do
   alias Foundation.Demo
 
   @requirements ["app.config"]
-  @switches [limit: :integer, path: :string, out: :string, quiet: :boolean, nodes: :integer, kill: :boolean]
+  @switches [
+    limit: :integer,
+    path: :string,
+    out: :string,
+    quiet: :boolean,
+    nodes: :integer,
+    kill: :boolean,
+    market: :boolean
+  ]
 
   @impl true
   def run(arguments) do
