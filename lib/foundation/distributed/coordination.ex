@@ -41,8 +41,8 @@ defmodule Foundation.Distributed.Coordination do
   """
 
   alias Foundation.Distributed.Consensus
-  alias Foundation.Distributed.Consensus.{Ask, Codec, Names, Options, Roster}
-  alias Foundation.Distributed.Coordination.{Formation, Grant, Holds, Keeper, Object, Waiting}
+  alias Foundation.Distributed.Consensus.{Ask, Codec, Engine, Names, Options, Roster}
+  alias Foundation.Distributed.Coordination.{Formation, Grant, Holds, Keeper, Object, Objects, Once, Waiting}
 
   @timeout 5_000
   @writer 0xFFFFFFFF
@@ -60,11 +60,11 @@ defmodule Foundation.Distributed.Coordination do
   Errors: those of forming the default group: `:not_configured`, `:no_group`. O(1).
   """
   @spec create_distributed_lock(name, keyword) :: {:ok, Object.t()} | {:error, reason}
-  def create_distributed_lock(name, options \\ []), do: object(:lock, name, options, [:lease])
+  def create_distributed_lock(name, options \\ []), do: Objects.named(:lock, name, options, [:lease])
 
   @doc "As `create_distributed_lock/2`, of a lock with many readers or one writer; see `acquire/2`."
   @spec create_rw_lock(name, keyword) :: {:ok, Object.t()} | {:error, reason}
-  def create_rw_lock(name, options \\ []), do: object(:rw_lock, name, options, [:lease])
+  def create_rw_lock(name, options \\ []), do: Objects.named(:rw_lock, name, options, [:lease])
 
   @doc """
   Makes a semaphore of that many permits, or finds the one of that name: `{:ok, semaphore}`.
@@ -74,7 +74,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec create_semaphore(name, pos_integer | keyword) :: {:ok, Object.t()} | {:error, term}
   def create_semaphore(name, permits) when is_integer(permits), do: create_semaphore(name, permits: permits)
-  def create_semaphore(name, options), do: defined(:semaphore, name, options, :permits, [:lease])
+  def create_semaphore(name, options), do: Objects.defined(:semaphore, name, options, :permits, [:lease])
 
   @doc """
   Takes a lock or permits: `{:ok, grant}`, for the calling process, until it is released, the process ends, or the session
@@ -92,11 +92,18 @@ defmodule Foundation.Distributed.Coordination do
 
   def acquire(%Object{kind: kind} = object, options) when kind in [:lock, :rw_lock, :semaphore] do
     Options.known!(options, [:timeout, :wait, :lease, :mode, :permits], "acquire")
-    lease = lease!(Keyword.get(options, :lease, object.options[:lease] || 0))
+    lease = Objects.lease!(Keyword.get(options, :lease, object.options[:lease] || 0))
     wait = Keyword.get(options, :wait, true)
     weight = weight!(kind, options)
     name = Codec.name(object.name)
-    settings = [timeout: timeout!(options), wait: wait, lease: lease, reuse: kind == :lock and lease == 0]
+
+    settings = [
+      timeout: Objects.timeout!(options),
+      wait: wait,
+      lease: lease,
+      reuse: kind == :lock and lease == 0
+    ]
+
     Waiting.obtain(object, settings, &{:acquire, kind, name, &1, weight, lease, wait})
   end
 
@@ -133,7 +140,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec renew(Grant.t(), non_neg_integer) :: :ok | {:error, term}
   def renew(%Grant{kind: kind} = grant, lease) when kind in [:lock, :rw_lock, :semaphore] do
-    lease = lease!(lease)
+    lease = Objects.lease!(lease)
     sent = System.monotonic_time(:millisecond)
 
     with {:ok, _kind, _handle, keeper} <- Roster.find(grant.group),
@@ -183,12 +190,14 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec holders(Object.t(), keyword) :: {:ok, map} | {:error, term}
   def holders(%Object{kind: kind} = object, options \\ []) when kind in [:lock, :rw_lock, :semaphore] do
-    case ask(object, {:claim, kind, Codec.name(object.name)}, options) do
+    case Objects.ask(object, {:claim, kind, Codec.name(object.name)}, options) do
       {:ok, nil} ->
         {:ok, %{holders: [], waiting: 0}}
 
       {:ok, {_size, holders, waiting}} ->
-        holders = for {member, _hold, token, _weight} <- holders, do: {node_of(member), Holds.token(token, 0)}
+        holders =
+          for {member, _hold, token, _weight} <- holders, do: {Engine.node_of(member), Holds.token(token, 0)}
+
         {:ok, %{holders: holders, waiting: waiting}}
 
       error ->
@@ -217,7 +226,7 @@ defmodule Foundation.Distributed.Coordination do
     metadata = Codec.encode(Keyword.get(options, :metadata))
     campaign = {priority, Keyword.get(options, :preempt, false) == true, metadata}
 
-    with {:ok, object} <- object(:election, name, Keyword.take(options, [:group]), []),
+    with {:ok, object} <- Objects.named(:election, name, Keyword.take(options, [:group]), []),
          {:ok, _kind, _handle, keeper} <- Roster.find(object.group),
          {:ok, number} <- Keeper.campaign(keeper, Codec.name(name), name, campaign),
          do: {:ok, %Grant{kind: :election, name: name, group: object.group, hold: number}}
@@ -237,7 +246,11 @@ defmodule Foundation.Distributed.Coordination do
     {group, options} = Keyword.pop(options, :group, Consensus.default_group())
 
     with :ok <- Formation.ensure(group) do
-      case ask(%Object{kind: :election, name: name, group: group}, {:leader, Codec.name(name)}, options) do
+      case Objects.ask(
+             %Object{kind: :election, name: name, group: group},
+             {:leader, Codec.name(name)},
+             options
+           ) do
         {:ok, nil} -> {:error, :no_leader}
         {:ok, leader} -> {:ok, Keeper.leader(leader)}
         error -> error
@@ -271,7 +284,7 @@ defmodule Foundation.Distributed.Coordination do
 
   def create_barrier(name, options) do
     {double, options} = Keyword.pop(options, :double, false)
-    defined(if(double, do: :double_barrier, else: :barrier), name, options, :parties, [])
+    Objects.defined(if(double, do: :double_barrier, else: :barrier), name, options, :parties, [])
   end
 
   @doc """
@@ -316,7 +329,7 @@ defmodule Foundation.Distributed.Coordination do
   def create_distributed_counter(name, options \\ []) do
     {initial, options} = Keyword.pop(options, :initial, 0)
 
-    with {:ok, counter} <- object(:counter, name, options, []) do
+    with {:ok, counter} <- Objects.named(:counter, name, options, []) do
       case initial != 0 && compare_and_set(counter, 0, initial) do
         {:error, reason} when not is_tuple(reason) -> {:error, reason}
         _ -> {:ok, counter}
@@ -330,7 +343,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec add(Object.t(), integer) :: {:ok, integer} | {:error, term}
   def add(%Object{kind: :counter} = counter, by) do
-    Ask.command(counter.group, {:add, Codec.name(counter.name), integer!(by)}, @timeout)
+    Ask.command(counter.group, {:add, Codec.name(counter.name), Objects.integer!(by)}, @timeout)
   end
 
   @doc "As `add/2`."
@@ -346,7 +359,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec compare_and_set(Object.t(), integer, integer) :: {:ok, integer} | {:error, term}
   def compare_and_set(%Object{kind: :counter} = counter, expected, value) do
-    command = {:set_counter, Codec.name(counter.name), integer!(value), integer!(expected)}
+    command = {:set_counter, Codec.name(counter.name), Objects.integer!(value), Objects.integer!(expected)}
 
     with {:unexpected, found} <- Ask.command(counter.group, command, @timeout),
          do: {:error, {:unexpected, found}}
@@ -355,11 +368,11 @@ defmodule Foundation.Distributed.Coordination do
   @doc "A counter's value: `{:ok, value}`. Options and errors: those of `Consensus.query/3`. A round to a majority."
   @spec value(Object.t(), keyword) :: {:ok, integer} | {:error, term}
   def value(%Object{kind: :counter} = counter, options \\ []),
-    do: ask(counter, {:counter, Codec.name(counter.name)}, options)
+    do: Objects.ask(counter, {:counter, Codec.name(counter.name)}, options)
 
   @doc "Names a sequence, of numbers from 1: `{:ok, sequence}`. Options and errors: as `create_distributed_lock/2`. O(1)."
   @spec create_sequence(name, keyword) :: {:ok, Object.t()} | {:error, term}
-  def create_sequence(name, options \\ []), do: object(:sequence, name, options, [])
+  def create_sequence(name, options \\ []), do: Objects.named(:sequence, name, options, [])
 
   @doc """
   The next numbers of a sequence: `{:ok, first..last}`, given to nobody else. Errors: `:unknown` (numbers may be left out
@@ -382,7 +395,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec create_queue(name, pos_integer | keyword) :: {:ok, Object.t()} | {:error, term}
   def create_queue(name, capacity) when is_integer(capacity), do: create_queue(name, capacity: capacity)
-  def create_queue(name, options), do: defined(:queue, name, options, :capacity, [])
+  def create_queue(name, options), do: Objects.defined(:queue, name, options, :capacity, [])
 
   @doc """
   Appends a term of at most 1 MB: `:ok`. Errors: `:full` (those taken and not acknowledged count), `:unknown`,
@@ -406,7 +419,7 @@ defmodule Foundation.Distributed.Coordination do
     name = Codec.name(queue.name)
 
     with {:ok, grant, value} <-
-           Waiting.obtain(queue, [timeout: timeout!(options), wait: wait], &{:take, name, &1, wait}),
+           Waiting.obtain(queue, [timeout: Objects.timeout!(options), wait: wait], &{:take, name, &1, wait}),
          do: {:ok, Codec.decode(value), grant}
   end
 
@@ -428,7 +441,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec queue_status(Object.t(), keyword) :: {:ok, map} | {:error, term}
   def queue_status(%Object{kind: :queue} = queue, options \\ []) do
-    case ask(queue, {:queue, Codec.name(queue.name)}, options) do
+    case Objects.ask(queue, {:queue, Codec.name(queue.name)}, options) do
       {:ok, nil} ->
         {:error, :undefined}
 
@@ -488,66 +501,14 @@ defmodule Foundation.Distributed.Coordination do
       when is_function(function, 0) or is_function(function, 1) do
     Options.known!(options, [:timeout, :group], "a task")
     group = Keyword.get(options, :group, Consensus.default_group())
-    key = {:task, id}
 
-    with :ok <- Formation.ensure(group),
-         {:error, :not_found} <- Consensus.get_value(group, key, []),
-         lock = %Object{kind: :lock, name: key, group: group},
-         {:ok, outcome} <-
-           with_lock(lock, Keyword.take(options, [:timeout]), &run_once(group, key, function, &1)),
-         do: outcome
-  end
-
-  defp run_once(group, key, function, grant) do
-    with {:error, :not_found} <- Consensus.get_value(group, key, []) do
-      result = if is_function(function, 1), do: function.(grant), else: function.()
-
-      case Consensus.propose(group, {:put, key, result, :absent}) do
-        {:ok, _version} -> {:ok, result}
-        {:error, {:conflict, _version, recorded}} -> {:ok, recorded}
-        {:error, reason} -> {:error, reason}
-      end
+    with :ok <- Formation.ensure(group) do
+      lock = %Object{kind: :lock, name: {:task, id}, group: group}
+      Once.run(lock, function, &with_lock(lock, Keyword.take(options, [:timeout]), &1))
     end
-  end
-
-  # -- within
-
-  defp object(kind, name, options, known) do
-    Options.known!(options, [:group | known], "a #{kind}")
-    {group, options} = Keyword.pop(options, :group, Consensus.default_group())
-    lease!(Keyword.get(options, :lease, 0))
-
-    with :ok <- Formation.ensure(group),
-         do: {:ok, %Object{kind: kind, name: name, group: group, options: options}}
-  end
-
-  defp defined(kind, name, options, size, known) do
-    {count, options} = Keyword.pop(options, size)
-    count = Options.positive!(size, count)
-
-    with {:ok, object} <- object(kind, name, options, known),
-         :ok <- Ask.command(object.group, {:define, kind, Codec.name(name), count}, @timeout),
-         do: {:ok, %{object | options: [{size, count} | object.options]}}
-  end
-
-  defp ask(object, query, options) do
-    Options.known!(options, [:timeout, :consistency], "a query")
-    Ask.query(object.group, query, Keyword.get(options, :consistency, :linearizable), timeout!(options))
   end
 
   # A candidacy keeps its number through all sessions.
   defp hold(%Grant{kind: :election, hold: number}), do: {:any, number}
   defp hold(%Grant{hold: hold}), do: hold
-
-  defp node_of(member), do: Foundation.Distributed.Consensus.Engine.node_of(member)
-
-  defp timeout!(options), do: Options.positive!(:timeout, Keyword.get(options, :timeout, @timeout))
-
-  defp lease!(lease) when is_integer(lease) and lease in 0..86_400_000, do: lease
-
-  defp lease!(other),
-    do: raise(ArgumentError, "lease: is a number of ms from 0 to 86,400,000, got: #{inspect(other)}")
-
-  defp integer!(value) when is_integer(value) and value in -0x8000000000000000..0x7FFFFFFFFFFFFFFF, do: value
-  defp integer!(other), do: raise(ArgumentError, "a counter is an integer of 64 bits, got: #{inspect(other)}")
 end
