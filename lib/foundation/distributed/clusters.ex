@@ -54,7 +54,6 @@ defmodule Foundation.Distributed.Clusters do
   alias Foundation.Cluster.Table
   alias Foundation.Distributed.Clusters.{Joined, Options, Seeds}
   alias Foundation.Distributed.Fabric
-  alias Foundation.Utils.OnDemand
 
   @type cluster :: atom
 
@@ -68,8 +67,23 @@ defmodule Foundation.Distributed.Clusters do
   @spec join(cluster, keyword) :: :ok | {:error, term}
   def join(name, options) when is_atom(name) do
     with {:ok, options} <- Options.read(name, options),
-         :ok <- OnDemand.ensure(__MODULE__, []),
+         :ok <- ensure_started(),
          do: __MODULE__ |> Supervisor.start_child({Joined, options}) |> joined(name)
+  end
+
+  defp ensure_started do
+    case Supervisor.start_child(Foundation.Supervisor, {__MODULE__, []}) do
+      {:ok, _} -> :ok
+      {:error, {:already_started, _}} -> :ok
+      {:error, :already_present} -> restart()
+      {:error, reason} -> {:error, reason}
+    end
+  catch
+    :exit, _ -> {:error, :not_running}
+  end
+
+  defp restart do
+    with {:ok, _} <- Supervisor.restart_child(Foundation.Supervisor, __MODULE__), do: :ok
   end
 
   defp joined({:ok, _}, _name), do: :ok

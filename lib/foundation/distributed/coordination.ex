@@ -40,9 +40,11 @@ defmodule Foundation.Distributed.Coordination do
   **Scheduling**: as `Foundation.Distributed.Consensus`.
   """
 
+  import Foundation.Distributed.Coordination.Objects
+
   alias Foundation.Distributed.Consensus
-  alias Foundation.Distributed.Consensus.{Ask, Codec, Engine, Names, Options, Roster}
-  alias Foundation.Distributed.Coordination.{Formation, Grant, Holds, Keeper, Object, Objects, Once, Waiting}
+  alias Foundation.Distributed.Consensus.{Ask, Codec, Names, Options, Roster}
+  alias Foundation.Distributed.Coordination.{Formation, Grant, Holds, Keeper, Object, Once, Waiting}
 
   @timeout 5_000
   @writer 0xFFFFFFFF
@@ -60,11 +62,11 @@ defmodule Foundation.Distributed.Coordination do
   Errors: those of forming the default group: `:not_configured`, `:no_group`. O(1).
   """
   @spec create_distributed_lock(name, keyword) :: {:ok, Object.t()} | {:error, reason}
-  def create_distributed_lock(name, options \\ []), do: Objects.named(:lock, name, options, [:lease])
+  def create_distributed_lock(name, options \\ []), do: object(:lock, name, options, [:lease])
 
   @doc "As `create_distributed_lock/2`, of a lock with many readers or one writer; see `acquire/2`."
   @spec create_rw_lock(name, keyword) :: {:ok, Object.t()} | {:error, reason}
-  def create_rw_lock(name, options \\ []), do: Objects.named(:rw_lock, name, options, [:lease])
+  def create_rw_lock(name, options \\ []), do: object(:rw_lock, name, options, [:lease])
 
   @doc """
   Makes a semaphore of that many permits, or finds the one of that name: `{:ok, semaphore}`.
@@ -74,7 +76,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec create_semaphore(name, pos_integer | keyword) :: {:ok, Object.t()} | {:error, term}
   def create_semaphore(name, permits) when is_integer(permits), do: create_semaphore(name, permits: permits)
-  def create_semaphore(name, options), do: Objects.defined(:semaphore, name, options, :permits, [:lease])
+  def create_semaphore(name, options), do: defined(:semaphore, name, options, :permits, [:lease])
 
   @doc """
   Takes a lock or permits: `{:ok, grant}`, for the calling process, until it is released, the process ends, or the session
@@ -92,18 +94,11 @@ defmodule Foundation.Distributed.Coordination do
 
   def acquire(%Object{kind: kind} = object, options) when kind in [:lock, :rw_lock, :semaphore] do
     Options.known!(options, [:timeout, :wait, :lease, :mode, :permits], "acquire")
-    lease = Objects.lease!(Keyword.get(options, :lease, object.options[:lease] || 0))
+    lease = lease!(Keyword.get(options, :lease, object.options[:lease] || 0))
     wait = Keyword.get(options, :wait, true)
     weight = weight!(kind, options)
     name = Codec.name(object.name)
-
-    settings = [
-      timeout: Objects.timeout!(options),
-      wait: wait,
-      lease: lease,
-      reuse: kind == :lock and lease == 0
-    ]
-
+    settings = [timeout: timeout!(options), wait: wait, lease: lease, reuse: kind == :lock and lease == 0]
     Waiting.obtain(object, settings, &{:acquire, kind, name, &1, weight, lease, wait})
   end
 
@@ -140,7 +135,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec renew(Grant.t(), non_neg_integer) :: :ok | {:error, term}
   def renew(%Grant{kind: kind} = grant, lease) when kind in [:lock, :rw_lock, :semaphore] do
-    lease = Objects.lease!(lease)
+    lease = lease!(lease)
     sent = System.monotonic_time(:millisecond)
 
     with {:ok, _kind, _handle, keeper} <- Roster.find(grant.group),
@@ -190,14 +185,12 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec holders(Object.t(), keyword) :: {:ok, map} | {:error, term}
   def holders(%Object{kind: kind} = object, options \\ []) when kind in [:lock, :rw_lock, :semaphore] do
-    case Objects.ask(object, {:claim, kind, Codec.name(object.name)}, options) do
+    case ask(object, {:claim, kind, Codec.name(object.name)}, options) do
       {:ok, nil} ->
         {:ok, %{holders: [], waiting: 0}}
 
       {:ok, {_size, holders, waiting}} ->
-        holders =
-          for {member, _hold, token, _weight} <- holders, do: {Engine.node_of(member), Holds.token(token, 0)}
-
+        holders = for {member, _hold, token, _weight} <- holders, do: {node_of(member), Holds.token(token, 0)}
         {:ok, %{holders: holders, waiting: waiting}}
 
       error ->
@@ -226,7 +219,7 @@ defmodule Foundation.Distributed.Coordination do
     metadata = Codec.encode(Keyword.get(options, :metadata))
     campaign = {priority, Keyword.get(options, :preempt, false) == true, metadata}
 
-    with {:ok, object} <- Objects.named(:election, name, Keyword.take(options, [:group]), []),
+    with {:ok, object} <- object(:election, name, Keyword.take(options, [:group]), []),
          {:ok, _kind, _handle, keeper} <- Roster.find(object.group),
          {:ok, number} <- Keeper.campaign(keeper, Codec.name(name), name, campaign),
          do: {:ok, %Grant{kind: :election, name: name, group: object.group, hold: number}}
@@ -246,11 +239,7 @@ defmodule Foundation.Distributed.Coordination do
     {group, options} = Keyword.pop(options, :group, Consensus.default_group())
 
     with :ok <- Formation.ensure(group) do
-      case Objects.ask(
-             %Object{kind: :election, name: name, group: group},
-             {:leader, Codec.name(name)},
-             options
-           ) do
+      case ask(%Object{kind: :election, name: name, group: group}, {:leader, Codec.name(name)}, options) do
         {:ok, nil} -> {:error, :no_leader}
         {:ok, leader} -> {:ok, Keeper.leader(leader)}
         error -> error
@@ -284,7 +273,7 @@ defmodule Foundation.Distributed.Coordination do
 
   def create_barrier(name, options) do
     {double, options} = Keyword.pop(options, :double, false)
-    Objects.defined(if(double, do: :double_barrier, else: :barrier), name, options, :parties, [])
+    defined(if(double, do: :double_barrier, else: :barrier), name, options, :parties, [])
   end
 
   @doc """
@@ -329,7 +318,7 @@ defmodule Foundation.Distributed.Coordination do
   def create_distributed_counter(name, options \\ []) do
     {initial, options} = Keyword.pop(options, :initial, 0)
 
-    with {:ok, counter} <- Objects.named(:counter, name, options, []) do
+    with {:ok, counter} <- object(:counter, name, options, []) do
       case initial != 0 && compare_and_set(counter, 0, initial) do
         {:error, reason} when not is_tuple(reason) -> {:error, reason}
         _ -> {:ok, counter}
@@ -343,7 +332,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec add(Object.t(), integer) :: {:ok, integer} | {:error, term}
   def add(%Object{kind: :counter} = counter, by) do
-    Ask.command(counter.group, {:add, Codec.name(counter.name), Objects.integer!(by)}, @timeout)
+    Ask.command(counter.group, {:add, Codec.name(counter.name), integer!(by)}, @timeout)
   end
 
   @doc "As `add/2`."
@@ -359,7 +348,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec compare_and_set(Object.t(), integer, integer) :: {:ok, integer} | {:error, term}
   def compare_and_set(%Object{kind: :counter} = counter, expected, value) do
-    command = {:set_counter, Codec.name(counter.name), Objects.integer!(value), Objects.integer!(expected)}
+    command = {:set_counter, Codec.name(counter.name), integer!(value), integer!(expected)}
 
     with {:unexpected, found} <- Ask.command(counter.group, command, @timeout),
          do: {:error, {:unexpected, found}}
@@ -368,11 +357,11 @@ defmodule Foundation.Distributed.Coordination do
   @doc "A counter's value: `{:ok, value}`. Options and errors: those of `Consensus.query/3`. A round to a majority."
   @spec value(Object.t(), keyword) :: {:ok, integer} | {:error, term}
   def value(%Object{kind: :counter} = counter, options \\ []),
-    do: Objects.ask(counter, {:counter, Codec.name(counter.name)}, options)
+    do: ask(counter, {:counter, Codec.name(counter.name)}, options)
 
   @doc "Names a sequence, of numbers from 1: `{:ok, sequence}`. Options and errors: as `create_distributed_lock/2`. O(1)."
   @spec create_sequence(name, keyword) :: {:ok, Object.t()} | {:error, term}
-  def create_sequence(name, options \\ []), do: Objects.named(:sequence, name, options, [])
+  def create_sequence(name, options \\ []), do: object(:sequence, name, options, [])
 
   @doc """
   The next numbers of a sequence: `{:ok, first..last}`, given to nobody else. Errors: `:unknown` (numbers may be left out
@@ -395,7 +384,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec create_queue(name, pos_integer | keyword) :: {:ok, Object.t()} | {:error, term}
   def create_queue(name, capacity) when is_integer(capacity), do: create_queue(name, capacity: capacity)
-  def create_queue(name, options), do: Objects.defined(:queue, name, options, :capacity, [])
+  def create_queue(name, options), do: defined(:queue, name, options, :capacity, [])
 
   @doc """
   Appends a term of at most 1 MB: `:ok`. Errors: `:full` (those taken and not acknowledged count), `:unknown`,
@@ -419,7 +408,7 @@ defmodule Foundation.Distributed.Coordination do
     name = Codec.name(queue.name)
 
     with {:ok, grant, value} <-
-           Waiting.obtain(queue, [timeout: Objects.timeout!(options), wait: wait], &{:take, name, &1, wait}),
+           Waiting.obtain(queue, [timeout: timeout!(options), wait: wait], &{:take, name, &1, wait}),
          do: {:ok, Codec.decode(value), grant}
   end
 
@@ -441,7 +430,7 @@ defmodule Foundation.Distributed.Coordination do
   """
   @spec queue_status(Object.t(), keyword) :: {:ok, map} | {:error, term}
   def queue_status(%Object{kind: :queue} = queue, options \\ []) do
-    case Objects.ask(queue, {:queue, Codec.name(queue.name)}, options) do
+    case ask(queue, {:queue, Codec.name(queue.name)}, options) do
       {:ok, nil} ->
         {:error, :undefined}
 
@@ -508,7 +497,11 @@ defmodule Foundation.Distributed.Coordination do
     end
   end
 
+  # -- within
+
   # A candidacy keeps its number through all sessions.
   defp hold(%Grant{kind: :election, hold: number}), do: {:any, number}
   defp hold(%Grant{hold: hold}), do: hold
+
+  defp node_of(member), do: Foundation.Distributed.Consensus.Engine.node_of(member)
 end

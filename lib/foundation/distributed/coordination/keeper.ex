@@ -72,6 +72,8 @@ defmodule Foundation.Distributed.Coordination.Keeper do
   @impl true
   def init(%{name: name} = spec) do
     Process.flag(:trap_exit, true)
+    settings = Application.get_env(:foundation, :coordination, [])
+    settings = if is_list(settings), do: settings, else: []
 
     {:ok,
      %{
@@ -80,8 +82,8 @@ defmodule Foundation.Distributed.Coordination.Keeper do
        starting: Member.start(Engine.handle(), spec, {:coordination, self()}),
        started: nil,
        waiting: [],
-       session: Session.configured(),
-       keep_ms: Session.setting(:keep_ms, @keep_ms),
+       session: Session.new(Keyword.get(settings, :session_ms, 5_000)),
+       keep_ms: Keyword.get(settings, :keep_ms, @keep_ms),
        holds: Holds.new(),
        parked: Parked.new(),
        pending: %{},

@@ -10,8 +10,8 @@ defmodule Foundation.Distributed.Coordination.Objects do
   @timeout 5_000
 
   @doc "The object of that name; the group hears nothing of it. `known` are its options besides `:group`."
-  @spec named(Object.kind(), term, keyword, [atom]) :: {:ok, Object.t()} | {:error, term}
-  def named(kind, name, options, known) do
+  @spec object(Object.kind(), term, keyword, [atom]) :: {:ok, Object.t()} | {:error, term}
+  def object(kind, name, options, known) do
     Options.known!(options, [:group | known], "a #{kind}")
     {group, options} = Keyword.pop(options, :group, Consensus.default_group())
     lease!(Keyword.get(options, :lease, 0))
@@ -20,13 +20,13 @@ defmodule Foundation.Distributed.Coordination.Objects do
          do: {:ok, %Object{kind: kind, name: name, group: group, options: options}}
   end
 
-  @doc "As `named/4`, of something that the group keeps with a size, which is the option `size`."
+  @doc "As `object/4`, of something that the group keeps with a size, which is the option `size`."
   @spec defined(Object.kind(), term, keyword, atom, [atom]) :: {:ok, Object.t()} | {:error, term}
   def defined(kind, name, options, size, known) do
     {count, options} = Keyword.pop(options, size)
     count = Options.positive!(size, count)
 
-    with {:ok, object} <- named(kind, name, options, known),
+    with {:ok, object} <- object(kind, name, options, known),
          :ok <- Ask.command(object.group, {:define, kind, Codec.name(name), count}, @timeout),
          do: {:ok, %{object | options: [{size, count} | object.options]}}
   end

@@ -7,17 +7,6 @@ defmodule Foundation.Distributed.Coordination.Session do
   # What clocks that run unevenly may differ by.
   @margin_ms 50
 
-  @doc "A session that has not begun, for as long as the configuration says."
-  def configured, do: :session_ms |> setting(5_000) |> new()
-
-  @doc "What `config :foundation, coordination:` says of it."
-  def setting(key, default) do
-    case Application.get_env(:foundation, :coordination, []) do
-      settings when is_list(settings) -> Keyword.get(settings, key, default)
-      _ -> default
-    end
-  end
-
   @doc "A session that has not begun."
   def new(ttl), do: %{id: identity(), ttl: ttl, open: false, asked: nil, until: nil, began: false}
 

@@ -126,10 +126,12 @@ defmodule Foundation.Distributed.Registry.Leases do
   @impl true
   def init(nil) do
     Process.flag(:trap_exit, true)
+    settings = Application.get_env(:foundation, :coordination, [])
+    settings = if is_list(settings), do: settings, else: []
 
     {:ok,
      %{
-       session: Session.configured(),
+       session: Session.new(Keyword.get(settings, :session_ms, 5_000)),
        ticking: false,
        next: 1,
        # By number, and the numbers of what is held by key, and of everything by process.
