@@ -15,6 +15,7 @@ defmodule Foundation.HealthCheck do
   """
 
   alias Foundation.ProcessLifecycle
+  alias Foundation.ProcessLifecycle.Verdict
 
   @key {__MODULE__, :checks}
   @draining {__MODULE__, :draining}
@@ -101,7 +102,7 @@ defmodule Foundation.HealthCheck do
 
   defp timed(check) do
     began = now()
-    {status, reason} = attempt(check.run)
+    {status, reason} = Verdict.of(check.run)
     %{status: status, reason: reason, took_ms: now() - began, critical: check.critical}
   end
 
@@ -110,18 +111,6 @@ defmodule Foundation.HealthCheck do
       {:ok, result} -> result
       _ -> %{status: :unhealthy, reason: :timeout, took_ms: check.timeout, critical: check.critical}
     end
-  end
-
-  defp attempt(run) do
-    case run.() do
-      well when well in [:ok, true, :healthy] -> {:healthy, nil}
-      :degraded -> {:degraded, nil}
-      {:degraded, reason} -> {:degraded, reason}
-      {kind, reason} when kind in [:unhealthy, :error] -> {:unhealthy, reason}
-      other -> {:unhealthy, other}
-    end
-  catch
-    kind, reason -> {:unhealthy, {kind, reason}}
   end
 
   defp processes do

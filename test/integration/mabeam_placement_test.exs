@@ -5,7 +5,6 @@ defmodule Foundation.MABEAM.PlacementTest do
   import Foundation.Eventually
 
   alias Foundation.ConsensusNodes, as: Nodes
-  alias Foundation.Distributed.Consensus
   alias Foundation.DistributedSupervisor
   alias Foundation.MABEAM.{AgentRegistry, Comms, Coordination}
   alias Foundation.MabeamAgents.Scripted
@@ -21,10 +20,9 @@ defmodule Foundation.MABEAM.PlacementTest do
       )
 
     on_exit(fn -> Nodes.stop(cluster) end)
-    names = Nodes.names(cluster)
+    names = Nodes.formed(cluster)
 
     for node <- names do
-      assert_eventually(Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names}, 60_000)
       placed = fn -> Nodes.rpc(cluster, node, DistributedSupervisor, :nodes, [Foundation.MABEAM.Placed]) end
       assert_eventually(placed.() == names, 20_000)
       assert_eventually(match?({:ok, _}, Nodes.rpc(cluster, node, AgentRegistry, :placed_agents, [])), 20_000)

@@ -3,7 +3,10 @@ defmodule Foundation.ConsensusNodes do
   # Real nodes for tests of consensus: OS processes that know each other, each with a directory of its own, which can be
   # killed, started again with the same name and directory, and split.
 
+  import Foundation.Eventually
+
   alias Foundation.ClusterNodes
+  alias Foundation.Distributed.Consensus
   alias Foundation.Test.Netsplit
 
   @doc """
@@ -41,6 +44,16 @@ defmodule Foundation.ConsensusNodes do
       )
 
     %{name: name, peer: peer, node: ClusterNodes.name(peer)}
+  end
+
+  @doc "Waits until all nodes are members of the group that `coordination:` forms; gives their names."
+  def formed(cluster, timeout \\ 60_000) do
+    names = names(cluster)
+
+    for node <- names,
+        do: assert_eventually(rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names}, timeout)
+
+    names
   end
 
   def names(cluster), do: cluster.nodes |> Map.keys() |> Enum.sort()

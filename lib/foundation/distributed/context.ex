@@ -36,6 +36,7 @@ defmodule Foundation.Distributed.Context do
   """
 
   alias Foundation.Distributed.Context.{Carrier, Hops}
+  alias Foundation.Utils.Around
 
   @key :foundation_context
   @callers :"$callers"
@@ -206,24 +207,9 @@ defmodule Foundation.Distributed.Context do
   Wraps a function of 0 to 3 arguments so that it runs in the present context, whichever process calls it.
   """
   @spec bind(fun) :: fun
-  def bind(function) when is_function(function, 0) do
+  def bind(function) do
     carried = carry()
-    fn -> under(carried, function) end
-  end
-
-  def bind(function) when is_function(function, 1) do
-    carried = carry()
-    fn a -> under(carried, fn -> function.(a) end) end
-  end
-
-  def bind(function) when is_function(function, 2) do
-    carried = carry()
-    fn a, b -> under(carried, fn -> function.(a, b) end) end
-  end
-
-  def bind(function) when is_function(function, 3) do
-    carried = carry()
-    fn a, b, c -> under(carried, fn -> function.(a, b, c) end) end
+    Around.calls(function, &under(carried, &1))
   end
 
   @doc "`Task.async/1` in the present context."

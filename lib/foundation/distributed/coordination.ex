@@ -40,9 +40,11 @@ defmodule Foundation.Distributed.Coordination do
   **Scheduling**: as `Foundation.Distributed.Consensus`.
   """
 
+  import Foundation.Distributed.Coordination.Objects
+
   alias Foundation.Distributed.Consensus
   alias Foundation.Distributed.Consensus.{Ask, Codec, Names, Options, Roster}
-  alias Foundation.Distributed.Coordination.{Formation, Grant, Holds, Keeper, Object, Waiting}
+  alias Foundation.Distributed.Coordination.{Formation, Grant, Holds, Keeper, Object, Once, Waiting}
 
   @timeout 5_000
   @writer 0xFFFFFFFF
@@ -488,66 +490,18 @@ defmodule Foundation.Distributed.Coordination do
       when is_function(function, 0) or is_function(function, 1) do
     Options.known!(options, [:timeout, :group], "a task")
     group = Keyword.get(options, :group, Consensus.default_group())
-    key = {:task, id}
 
-    with :ok <- Formation.ensure(group),
-         {:error, :not_found} <- Consensus.get_value(group, key, []),
-         lock = %Object{kind: :lock, name: key, group: group},
-         {:ok, outcome} <-
-           with_lock(lock, Keyword.take(options, [:timeout]), &run_once(group, key, function, &1)),
-         do: outcome
-  end
-
-  defp run_once(group, key, function, grant) do
-    with {:error, :not_found} <- Consensus.get_value(group, key, []) do
-      result = if is_function(function, 1), do: function.(grant), else: function.()
-
-      case Consensus.propose(group, {:put, key, result, :absent}) do
-        {:ok, _version} -> {:ok, result}
-        {:error, {:conflict, _version, recorded}} -> {:ok, recorded}
-        {:error, reason} -> {:error, reason}
-      end
+    with :ok <- Formation.ensure(group) do
+      lock = %Object{kind: :lock, name: {:task, id}, group: group}
+      Once.run(lock, function, &with_lock(lock, Keyword.take(options, [:timeout]), &1))
     end
   end
 
   # -- within
-
-  defp object(kind, name, options, known) do
-    Options.known!(options, [:group | known], "a #{kind}")
-    {group, options} = Keyword.pop(options, :group, Consensus.default_group())
-    lease!(Keyword.get(options, :lease, 0))
-
-    with :ok <- Formation.ensure(group),
-         do: {:ok, %Object{kind: kind, name: name, group: group, options: options}}
-  end
-
-  defp defined(kind, name, options, size, known) do
-    {count, options} = Keyword.pop(options, size)
-    count = Options.positive!(size, count)
-
-    with {:ok, object} <- object(kind, name, options, known),
-         :ok <- Ask.command(object.group, {:define, kind, Codec.name(name), count}, @timeout),
-         do: {:ok, %{object | options: [{size, count} | object.options]}}
-  end
-
-  defp ask(object, query, options) do
-    Options.known!(options, [:timeout, :consistency], "a query")
-    Ask.query(object.group, query, Keyword.get(options, :consistency, :linearizable), timeout!(options))
-  end
 
   # A candidacy keeps its number through all sessions.
   defp hold(%Grant{kind: :election, hold: number}), do: {:any, number}
   defp hold(%Grant{hold: hold}), do: hold
 
   defp node_of(member), do: Foundation.Distributed.Consensus.Engine.node_of(member)
-
-  defp timeout!(options), do: Options.positive!(:timeout, Keyword.get(options, :timeout, @timeout))
-
-  defp lease!(lease) when is_integer(lease) and lease in 0..86_400_000, do: lease
-
-  defp lease!(other),
-    do: raise(ArgumentError, "lease: is a number of ms from 0 to 86,400,000, got: #{inspect(other)}")
-
-  defp integer!(value) when is_integer(value) and value in -0x8000000000000000..0x7FFFFFFFFFFFFFFF, do: value
-  defp integer!(other), do: raise(ArgumentError, "a counter is an integer of 64 bits, got: #{inspect(other)}")
 end

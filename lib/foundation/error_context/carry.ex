@@ -3,6 +3,8 @@ defmodule Foundation.ErrorContext.Carry do
   # Keeps the context a process runs under in its dictionary, and takes it over to other processes of the
   # node.
 
+  alias Foundation.Utils.Around
+
   @key :error_context
   @step :foundation_error_step
 
@@ -27,24 +29,9 @@ defmodule Foundation.ErrorContext.Carry do
   end
 
   @spec bind(fun) :: fun
-  def bind(fun) when is_function(fun, 0) do
+  def bind(fun) do
     carried = carry()
-    fn -> under(carried, fun) end
-  end
-
-  def bind(fun) when is_function(fun, 1) do
-    carried = carry()
-    fn a -> under(carried, fn -> fun.(a) end) end
-  end
-
-  def bind(fun) when is_function(fun, 2) do
-    carried = carry()
-    fn a, b -> under(carried, fn -> fun.(a, b) end) end
-  end
-
-  def bind(fun) when is_function(fun, 3) do
-    carried = carry()
-    fn a, b, c -> under(carried, fn -> fun.(a, b, c) end) end
+    Around.calls(fun, &under(carried, &1))
   end
 
   @doc """

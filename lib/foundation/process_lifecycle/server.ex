@@ -5,7 +5,7 @@ defmodule Foundation.ProcessLifecycle.Server do
 
   use GenServer
 
-  alias Foundation.ProcessLifecycle.Managed
+  alias Foundation.ProcessLifecycle.{Managed, Verdict}
   alias Foundation.Telemetry
 
   @processes Foundation.ProcessLifecycle.Processes
@@ -298,7 +298,7 @@ defmodule Foundation.ProcessLifecycle.Server do
 
     {:ok, _} =
       Task.Supervisor.start_child(@tasks, fn ->
-        task = Task.async(fn -> attempt(check.run, pid) end)
+        task = Task.async(fn -> Verdict.of(fn -> check.run.(pid) end) end)
 
         outcome =
           case Task.yield(task, check.timeout) || Task.shutdown(task, :brutal_kill) do
@@ -308,18 +308,6 @@ defmodule Foundation.ProcessLifecycle.Server do
 
         send(server, {:checked, name, generation, outcome})
       end)
-  end
-
-  defp attempt(run, pid) do
-    case run.(pid) do
-      well when well in [:ok, true, :healthy] -> :healthy
-      :degraded -> {:degraded, nil}
-      {:degraded, reason} -> {:degraded, reason}
-      {kind, reason} when kind in [:unhealthy, :error] -> {:unhealthy, reason}
-      other -> {:unhealthy, other}
-    end
-  catch
-    kind, reason -> {:unhealthy, {kind, reason}}
   end
 
   defp checked(state, name, generation, outcome) do
@@ -333,7 +321,8 @@ defmodule Foundation.ProcessLifecycle.Server do
     end
   end
 
-  defp judged(state, managed, :healthy, _check), do: change(state, %{managed | failures: 0}, :healthy, nil)
+  defp judged(state, managed, {:healthy, nil}, _check),
+    do: change(state, %{managed | failures: 0}, :healthy, nil)
 
   defp judged(state, managed, {:degraded, reason}, _check),
     do: change(state, %{managed | failures: 0}, :degraded, reason)

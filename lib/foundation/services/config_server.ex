@@ -102,19 +102,9 @@ defmodule Foundation.Services.ConfigServer do
   """
   @spec reset_state() :: :ok | {:error, Error.t()}
   def reset_state do
-    if Application.get_env(:foundation, :test_mode, false) do
-      request(:reset_state, @write_timeout)
-    else
-      {:error,
-       Error.new(
-         code: 5002,
-         error_type: :operation_forbidden,
-         message: "State reset only allowed in test mode",
-         severity: :high,
-         category: :security,
-         subcategory: :authorization
-       )}
-    end
+    if Application.get_env(:foundation, :test_mode, false),
+      do: request(:reset_state, @write_timeout),
+      else: {:error, Error.only_in_tests(5002)}
   end
 
   @doc "Starts the production server unless it runs."

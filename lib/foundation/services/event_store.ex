@@ -131,19 +131,9 @@ defmodule Foundation.Services.EventStore do
   @doc "Forgets all events and counts. Only in test mode, else `:operation_forbidden` (3002)."
   @spec reset_state() :: :ok | {:error, Error.t()}
   def reset_state do
-    if Application.get_env(:foundation, :test_mode, false) do
-      request(:reset_state)
-    else
-      {:error,
-       Error.new(
-         code: 3002,
-         error_type: :operation_forbidden,
-         message: "State reset only allowed in test mode",
-         severity: :high,
-         category: :security,
-         subcategory: :authorization
-       )}
-    end
+    if Application.get_env(:foundation, :test_mode, false),
+      do: request(:reset_state),
+      else: {:error, Error.only_in_tests(3002)}
   end
 
   @doc "Starts the service of a namespace (`namespace:`, `:production` unless given)."

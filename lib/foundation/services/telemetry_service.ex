@@ -151,19 +151,9 @@ defmodule Foundation.Services.TelemetryService do
   """
   @spec reset_state() :: :ok | {:error, Error.t()}
   def reset_state do
-    if Application.get_env(:foundation, :test_mode, false) do
-      request(:reset_state)
-    else
-      {:error,
-       Error.new(
-         code: 7002,
-         error_type: :operation_forbidden,
-         message: "State reset only allowed in test mode",
-         severity: :high,
-         category: :security,
-         subcategory: :authorization
-       )}
-    end
+    if Application.get_env(:foundation, :test_mode, false),
+      do: request(:reset_state),
+      else: {:error, Error.only_in_tests(7002)}
   end
 
   @doc "See `Foundation.Telemetry.attach_handlers/1`."

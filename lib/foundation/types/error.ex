@@ -60,4 +60,18 @@ defmodule Foundation.Types.Error do
     )
     |> struct(fields)
   end
+
+  @doc false
+  # What a service answers when it is to forget its state and this is no test. Each has a code of its own.
+  @spec only_in_tests(pos_integer) :: t
+  def only_in_tests(code) do
+    new(
+      code: code,
+      error_type: :operation_forbidden,
+      message: "State reset only allowed in test mode",
+      severity: :high,
+      category: :security,
+      subcategory: :authorization
+    )
+  end
 end

@@ -16,6 +16,7 @@ pub mod number;
 pub mod pack;
 pub mod recorder;
 pub mod registry;
+mod series;
 pub mod window;
 
 /// Why something was refused. No refusal changes anything.

@@ -1,13 +1,11 @@
 //! Glue for breakers, found by key.
 
 use crate::clock::now;
-use crate::handle::{self, Held, fast_nif};
+use crate::handle::{self, fast_nif, held};
 use crate::key;
 use foundation_limits::breaker::{self, Admission, Breaker, Change, Outcome, Permit, State};
 use foundation_limits::keyed::Keyed;
-use rustler::{Atom, Decoder, Encoder, Env, Error, NifMap, NifResult, Resource, ResourceArc, Term};
-use std::ffi::CStr;
-use std::ptr;
+use rustler::{Atom, Encoder, Env, Error, NifMap, NifResult, Resource, ResourceArc, Term};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,20 +24,7 @@ pub(crate) struct Breakers {
     by_key: Keyed<Arc<Breaker>>,
 }
 
-impl Held for Breakers {
-    const NAME: &'static CStr = c"foundation_breakers";
-
-    fn slot() -> &'static handle::Slot {
-        static SLOT: handle::Slot = handle::Slot::new(ptr::null_mut());
-        &SLOT
-    }
-}
-
-impl<'a> Decoder<'a> for &'a Breakers {
-    fn decode(term: Term<'a>) -> NifResult<Self> {
-        handle::get(term)
-    }
-}
+held!(Breakers, c"foundation_breakers");
 
 // Every step leaves a breaker valid: a panic cannot leave a broken one.
 impl std::panic::RefUnwindSafe for Breakers {}

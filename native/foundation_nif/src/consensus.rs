@@ -14,14 +14,12 @@ mod tickets;
 mod wire;
 
 use crate::atoms as common;
-use crate::handle::{self, Held, Slot, get};
+use crate::handle::{self, get, held};
 use crate::runtime::runtime;
 use clock::SharedClock;
 use foundation_consensus::{Engine, Error as Refused};
 use parking_lot::{Mutex, RwLock};
 use rustler::{Binary, Encoder, Env, LocalPid, NifResult, Term};
-use std::ffi::CStr;
-use std::ptr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -47,18 +45,10 @@ pub(crate) struct Node {
     me: String,
 }
 
-static NODE: Slot = Slot::new(ptr::null_mut());
-
 /// What Erlang holds.
 pub(crate) struct Handle(Arc<Node>);
 
-impl Held for Handle {
-    const NAME: &'static CStr = c"foundation_consensus";
-
-    fn slot() -> &'static Slot {
-        &NODE
-    }
-}
+held!(Handle, c"foundation_consensus");
 
 // Engine and clock change under locks of their own.
 impl std::panic::RefUnwindSafe for Handle {}

@@ -4,15 +4,13 @@ mod arguments;
 mod name;
 mod value;
 
-use crate::handle::{self, Held, Slot, fast_nif};
-use crate::{atoms, term};
+use crate::handle::{self, fast_nif, held};
+use crate::{atoms, log_error, term};
 use arguments::{BRIEF_BYTES, Path, brief, kind, operation, sync, whole};
 use foundation_crdt::{Bounds, Error as StateError, State};
 use name::Stop;
 use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, Term};
-use std::ffi::CStr;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicPtr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 mod names {
@@ -20,7 +18,7 @@ mod names {
         wake, dirty, none, assign, add, remove, increment, decrement, enable, disable,
         g_counter, pn_counter, g_set, or_set, rw_set, lww_register, mv_register, ew_flag, dw_flag, lww_map, or_map, record,
         wrong_operation, wrong_path, grow_only, overflow, full, too_large, malformed, mismatch, clock_drift, invalid_type,
-        locked, not_writable, no_space, version, damaged, sync_failed, io, always, os, interval,
+        damaged, always, os, interval,
         keys, bytes, marks, waiting, replicas, gaps, changes, joined, redundant, journal_bytes,
         records, unreadable, torn_bytes, lost,
     }
@@ -37,14 +35,7 @@ pub(crate) struct Crdt(State);
 // The locks are parking_lot's; what a panic leaves behind is joined again by the next exchange.
 impl std::panic::RefUnwindSafe for Crdt {}
 
-impl Held for Crdt {
-    const NAME: &'static CStr = c"foundation_crdt";
-
-    fn slot() -> &'static Slot {
-        static SLOT: Slot = AtomicPtr::new(std::ptr::null_mut());
-        &SLOT
-    }
-}
+held!(Crdt, c"foundation_crdt");
 
 /// Registers the handle; called while the library is being loaded.
 pub(crate) fn load(env: Env<'_>) -> bool {
@@ -59,7 +50,6 @@ fn now_ms() -> u64 {
 
 /// `{:error, reason}` for what the core refuses.
 fn failure<'a>(env: Env<'a>, error: &StateError) -> Term<'a> {
-    use foundation_crdt::StorageError as Log;
     let reason = match error {
         StateError::WrongOperation => names::wrong_operation(),
         StateError::WrongPath => names::wrong_path(),
@@ -73,18 +63,7 @@ fn failure<'a>(env: Env<'a>, error: &StateError) -> Term<'a> {
         StateError::InvalidKind => names::invalid_type(),
         StateError::Drift(ahead) => return env.error_tuple((names::clock_drift(), ahead)),
         StateError::Journal(log) => {
-            let reason = match log {
-                Log::Locked { .. } => names::locked(),
-                Log::NotWritable { .. } => names::not_writable(),
-                Log::NoSpace { .. } => names::no_space(),
-                Log::TooLarge { .. } => names::too_large(),
-                Log::Version { .. } => names::version(),
-                Log::Damaged(_) => names::damaged(),
-                Log::Sync { .. } => names::sync_failed(),
-                Log::Closed => atoms::closed(),
-                Log::Io { .. } => names::io(),
-            };
-            return env.error_tuple((reason, log.to_string()));
+            return env.error_tuple((log_error::reason(log), log.to_string()));
         }
     };
     env.error_tuple(reason)
@@ -169,29 +148,16 @@ fn mutate_one(state: &State, path: Term<'_>, op: Term<'_>) -> NifResult<Result<b
     Ok(state.mutate(&path.parts(), op, now_ms()))
 }
 
-fn mutated<'a>(env: Env<'a>, state: Term<'a>, path: Term<'a>, op: Term<'a>) -> NifResult<Term<'a>> {
+// As `crdt_mutate`, whatever it takes; on dirty IO for a state with a journal.
+fast_nif!(@DirtyCpu, "crdt_mutate_large", 3, mutated);
+fast_nif!(@DirtyIo, "crdt_mutate_durable", 3, mutated);
+
+fn mutated<'a>(env: Env<'a>, [state, path, op]: [Term<'a>; 3]) -> NifResult<Term<'a>> {
     let state = &handle::get::<Crdt>(state)?.0;
     Ok(match mutate_one(state, path, op)? {
         Ok(wake) => woken(env, wake),
         Err(error) => failure(env, &error),
     })
-}
-
-/// As `crdt_mutate`, whatever it takes.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn crdt_mutate_large<'a>(env: Env<'a>, state: Term<'a>, path: Term<'a>, op: Term<'a>) -> NifResult<Term<'a>> {
-    mutated(env, state, path, op)
-}
-
-/// As `crdt_mutate`, for a state with a journal.
-#[rustler::nif(schedule = "DirtyIo")]
-fn crdt_mutate_durable<'a>(
-    env: Env<'a>,
-    state: Term<'a>,
-    path: Term<'a>,
-    op: Term<'a>,
-) -> NifResult<Term<'a>> {
-    mutated(env, state, path, op)
 }
 
 /// Carries out a list of `{path, op}` until one is refused: `:ok`, `:wake`, or `{:error, {done, reason}}`.
@@ -266,14 +232,16 @@ fn crdt_roots<'a>(env: Env<'a>, state: Term<'a>) -> NifResult<Term<'a>> {
     Ok(binary(env, &roots))
 }
 
-fn handled<'a>(
-    env: Env<'a>,
-    state: Term<'a>,
-    peer: u64,
-    message: Binary<'a>,
-    budget: usize,
-) -> NifResult<Term<'a>> {
+// On dirty IO for a state with a journal.
+fast_nif!(@DirtyCpu, "crdt_handle", 4, handled);
+fast_nif!(@DirtyIo, "crdt_handle_durable", 4, handled);
+
+/// `state, peer, message, budget`: takes a message of a peer: `{reply | nil, changed, equal, gave}` or
+/// `{:error, reason}`.
+fn handled<'a>(env: Env<'a>, [state, peer, message, budget]: [Term<'a>; 4]) -> NifResult<Term<'a>> {
     let state = &handle::get::<Crdt>(state)?.0;
+    let message = Binary::from_term(message)?;
+    let (peer, budget) = (peer.decode()?, budget.decode()?);
     Ok(match state.handle(peer, message.as_slice(), now_ms(), budget) {
         Ok(handled) => {
             let reply = handled.reply.map(|bytes| binary(env, &bytes));
@@ -281,30 +249,6 @@ fn handled<'a>(
         }
         Err(error) => failure(env, &error),
     })
-}
-
-/// Takes a message of a peer: `{reply | nil, changed, equal, gave}` or `{:error, reason}`.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn crdt_handle<'a>(
-    env: Env<'a>,
-    state: Term<'a>,
-    peer: u64,
-    message: Binary<'a>,
-    budget: usize,
-) -> NifResult<Term<'a>> {
-    handled(env, state, peer, message, budget)
-}
-
-/// As `crdt_handle`, for a state with a journal.
-#[rustler::nif(schedule = "DirtyIo")]
-fn crdt_handle_durable<'a>(
-    env: Env<'a>,
-    state: Term<'a>,
-    peer: u64,
-    message: Binary<'a>,
-    budget: usize,
-) -> NifResult<Term<'a>> {
-    handled(env, state, peer, message, budget)
 }
 
 /// Begins or ends to keep what changes.

@@ -1,12 +1,10 @@
 //! Glue for the `discovery` domain: a node's presence on the local network.
 
-use crate::handle::{self, Held, Slot};
+use crate::handle::{self, held};
 use crate::term;
 use foundation_discovery::discovery::MAX_INTERFACES;
 use foundation_discovery::{Config, Counts, Discovery, Error as Refusal, Event, Facts};
-use rustler::{Atom, Binary, Decoder, Encoder, Env, LocalPid, NifMap, NifResult, OwnedEnv, Term};
-use std::ffi::CStr;
-use std::ptr;
+use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifMap, NifResult, OwnedEnv, Term};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -42,20 +40,7 @@ impl Drop for Place {
 /// A running announcement and search; says goodbye when Erlang holds no reference to it.
 pub(crate) struct Session(Discovery);
 
-impl Held for Session {
-    const NAME: &'static CStr = c"foundation_discovery";
-
-    fn slot() -> &'static Slot {
-        static SLOT: Slot = Slot::new(ptr::null_mut());
-        &SLOT
-    }
-}
-
-impl<'a> Decoder<'a> for &'a Session {
-    fn decode(term: Term<'a>) -> NifResult<Self> {
-        handle::get(term)
-    }
-}
+held!(Session, c"foundation_discovery");
 
 // What is behind it changes under its own locks, and each change is complete when its lock is released.
 impl std::panic::RefUnwindSafe for Session {}

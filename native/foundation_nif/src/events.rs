@@ -5,7 +5,7 @@ mod etf;
 mod query;
 mod subscribe;
 
-use crate::{atoms, term};
+use crate::{atoms, log_error, term};
 use codec::{Row, Rows};
 use foundation_events::{Bounds, Durability, Error as StoreError, Opened, Refused, Store, Syncing};
 use parking_lot::Mutex;
@@ -24,14 +24,6 @@ mod names {
         always,
         os,
         interval,
-        locked,
-        not_writable,
-        no_space,
-        too_large,
-        version,
-        damaged,
-        sync_failed,
-        io,
         corrupt,
         invalid_query,
         cost_limit,
@@ -110,16 +102,7 @@ fn reason(error: &StoreError) -> Error {
         StoreError::Closed | StoreError::Log(Log::Closed) => {
             return Error::Term(Box::new(names::not_running()));
         }
-        StoreError::Log(log) => match log {
-            Log::Locked { .. } => names::locked(),
-            Log::NotWritable { .. } => names::not_writable(),
-            Log::NoSpace { .. } => names::no_space(),
-            Log::TooLarge { .. } => names::too_large(),
-            Log::Version { .. } => names::version(),
-            Log::Damaged(_) => names::damaged(),
-            Log::Sync { .. } => names::sync_failed(),
-            _ => names::io(),
-        },
+        StoreError::Log(log) => log_error::reason(log),
         StoreError::InvalidQuery(text) => {
             return Error::Term(Box::new((names::invalid_query(), text.clone())));
         }

@@ -45,7 +45,7 @@ pub(crate) struct Fabric {
     identity: Arc<Identity>,
 }
 
-held!(Fabric, FABRIC, c"foundation_fabric");
+held!(Fabric, c"foundation_fabric");
 
 impl std::panic::RefUnwindSafe for Fabric {}
 

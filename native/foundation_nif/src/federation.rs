@@ -1,6 +1,6 @@
 //! Glue for the `federation` domain: calls to and from other clusters.
 
-use crate::handle::{self, Held, Slot};
+use crate::handle::{self, held};
 use crate::runtime::runtime;
 use crate::{atoms as common, term};
 use bytes::Bytes;
@@ -10,12 +10,8 @@ use foundation_fabric::federation::{
 };
 use foundation_overlay::PeerName;
 use parking_lot::Mutex;
-use rustler::{
-    Atom, Binary, Decoder, Encoder, Env, Error, LocalPid, NewBinary, NifMap, NifResult, OwnedEnv, Term,
-};
-use std::ffi::CStr;
+use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NewBinary, NifMap, NifResult, OwnedEnv, Term};
 use std::net::SocketAddr;
-use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,38 +28,12 @@ const MAX_ADDRESSES: usize = 64;
 /// The federation of this node; stopped when Erlang holds no reference to it.
 pub(crate) struct Running(Federation);
 
-impl Held for Running {
-    const NAME: &'static CStr = c"foundation_federation";
-
-    fn slot() -> &'static Slot {
-        static SLOT: Slot = Slot::new(ptr::null_mut());
-        &SLOT
-    }
-}
-
-impl<'a> Decoder<'a> for &'a Running {
-    fn decode(term: Term<'a>) -> NifResult<Self> {
-        handle::get(term)
-    }
-}
+held!(Running, c"foundation_federation");
 
 /// A request that waits for its answer; lost when Erlang holds no reference to it.
 pub(crate) struct Waiting(Mutex<Option<Responder>>);
 
-impl Held for Waiting {
-    const NAME: &'static CStr = c"foundation_federation_request";
-
-    fn slot() -> &'static Slot {
-        static SLOT: Slot = Slot::new(ptr::null_mut());
-        &SLOT
-    }
-}
-
-impl<'a> Decoder<'a> for &'a Waiting {
-    fn decode(term: Term<'a>) -> NifResult<Self> {
-        handle::get(term)
-    }
-}
+held!(Waiting, c"foundation_federation_request");
 
 // What is behind them changes under its own locks, and each change is complete when its lock is released.
 impl std::panic::RefUnwindSafe for Running {}
@@ -73,20 +43,7 @@ impl std::panic::RefUnwindSafe for Waiting {}
 /// one is gone.
 pub(crate) struct Under(Mutex<Option<Calling>>);
 
-impl Held for Under {
-    const NAME: &'static CStr = c"foundation_federation_call";
-
-    fn slot() -> &'static Slot {
-        static SLOT: Slot = Slot::new(ptr::null_mut());
-        &SLOT
-    }
-}
-
-impl<'a> Decoder<'a> for &'a Under {
-    fn decode(term: Term<'a>) -> NifResult<Self> {
-        handle::get(term)
-    }
-}
+held!(Under, c"foundation_federation_call");
 
 impl std::panic::RefUnwindSafe for Under {}
 

@@ -22,16 +22,21 @@ pub(crate) trait Held: Send + Sync + Sized + 'static {
     fn slot() -> &'static Slot;
 }
 
-/// Makes a type something that Erlang can hold a reference to, under a name.
+/// Makes a type something that Erlang can hold a reference to, under a name; a NIF may take `&Type` for it.
 macro_rules! held {
-    ($type:ty, $slot:ident, $name:expr) => {
-        static $slot: $crate::handle::Slot = $crate::handle::Slot::new(::std::ptr::null_mut());
-
+    ($type:ty, $name:expr) => {
         impl $crate::handle::Held for $type {
             const NAME: &'static ::std::ffi::CStr = $name;
 
             fn slot() -> &'static $crate::handle::Slot {
-                &$slot
+                static SLOT: $crate::handle::Slot = $crate::handle::Slot::new(::std::ptr::null_mut());
+                &SLOT
+            }
+        }
+
+        impl<'a> ::rustler::Decoder<'a> for &'a $type {
+            fn decode(term: ::rustler::Term<'a>) -> ::rustler::NifResult<Self> {
+                $crate::handle::get(term)
             }
         }
     };
@@ -121,7 +126,8 @@ pub(crate) fn fetch(address: *const u8) {
 
 /// Defines a NIF on a normal scheduler from a function of the environment and an array of its arguments. `first` is
 /// asked before, with the bare words; when it says true the answer is `:ok`, and else it must have done nothing.
-/// `large` names a second NIF, on a dirty CPU scheduler, for what has no bound.
+/// `large` names a second NIF, on a dirty CPU scheduler, for what has no bound. `@` and a scheduler before the name
+/// put it there.
 macro_rules! fast_nif {
     ($name:literal, $arity:literal, $function:path $(, first: $first:path)?) => {
         $crate::handle::fast_nif!(@Normal, $name, $arity, $function $(, first: $first)?);

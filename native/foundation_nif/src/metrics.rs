@@ -8,7 +8,7 @@ mod record;
 mod scrape;
 mod usual;
 
-use crate::handle::{self, Held, Slot};
+use crate::handle::{self, held};
 use crate::key::{self, KeyBuf};
 use crate::word;
 use foundation_metrics::Error as Refusal;
@@ -16,9 +16,7 @@ use foundation_metrics::aggregate::Aggregates;
 use foundation_metrics::layout::Number;
 use foundation_metrics::registry::{Bounds, Kind, Registry, Series};
 use foundation_metrics::window::Window;
-use rustler::{Atom, Decoder, Encoder, Env, Error, NewBinary, NifResult, Term, TermType};
-use std::ffi::CStr;
-use std::ptr;
+use rustler::{Atom, Encoder, Env, Error, NewBinary, NifResult, Term, TermType};
 use std::sync::Arc;
 
 mod atoms {
@@ -39,20 +37,7 @@ pub(crate) struct Metrics {
     no_tags: Box<[u8]>,
 }
 
-impl Held for Metrics {
-    const NAME: &'static CStr = c"foundation_metrics";
-
-    fn slot() -> &'static Slot {
-        static SLOT: Slot = Slot::new(ptr::null_mut());
-        &SLOT
-    }
-}
-
-impl<'a> Decoder<'a> for &'a Metrics {
-    fn decode(term: Term<'a>) -> NifResult<Self> {
-        handle::get(term)
-    }
-}
+held!(Metrics, c"foundation_metrics");
 
 // Updates finish under their locks and leave every field valid at each step, so a panic cannot leave a broken set.
 impl std::panic::RefUnwindSafe for Metrics {}
@@ -60,14 +45,7 @@ impl std::panic::RefUnwindSafe for Metrics {}
 /// A series that is recorded into without looking it up.
 pub(crate) struct Prepared(Arc<Series>);
 
-impl Held for Prepared {
-    const NAME: &'static CStr = c"foundation_series";
-
-    fn slot() -> &'static Slot {
-        static SLOT: Slot = Slot::new(ptr::null_mut());
-        &SLOT
-    }
-}
+held!(Prepared, c"foundation_series");
 
 // As for `Metrics`.
 impl std::panic::RefUnwindSafe for Prepared {}

@@ -39,7 +39,7 @@ pub(crate) struct Overlay {
     _endpoint: Arc<Endpoint<Processes>>,
 }
 
-held!(Overlay, OVERLAY, c"foundation_overlay");
+held!(Overlay, c"foundation_overlay");
 
 impl std::panic::RefUnwindSafe for Overlay {}
 

@@ -1,18 +1,22 @@
 //! The overlay as one state machine.
+
+mod incoming;
+mod view;
+
 use std::time::Duration;
 
-use foca::Member as Claim;
+pub use view::Stats;
 
-use crate::advise::{self, Advice, Automatic, Workload};
+use crate::advise::Automatic;
 use crate::broadcast::Broadcasts;
-use crate::context::{Context, Counters, News, Wake};
+use crate::context::{Context, News, Wake};
 use crate::join::Seeds;
-use crate::measure::{self, Analysis};
+use crate::measure;
 use crate::routing::Router;
 use crate::swim::{self, Swim};
 use crate::switch::Shapes;
-use crate::wire::{self, Control, Probe, kind};
-use crate::{Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Timer, Topology};
+use crate::wire::{self, Control, kind};
+use crate::{Config, DownReason, Effect, Error, Input, MAX_META, MemberEvent, NodeId, Peer, Timer};
 
 /// Membership, topology and broadcast of one node, without clock, socket, thread or randomness of its own.
 ///
@@ -27,31 +31,6 @@ pub struct Overlay {
     pub(crate) router: Router,
     automatic: Automatic,
     left: bool,
-}
-
-/// What the overlay is like now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// The topology in force.
-    pub topology: Topology,
-    /// The number of the decision for it.
-    pub epoch: u64,
-    /// Whether no link of a former topology is kept.
-    pub settled: bool,
-    /// Members known, without this node.
-    pub members: usize,
-    /// Of these, suspected.
-    pub suspects: usize,
-    /// Open links.
-    pub links: usize,
-    /// Links the topology wants.
-    pub wanted: usize,
-    /// Local health: 0 is well, 8 is worst; timeouts are stretched by one more than this.
-    pub health: u32,
-    /// News about members not yet sent often enough.
-    pub backlog: usize,
-    /// Counters since the start.
-    pub counters: Counters,
 }
 
 impl Overlay {
@@ -199,122 +178,6 @@ impl Overlay {
         }
     }
 
-    fn datagram(&mut self, from: std::net::SocketAddr, bytes: &[u8]) -> Result<(), Error> {
-        let ctx = &mut self.ctx;
-        let (which, body) = wire::open(bytes)?;
-        match (which, &mut self.swim) {
-            (kind::SWIM, Some(swim)) => swim.datagram(ctx, body),
-            (kind::SWIM, None) => Ok(()),
-            (kind::PROBE, _) => {
-                let probe = wire::decode(body, "probe")?;
-                if let Some(answer) = self.probe(Some(from), probe)? {
-                    self.ctx.datagram(from, wire::encode(kind::PROBE, &answer));
-                }
-                Ok(())
-            }
-            (kind::SHUFFLE_REPLY, _) => {
-                let views = self.shapes.each().find(|shape| shape.kind() == kind::VIEWS);
-                views.map_or(Ok(()), |views| views.datagram(ctx, body))
-            }
-            _ => Err(Error::Malformed("datagram kind")),
-        }
-    }
-
-    fn probe(&mut self, from: Option<std::net::SocketAddr>, probe: Probe) -> Result<Option<Probe>, Error> {
-        let ctx = &mut self.ctx;
-        match probe {
-            Probe::Knock => {
-                let id = self
-                    .swim
-                    .as_ref()
-                    .map_or_else(|| ctx.swim_id(), |swim| swim.me().clone());
-                Ok(Some(Probe::Door {
-                    me: ctx.wire_me(id),
-                    decision: self.shapes.decision.clone(),
-                }))
-            }
-            Probe::Door { me, decision } => {
-                let (id, peer) = me.into_peer()?;
-                if let Some(from) = from {
-                    self.seeds.answered(from, &id);
-                }
-                if peer.id.name == ctx.me.id.name {
-                    return Ok(None);
-                }
-                self.shapes.hear(ctx, decision, None);
-                match &mut self.swim {
-                    Some(swim) if swim.get(&peer.id).is_some() => swim.describe(ctx, &id, &peer),
-                    Some(swim) => swim.announce(ctx, id),
-                    None => ctx.tell(MemberEvent::Up, peer),
-                }
-                Ok(None)
-            }
-            Probe::Decided(decision) => {
-                self.shapes.hear(ctx, decision, None);
-                Ok(None)
-            }
-            other => Ok(self.swim.as_mut().and_then(|swim| swim.probe(ctx, from, other))),
-        }
-    }
-
-    fn frame(&mut self, from: &NodeId, bytes: &[u8]) -> Result<(), Error> {
-        let (which, body) = wire::open(bytes)?;
-        match which {
-            kind::CONTROL => self.control(from, wire::decode(body, "control frame")?),
-            kind::PROBE => {
-                let probe = wire::decode(body, "probe")?;
-                if let Some(answer) = self.probe(None, probe)? {
-                    self.ctx.frame(from, wire::encode(kind::PROBE, &answer));
-                }
-                Ok(())
-            }
-            kind::ROUTE => self.router.frame(&mut self.ctx, from, body),
-            kind::VIEWS | kind::SERVERS => {
-                let shape = self.shapes.each().find(|shape| shape.kind() == which);
-                // A topology that this node has not heard of yet, or has left already.
-                shape.map_or(Ok(()), |shape| shape.frame(&mut self.ctx, from, body))
-            }
-            kind::TREE => self.broadcasts.receive(&mut self.ctx, from, body),
-            _ => Err(Error::Malformed("frame kind")),
-        }
-    }
-
-    fn control(&mut self, from: &NodeId, control: Control) -> Result<(), Error> {
-        let ctx = &mut self.ctx;
-        match (control, &mut self.swim) {
-            (Control::Greeting { me, decision }, swim) => {
-                let (id, peer) = me.into_peer()?;
-                if peer.id != *from {
-                    return Err(Error::Malformed("greeting"));
-                }
-                ctx.links.greeted(&peer);
-                if let Some(swim) = swim {
-                    swim.claim(ctx, Claim::alive(id.clone()), true);
-                    swim.describe(ctx, &id, &peer);
-                } else {
-                    ctx.tell(MemberEvent::Up, peer);
-                }
-                self.shapes.hear(ctx, decision, Some(from));
-            }
-            (Control::Switch(decision), _) => self.shapes.hear(ctx, decision, Some(from)),
-            (Control::Members(standings), Some(swim)) => swim.learn(ctx, standings),
-            (Control::Digest(parts), Some(swim)) => return swim.compared(ctx, from, &parts),
-            (Control::Differ(parts), Some(swim)) => swim.explain(ctx, from, parts),
-            (Control::Leave, Some(swim)) => {
-                if let Some(id) = swim.get(from).map(|member| member.id.clone()) {
-                    swim.probe(ctx, None, Probe::Leave { me: id });
-                }
-            }
-            (Control::Leave, None) => {
-                if let Some(peer) = ctx.peers.get(&from.name).filter(|peer| peer.id == *from).cloned() {
-                    ctx.tell(MemberEvent::Left, peer);
-                }
-            }
-            (Control::Members(_) | Control::Digest(_) | Control::Differ(_), None) => {}
-        }
-        Ok(())
-    }
-
     fn link_up(&mut self, id: &NodeId) {
         let ctx = &mut self.ctx;
         if !ctx.link_up(id) {
@@ -405,72 +268,6 @@ impl Overlay {
                 News::Switched(topology) => self.broadcasts.set_topology(ctx, topology),
             }
         }
-    }
-
-    /// This node.
-    pub fn me(&self) -> &Peer {
-        &self.ctx.me
-    }
-
-    /// The other members, by name. Without SWIM: the nodes met so far.
-    pub fn members(&self) -> impl Iterator<Item = &Peer> {
-        self.ctx.peers.values()
-    }
-
-    /// A member by its name.
-    pub fn member(&self, name: &crate::PeerName) -> Option<&Peer> {
-        self.ctx.peers.get(name)
-    }
-
-    /// Links the topology wants, and whether each is open.
-    pub fn links(&self) -> impl Iterator<Item = (&NodeId, bool)> {
-        self.ctx.links.wanted()
-    }
-
-    /// What was measured over the last minute. O(members).
-    pub fn analyze(&self) -> Analysis {
-        measure::analyze(&self.ctx, self.shapes.decision.topology)
-    }
-
-    /// The topology that would serve a workload best, by what was measured. O(members).
-    pub fn recommend(&self, workload: Workload) -> Advice {
-        advise::recommend(workload, &self.analyze())
-    }
-
-    /// The topology in force.
-    pub fn topology(&self) -> Topology {
-        self.shapes.decision.topology
-    }
-
-    /// What the shared broadcast tree counted.
-    pub fn tree_stats(&self) -> crate::plumtree::Stats {
-        self.broadcasts.trees().shared_stats()
-    }
-
-    /// The state in numbers. O(members).
-    pub fn stats(&self) -> Stats {
-        let swim = self.swim.as_ref();
-        Stats {
-            topology: self.shapes.decision.topology,
-            epoch: self.shapes.decision.epoch,
-            settled: self.shapes.settled(),
-            members: self.ctx.peers.len(),
-            suspects: swim.map_or(0, |swim| swim.members().filter(|member| member.suspect).count()),
-            links: self.ctx.links.count_up(),
-            wanted: self.ctx.links.wanted().count(),
-            health: swim.map_or(0, |swim| swim.health.score()),
-            backlog: swim.map_or(0, Swim::backlog),
-            counters: self.ctx.counters,
-        }
-    }
-}
-
-impl std::fmt::Debug for Overlay {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Overlay")
-            .field("me", &self.ctx.me.id)
-            .field("stats", &self.stats())
-            .finish()
     }
 }
 

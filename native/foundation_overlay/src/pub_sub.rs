@@ -10,8 +10,10 @@
 //! is none, the shared tree carries the message. Each message belongs to one tree, so it is delivered once.
 
 mod config;
+mod gossip;
 mod links;
 mod message;
+mod publish;
 mod rings;
 mod subscriptions;
 #[cfg(test)]
@@ -21,16 +23,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::{Rng, RngExt};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use smallvec::SmallVec;
 
 pub use config::{Config, EVERYONE, Mode, Refused};
 pub use message::{Message, Record};
 
-use crate::plumtree::{self, Plumtree, Push, Targets};
-use crate::types::{NodeId, Urgency};
+use crate::plumtree::{self, Plumtree, Targets};
+use crate::types::NodeId;
 use subscriptions::Subscriptions;
 
 /// What publishing wants done.
@@ -227,65 +228,6 @@ impl PubSub {
         }
     }
 
-    /// Broadcasts a payload to the subscribers of a topic. It is not delivered here.
-    pub fn broadcast(
-        &mut self,
-        now: Duration,
-        topic: u32,
-        payload: Bytes,
-        urgency: Urgency,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Refused> {
-        let max = self.config.tree.max_payload;
-        if payload.len() > max {
-            return Err(Refused::TooLarge { max });
-        }
-        let by_topic = self.mode == Mode::Topics && topic != EVERYONE;
-        if by_topic && self.enter(now, topic, out) {
-            let push = if urgency == Urgency::Urgent {
-                Push::Flood
-            } else {
-                Push::Tree
-            };
-            if let Some(each) = self.topics.get_mut(&topic) {
-                each.tree.broadcast(now, topic, payload, push, &mut self.inner);
-            }
-            self.drain(Some(topic), out);
-        } else {
-            let push = self.choose(payload.len(), urgency);
-            self.shared.broadcast(now, topic, payload, push, &mut self.inner);
-            self.drain(None, out);
-        }
-        self.schedule(out);
-        Ok(())
-    }
-
-    /// How a broadcast to everyone travels: directly or in stages in a mesh, flooded when urgent, else by the tree.
-    fn choose(&self, len: usize, urgency: Urgency) -> Push {
-        let members = self.shared.members();
-        if members > 0 && self.shared.is_linked_to_all() {
-            let direct = members <= self.config.direct_members || members * len <= self.config.direct_bytes;
-            return if direct {
-                Push::Direct
-            } else {
-                Push::Staged {
-                    until: self.me.clone(),
-                }
-            };
-        }
-        match urgency {
-            Urgency::Urgent => Push::Flood,
-            Urgency::Background => Push::Random { ttl: self.hops() },
-            Urgency::Normal => Push::Tree,
-        }
-    }
-
-    /// Hops after which a random push has most likely reached everyone it ever will.
-    fn hops(&self) -> u8 {
-        let members = self.shared.members().max(1024);
-        u8::try_from(members.ilog2() + 2).unwrap_or(u8::MAX)
-    }
-
     /// Takes a message from another node.
     pub fn receive(&mut self, now: Duration, from: &NodeId, message: Message, out: &mut Vec<Effect>) {
         match message {
@@ -347,105 +289,6 @@ impl PubSub {
     /// The links asked for because of topics.
     pub fn links(&self) -> impl Iterator<Item = &NodeId> {
         self.linked.iter()
-    }
-
-    /// Makes sure this node is part of the topic's tree, or is about to be; whether it can push into it now.
-    fn enter(&mut self, now: Duration, topic: u32, out: &mut Vec<Effect>) -> bool {
-        let others = self.table.subscribers(topic).any(|peer| *peer != self.me);
-        self.tree(now, topic);
-        if others {
-            self.rearrange(now, &BTreeSet::from([topic]), out);
-        }
-        let each = self.topics.get(&topic);
-        !others
-            || each
-                .is_some_and(|each| each.tree.eager().next().is_some() || each.tree.lazy().next().is_some())
-    }
-
-    /// The tree of a topic, made when it is not there, and the time it was last published to.
-    fn tree(&mut self, now: Duration, topic: u32) {
-        let (config, me) = (&self.config.tree, &self.me);
-        let rng = &mut self.rng;
-        let each = self.topics.entry(topic).or_insert_with(|| {
-            let mut key = [0; 32];
-            rng.fill_bytes(&mut key);
-            // A tree that is made again must not repeat its numbers: it never sent one each microsecond.
-            let first = u64::try_from(now.as_micros()).unwrap_or(u64::MAX / 2);
-            let tree = Plumtree::new(config.clone(), me.clone(), key, first);
-            Topic {
-                tree,
-                wanted: BTreeSet::new(),
-                published: now,
-            }
-        });
-        each.published = now;
-    }
-
-    fn learn(&mut self, now: Duration, from: &NodeId, records: Vec<Record>, out: &mut Vec<Effect>) {
-        let mut touched = BTreeSet::new();
-        let mut news = Vec::new();
-        for record in records {
-            if record.topics.len() <= self.config.max_topics && self.table.learn(&record, &mut touched) {
-                news.push(record);
-            }
-        }
-        if !news.is_empty() {
-            self.tell(Some(from), news, out);
-            self.rearrange(now, &touched, out);
-        }
-    }
-
-    /// Passes records on to the overlay's neighbours.
-    fn tell(&self, except: Option<&NodeId>, records: Vec<Record>, out: &mut Vec<Effect>) {
-        let to: Targets = self
-            .neighbours
-            .iter()
-            .filter(|peer| Some(*peer) != except)
-            .cloned()
-            .collect();
-        if !to.is_empty() {
-            for part in message::parts(records) {
-                out.push(Effect::Send {
-                    to: to.clone(),
-                    message: Message::Records(part),
-                });
-            }
-        }
-    }
-
-    fn compare_with(&self, peer: &NodeId, answer: bool, out: &mut Vec<Effect>) {
-        let message = Message::Digest {
-            buckets: self.table.digest(),
-            answer,
-        };
-        out.push(Effect::Send {
-            to: SmallVec::from_iter([peer.clone()]),
-            message,
-        });
-    }
-
-    /// Sends what differs, and asks for the same unless this is the answer already.
-    fn compare(&mut self, from: &NodeId, buckets: &[u64], answer: bool, out: &mut Vec<Effect>) {
-        let Some(records) = self.table.differing(buckets) else {
-            return;
-        };
-        if !answer {
-            self.compare_with(from, true, out);
-        }
-        for part in message::parts(records) {
-            let to = SmallVec::from_iter([from.clone()]);
-            out.push(Effect::Send {
-                to,
-                message: Message::Records(part),
-            });
-        }
-    }
-
-    fn random_neighbour(&mut self) -> Option<NodeId> {
-        let count = self.neighbours.len();
-        (count > 0)
-            .then(|| self.rng.random_range(0..count))
-            .and_then(|at| self.neighbours.iter().nth(at).cloned())
     }
 
     /// Turns the effects of one tree into ours. Deliveries of the shared tree are for subscribers only.

@@ -5,7 +5,6 @@ defmodule Foundation.Distributed.RegistryNodesTest do
 
   alias Foundation.{ClusterNodes, RegistryProbe}
   alias Foundation.ConsensusNodes, as: Nodes
-  alias Foundation.Distributed.Consensus
   alias Foundation.ProcessRegistry.Global
 
   @moduletag timeout: 180_000
@@ -13,14 +12,7 @@ defmodule Foundation.Distributed.RegistryNodesTest do
   setup_all do
     cluster = Nodes.start(3, durable: false, coordination: [expect: 3, session_ms: 1_500])
     on_exit(fn -> Nodes.stop(cluster) end)
-    [a, b, c] = names = Nodes.names(cluster)
-
-    for node <- names,
-        do:
-          assert_eventually(
-            Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names},
-            60_000
-          )
+    [a, b, c] = names = Nodes.formed(cluster)
 
     {:ok, cluster: cluster, a: a, b: b, c: c, names: names}
   end

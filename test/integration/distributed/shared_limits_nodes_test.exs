@@ -17,14 +17,7 @@ defmodule Foundation.Distributed.SharedLimitsNodesTest do
   setup context do
     cluster = Nodes.start(3, durable: false, coordination: [expect: 3, session_ms: 2_000])
     on_exit(fn -> Nodes.stop(cluster) end)
-    names = Nodes.names(cluster)
-
-    for node <- names,
-        do:
-          assert_eventually(
-            Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names},
-            30_000
-          )
+    names = Nodes.formed(cluster)
 
     options = [scope: :cluster, lease_ms: 300, timeout: 20_000] ++ Map.get(context, :shared, [])
     limits = [requests: [limit: @limit, per: @per]]

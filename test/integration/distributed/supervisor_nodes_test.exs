@@ -4,7 +4,6 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
   import Foundation.Eventually
 
   alias Foundation.ConsensusNodes, as: Nodes
-  alias Foundation.Distributed.Consensus
   alias Foundation.{Cluster, DistributedSupervisor, HealthCheck, ProcessRegistry, RegistryProbe}
   alias Foundation.DistributedSupervisor.Move
 
@@ -14,14 +13,7 @@ defmodule Foundation.Distributed.SupervisorNodesTest do
   defp cluster(options, session_ms \\ 1_500) do
     cluster = Nodes.start(3, durable: false, coordination: [expect: 3, session_ms: session_ms])
     on_exit(fn -> Nodes.stop(cluster) end)
-    names = Nodes.names(cluster)
-
-    for node <- names,
-        do:
-          assert_eventually(
-            Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names},
-            60_000
-          )
+    names = Nodes.formed(cluster)
 
     for {node, n} <- Enum.with_index(names),
         do:

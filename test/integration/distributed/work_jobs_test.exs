@@ -124,14 +124,7 @@ defmodule Foundation.Distributed.WorkJobsTest do
   defp start do
     cluster = Nodes.start(3, durable: false, coordination: [expect: 3, session_ms: 1_500])
     on_exit(fn -> Nodes.stop(cluster) end)
-    names = Nodes.names(cluster)
-
-    for node <- names,
-        do:
-          assert_eventually(
-            Nodes.rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names},
-            30_000
-          )
+    names = Nodes.formed(cluster)
 
     {cluster, names}
   end

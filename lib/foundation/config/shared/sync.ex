@@ -9,6 +9,7 @@ defmodule Foundation.Config.Shared.Sync do
   alias Foundation.Config.Shared.{Available, Ledger, Settings, Store}
   alias Foundation.Services.ConfigServer
   alias Foundation.Telemetry
+  alias Foundation.Utils.OnDemand
 
   @tick_ms 1_000
   @local_ms 1_000
@@ -17,19 +18,7 @@ defmodule Foundation.Config.Shared.Sync do
 
   @doc "Starts it under the application, if it does not run."
   @spec ensure(Settings.t()) :: :ok | {:error, term}
-  def ensure(settings) do
-    case Supervisor.start_child(Foundation.Supervisor, {__MODULE__, settings}) do
-      {:ok, _pid} -> :ok
-      {:error, {:already_started, _pid}} -> :ok
-      {:error, :already_present} -> restarted(Supervisor.restart_child(Foundation.Supervisor, __MODULE__))
-      {:error, reason} -> {:error, reason}
-    end
-  catch
-    :exit, _ -> {:error, :not_running}
-  end
-
-  defp restarted({:error, reason}) when reason != :running, do: {:error, reason}
-  defp restarted(_running), do: :ok
+  def ensure(settings), do: OnDemand.ensure(__MODULE__, settings)
 
   @doc "Ends it: the node's own values are in force again."
   @spec stop() :: :ok

@@ -6,6 +6,7 @@ defmodule Foundation.Distributed.Consensus.Supervisor do
   use Supervisor
 
   alias Foundation.Distributed.Consensus.{Engine, Receiver, Restarter, Roster, Sender}
+  alias Foundation.Utils.OnDemand
 
   @groups Foundation.Distributed.Consensus.Groups
 
@@ -21,19 +22,8 @@ defmodule Foundation.Distributed.Consensus.Supervisor do
   end
 
   defp start do
-    case Supervisor.start_child(Foundation.Supervisor, {__MODULE__, []}) do
-      {:ok, _pid} -> :ok
-      {:error, {:already_started, _pid}} -> :ok
-      {:error, :already_present} -> restarted(Supervisor.restart_child(Foundation.Supervisor, __MODULE__))
-      {:error, reason} -> {:error, reason(reason)}
-    end
-  catch
-    :exit, _ -> {:error, :not_running}
+    with {:error, reason} <- OnDemand.ensure(__MODULE__, []), do: {:error, reason(reason)}
   end
-
-  defp restarted({:ok, _pid}), do: :ok
-  defp restarted({:error, :running}), do: :ok
-  defp restarted({:error, reason}), do: {:error, reason}
 
   defp reason({:shutdown, {:failed_to_start_child, _child, reason}}), do: reason
   defp reason({reason, {:child, _, _, _, _, _, _, _, _}}), do: reason(reason)

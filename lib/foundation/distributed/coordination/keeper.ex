@@ -10,7 +10,7 @@ defmodule Foundation.Distributed.Coordination.Keeper do
   use GenServer
 
   alias Foundation.Distributed.Consensus.{Codec, Engine, Member, Roster}
-  alias Foundation.Distributed.Coordination.{Holds, Session, Watchers}
+  alias Foundation.Distributed.Coordination.{Holds, Parked, Session, Watchers}
   alias Foundation.Native
 
   @tick_ms 100
@@ -85,7 +85,7 @@ defmodule Foundation.Distributed.Coordination.Keeper do
        session: Session.new(Keyword.get(settings, :session_ms, 5_000)),
        keep_ms: Keyword.get(settings, :keep_ms, @keep_ms),
        holds: Holds.new(),
-       parked: [],
+       parked: Parked.new(),
        pending: %{},
        dropping: false,
        watchers: Watchers.new()
@@ -168,7 +168,7 @@ defmodule Foundation.Distributed.Coordination.Keeper do
 
   def handle_info(:tick, state) do
     Process.send_after(self(), :tick, @tick_ms)
-    {:noreply, state |> check_session() |> expire() |> drop() |> keep_alive() |> unpark_late()}
+    {:noreply, state |> check_session() |> expire() |> drop() |> keep_alive() |> answer_late()}
   end
 
   def handle_info({:foundation_consensus_leader, leader, term}, state) do
@@ -185,14 +185,14 @@ defmodule Foundation.Distributed.Coordination.Keeper do
 
   # -- entering
 
-  defp enter(state, {:enter, {kind, name, label}, reference, reuse, _until} = entry, {pid, _} = from) do
+  defp enter(state, {:enter, {kind, name, label}, reference, reuse, until} = entry, {pid, _} = from) do
     cond do
       kind == :lock and Holds.has?(state.holds, pid, :lock, name) ->
         GenServer.reply(from, {:error, :already_held})
         state
 
       not Session.good?(state.session, now()) ->
-        %{state | parked: [{entry, from} | state.parked]}
+        %{state | parked: Parked.add(state.parked, entry, from, until)}
 
       true ->
         {answer, holds} =
@@ -211,19 +211,12 @@ defmodule Foundation.Distributed.Coordination.Keeper do
   end
 
   defp unpark(%{parked: parked} = state) do
-    parked
-    |> Enum.reverse()
-    |> Enum.reduce(%{state | parked: []}, fn {entry, from}, state -> enter(state, entry, from) end)
+    Enum.reduce(Parked.all(parked), %{state | parked: Parked.new()}, fn {entry, from}, state ->
+      enter(state, entry, from)
+    end)
   end
 
-  defp unpark_late(%{parked: []} = state), do: state
-
-  defp unpark_late(state) do
-    now = now()
-    {late, parked} = Enum.split_with(state.parked, fn {entry, _from} -> elem(entry, 4) <= now end)
-    for {_entry, from} <- late, do: GenServer.reply(from, {:error, :no_leader})
-    %{state | parked: parked}
-  end
+  defp answer_late(state), do: %{state | parked: Parked.in_time(state.parked, now())}
 
   # -- the session
 
@@ -233,22 +226,8 @@ defmodule Foundation.Distributed.Coordination.Keeper do
 
   defp keep_alive(state) do
     case Session.due(state.session, now()) do
-      {:open, session} ->
-        propose(
-          %{state | session: session},
-          {:open, session.id, Engine.me(), session.ttl},
-          {:open, session.id, now()}
-        )
-
-      {:keep_alive, session} ->
-        propose(
-          %{state | session: session},
-          {:keep_alive, session.id},
-          {:keep_alive, session.id, now()}
-        )
-
-      :nothing ->
-        state
+      {command, sign, session} -> propose(%{state | session: session}, command, sign)
+      :nothing -> state
     end
   end
 
@@ -270,20 +249,11 @@ defmodule Foundation.Distributed.Coordination.Keeper do
     %{state | pending: Map.put(state.pending, reference, what)}
   end
 
-  defp answered(state, {:open, id, sent}, reply) do
-    case {reply, state.session.id} do
-      {:ok, ^id} -> opened(%{state | session: Session.confirmed(state.session, sent)})
-      {_error, ^id} -> %{state | session: Session.failed(state.session)}
-      _ -> state
-    end
-  end
-
-  defp answered(state, {:keep_alive, id, sent}, reply) do
-    case {reply, state.session.id} do
-      {:ok, ^id} -> %{state | session: Session.confirmed(state.session, sent)}
-      {{:error, :no_session}, ^id} -> lose_session(state)
-      {_error, ^id} -> %{state | session: Session.failed(state.session)}
-      _ -> state
+  defp answered(state, {kind, _id, _sent} = sign, reply) when kind in [:open, :keep_alive] do
+    case Session.answered(state.session, sign, reply) do
+      {:good, session} when kind == :open -> opened(%{state | session: session})
+      {_, session} -> %{state | session: session}
+      :ended -> lose_session(state)
     end
   end
 

@@ -2,6 +2,8 @@ defmodule Foundation.Distributed.Coordination.Session do
   @moduledoc false
   # A node's session with a group, as a value: when it is to be kept alive, and until when it can be trusted.
 
+  alias Foundation.Distributed.Consensus.Engine
+
   # What clocks that run unevenly may differ by.
   @margin_ms 50
 
@@ -22,18 +24,29 @@ defmodule Foundation.Distributed.Coordination.Session do
   def lapsed?(%{open: true} = session, now), do: not good?(session, now)
   def lapsed?(_session, _now), do: false
 
-  @doc "What is to be proposed now."
+  @doc """
+  The sign of life that is to be proposed now: `{command, sign, session}`, of which `sign` is for `answered/3`, or
+  `:nothing`.
+  """
   def due(%{asked: asked}, _now) when asked != nil, do: :nothing
-  def due(%{open: false} = session, now), do: {:open, %{session | asked: now}}
 
-  def due(%{until: until, ttl: ttl} = session, now) do
-    if until - now <= ttl * 3 / 4, do: {:keep_alive, %{session | asked: now}}, else: :nothing
+  def due(%{open: false, id: id, ttl: ttl} = session, now),
+    do: {{:open, id, Engine.me(), ttl}, {:open, id, now}, %{session | asked: now}}
+
+  def due(%{until: until, ttl: ttl, id: id} = session, now) do
+    if until - now <= ttl * 3 / 4,
+      do: {{:keep_alive, id}, {:keep_alive, id, now}, %{session | asked: now}},
+      else: :nothing
   end
 
-  @doc "A sign of life that was sent then has been confirmed."
-  def confirmed(session, sent),
-    do: %{session | open: true, asked: nil, until: sent + session.ttl - @margin_ms}
+  @doc """
+  What the answer to a sign of life says: `{:good, session}`, for longer now; `:ended`; `{:asked, session}`, it is to be
+  asked again, or it was of another.
+  """
+  def answered(%{id: id} = session, {_kind, id, sent}, :ok),
+    do: {:good, %{session | open: true, asked: nil, until: sent + session.ttl - @margin_ms}}
 
-  @doc "A sign of life was not confirmed."
-  def failed(session), do: %{session | asked: nil}
+  def answered(%{id: id}, {:keep_alive, id, _sent}, {:error, :no_session}), do: :ended
+  def answered(%{id: id} = session, {_kind, id, _sent}, _error), do: {:asked, %{session | asked: nil}}
+  def answered(session, _of_another, _reply), do: {:asked, session}
 end

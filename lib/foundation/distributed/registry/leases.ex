@@ -13,8 +13,8 @@ defmodule Foundation.Distributed.Registry.Leases do
   use GenServer
 
   alias Foundation.Distributed.Consensus
-  alias Foundation.Distributed.Consensus.{Ask, Codec, Engine, Roster}
-  alias Foundation.Distributed.Coordination.{Formation, Session}
+  alias Foundation.Distributed.Consensus.{Ask, Codec, Roster}
+  alias Foundation.Distributed.Coordination.{Formation, Parked, Session}
   alias Foundation.Native
   alias Foundation.ProcessRegistry.Global.Server
 
@@ -138,7 +138,7 @@ defmodule Foundation.Distributed.Registry.Leases do
        holds: %{},
        keys: %{},
        processes: %{},
-       parked: [],
+       parked: Parked.new(),
        pending: %{},
        drops: MapSet.new(),
        dropping: false,
@@ -210,7 +210,7 @@ defmodule Foundation.Distributed.Registry.Leases do
   def handle_info(:tick, state) do
     Process.send_after(self(), :tick, @tick_ms)
     state = if Session.lapsed?(state.session, now() + @early_ms), do: lose(state), else: state
-    {:noreply, state |> drop() |> keep_alive() |> unpark_late()}
+    {:noreply, state |> drop() |> keep_alive() |> answer_late()}
   end
 
   def handle_info({reference, reply}, state) when is_map_key(state.pending, reference) do
@@ -243,14 +243,14 @@ defmodule Foundation.Distributed.Registry.Leases do
 
   # -- entering
 
-  defp enter({:enter, key, pid, tell, _deadline} = entry, from, state) do
+  defp enter({:enter, key, pid, tell, deadline} = entry, from, state) do
     cond do
       held = held_by(state, key, pid) ->
         GenServer.reply(from, {:ok, held.token})
         state
 
       not Session.good?(state.session, now() + @early_ms) ->
-        %{state | parked: [{entry, from} | state.parked]}
+        %{state | parked: Parked.add(state.parked, entry, from, deadline)}
 
       true ->
         number = state.next
@@ -298,20 +298,13 @@ defmodule Foundation.Distributed.Registry.Leases do
     end
   end
 
-  defp unpark(state) do
-    state.parked
-    |> Enum.reverse()
-    |> Enum.reduce(%{state | parked: []}, fn {entry, from}, state -> enter(entry, from, state) end)
+  defp unpark(%{parked: parked} = state) do
+    Enum.reduce(Parked.all(parked), %{state | parked: Parked.new()}, fn {entry, from}, state ->
+      enter(entry, from, state)
+    end)
   end
 
-  defp unpark_late(%{parked: []} = state), do: state
-
-  defp unpark_late(state) do
-    now = now()
-    {late, parked} = Enum.split_with(state.parked, fn {{:enter, _, _, _, deadline}, _} -> deadline <= now end)
-    for {_entry, from} <- late, do: GenServer.reply(from, {:error, :no_leader})
-    %{state | parked: parked}
-  end
+  defp answer_late(state), do: %{state | parked: Parked.in_time(state.parked, now())}
 
   # -- the session
 
@@ -324,14 +317,8 @@ defmodule Foundation.Distributed.Registry.Leases do
 
   defp keep_alive(state) do
     case Session.due(state.session, now()) do
-      {:open, %{id: id, ttl: ttl} = session} ->
-        propose(state, {:open, id, Engine.me(), ttl}, {:open, id, now()}, session)
-
-      {:keep_alive, %{id: id} = session} ->
-        propose(state, {:keep_alive, id}, {:keep_alive, id, now()}, session)
-
-      :nothing ->
-        state
+      {command, sign, session} -> propose(state, command, sign, session)
+      :nothing -> state
     end
   end
 
@@ -379,20 +366,12 @@ defmodule Foundation.Distributed.Registry.Leases do
   defp tell(%{tell: tell, key: key, token: token}),
     do: send(tell, {:foundation_lost, :name, key, token, :session})
 
-  defp answered(state, {:open, id, sent}, reply) do
-    case {reply, state.session.id} do
-      {:ok, ^id} -> unpark(%{state | session: Session.confirmed(state.session, sent)})
-      {_error, ^id} -> %{state | session: Session.failed(state.session)}
-      _ -> state
-    end
-  end
-
-  defp answered(state, {:keep_alive, id, sent}, reply) do
-    case {reply, state.session.id} do
-      {:ok, ^id} -> drop(doubts(%{state | session: Session.confirmed(state.session, sent)}))
-      {{:error, :no_session}, ^id} -> lose(state)
-      {_error, ^id} -> %{state | session: Session.failed(state.session)}
-      _ -> state
+  defp answered(state, {kind, _id, _sent} = sign, reply) when kind in [:open, :keep_alive] do
+    case Session.answered(state.session, sign, reply) do
+      {:good, session} when kind == :open -> unpark(%{state | session: session})
+      {:good, session} -> drop(doubts(%{state | session: session}))
+      {:asked, session} -> %{state | session: session}
+      :ended -> lose(state)
     end
   end
 

@@ -37,7 +37,7 @@ defmodule Foundation.MABEAM.Coordination.Approval do
   end
 
   @impl true
-  def ask(state, _round), do: {[{:all, :vote, Ballot.shown(state.ballot)}], state}
+  def ask(state, _round), do: Ballot.ask(state)
 
   @impl true
   def answer(_id, {:vote, approved}, state) when is_list(approved) do

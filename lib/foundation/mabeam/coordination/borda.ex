@@ -31,7 +31,7 @@ defmodule Foundation.MABEAM.Coordination.Borda do
   end
 
   @impl true
-  def ask(state, _round), do: {[{:all, :vote, Ballot.shown(state.ballot)}], state}
+  def ask(state, _round), do: Ballot.ask(state)
 
   @impl true
   def answer(_id, {:vote, order}, state) when is_list(order) do

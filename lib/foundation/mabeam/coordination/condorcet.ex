@@ -23,46 +23,14 @@ defmodule Foundation.MABEAM.Coordination.Condorcet do
   **Scheduling**: one count on a dirty CPU scheduler a session, O(votes · options² + options³).
   """
 
-  use Foundation.MABEAM.Protocol
+  use Foundation.MABEAM.Coordination.Ranked, source: "Schulze 2011"
 
-  alias Foundation.MABEAM.Coordination.{Ballot, Ranked}
-
-  @impl true
-  def defaults, do: [rounds: 1, quorum: :majority]
+  alias Foundation.MABEAM.Coordination.Ranked
 
   @impl true
-  def properties,
-    do: %{truthful: false, efficient: false, budget_balanced: true, messages: "2n", source: "Schulze 2011"}
+  def decide(_report, state), do: Ranked.decide(state, :schulze, &detail/2, &confidence/1)
 
-  @impl true
-  def init(problem, _participants), do: Ranked.new(problem)
-
-  @impl true
-  def ask(state, _round), do: {[{:all, :vote, Ballot.shown(state.ballot)}], state}
-
-  @impl true
-  def answer(id, {:vote, ranking}, state), do: Ranked.take(state, id, ranking)
-  def answer(_id, _other, state), do: {:invalid, :not_a_vote, state}
-
-  @impl true
-  def decide(_report, %{votes: []} = state), do: {:failed, :no_votes, %{}, state}
-
-  def decide(_report, state) do
-    case Ranked.count(state, :schulze) do
-      {:ok, %{winner: nil} = count} -> {:failed, :tie, detail(count, state), state}
-      {:ok, count} -> decided(count, state)
-      {:error, reason} -> {:failed, reason, %{}, state}
-    end
-  end
-
-  defp decided(count, state) do
-    detail = count |> detail(state) |> Map.put(:confidence, narrowest(count.winner, count.preferences))
-    {:decided, Ranked.names(state).(count.winner), detail, state}
-  end
-
-  defp detail(count, state) do
-    name = Ranked.names(state)
-
+  defp detail(count, name) do
     %{
       winners: Enum.map(count.winners, name),
       condorcet: name.(count.condorcet),
@@ -79,7 +47,8 @@ defmodule Foundation.MABEAM.Coordination.Condorcet do
         do: {{name.(one), name.(other)}, votes}
   end
 
-  defp narrowest(winner, rows) do
+  # The winner's share in its narrowest comparison.
+  defp confidence(%{winner: winner, preferences: rows}) do
     own = Enum.at(rows, winner)
 
     for {row, other} <- Enum.with_index(rows), other != winner, reduce: 1.0 do

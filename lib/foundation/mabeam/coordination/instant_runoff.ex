@@ -19,45 +19,17 @@ defmodule Foundation.MABEAM.Coordination.InstantRunoff do
   **Scheduling**: one count on a dirty CPU scheduler a session, O(votes · options²).
   """
 
-  use Foundation.MABEAM.Protocol
+  use Foundation.MABEAM.Coordination.Ranked, source: "Ware 1871"
 
   alias Foundation.MABEAM.Coordination.{Ballot, Ranked}
 
   @impl true
-  def defaults, do: [rounds: 1, quorum: :majority]
+  def decide(_report, state), do: Ranked.decide(state, :instant_runoff, &detail/2, &confidence/1)
 
-  @impl true
-  def properties,
-    do: %{truthful: false, efficient: false, budget_balanced: true, messages: "2n", source: "Ware 1871"}
-
-  @impl true
-  def init(problem, _participants), do: Ranked.new(problem)
-
-  @impl true
-  def ask(state, _round), do: {[{:all, :vote, Ballot.shown(state.ballot)}], state}
-
-  @impl true
-  def answer(id, {:vote, ranking}, state), do: Ranked.take(state, id, ranking)
-  def answer(_id, _other, state), do: {:invalid, :not_a_vote, state}
-
-  @impl true
-  def decide(_report, %{votes: []} = state), do: {:failed, :no_votes, %{}, state}
-
-  def decide(_report, state) do
-    name = Ranked.names(state)
-
-    case Ranked.count(state, :instant_runoff) do
-      {:ok, %{winner: nil} = count} ->
-        {:failed, :tie, detail(count, name), state}
-
-      {:ok, %{winner: winner} = count} ->
-        counts = List.last(count.rounds).counts
-        confidence = Ballot.share(Enum.at(counts, winner), Enum.sum(counts))
-        {:decided, name.(winner), count |> detail(name) |> Map.put(:confidence, confidence), state}
-
-      {:error, reason} ->
-        {:failed, reason, %{}, state}
-    end
+  # The winner's share of the last count.
+  defp confidence(%{winner: winner, rounds: rounds}) do
+    counts = List.last(rounds).counts
+    Ballot.share(Enum.at(counts, winner), Enum.sum(counts))
   end
 
   defp detail(count, name) do

@@ -19,6 +19,7 @@ defmodule Foundation.MABEAM.Coordination.Majority do
   use Foundation.MABEAM.Protocol
 
   alias Foundation.MABEAM.Coordination.Ballot
+  alias Foundation.MABEAM.Types.Fields
 
   @impl true
   def defaults, do: [rounds: 1, quorum: :majority]
@@ -48,22 +49,15 @@ defmodule Foundation.MABEAM.Coordination.Majority do
         {:ok, threshold}
 
       other ->
-        {:error,
-         {:invalid, %{field: :threshold, value: other, expected: "{numerator, denominator} from 0 to 1"}}}
+        Fields.invalid(:threshold, other, "{numerator, denominator} from 0 to 1")
     end
   end
 
   @impl true
-  def ask(state, _round), do: {[{:all, :vote, Ballot.shown(state.ballot)}], state}
+  def ask(state, _round), do: Ballot.ask(state)
 
   @impl true
-  def answer(_id, {:vote, choice}, state) do
-    if Ballot.option?(state.ballot, choice),
-      do: {:ok, %{state | tally: Ballot.count(state.tally, choice, 1), votes: state.votes + 1}},
-      else: {:invalid, :no_option, state}
-  end
-
-  def answer(_id, _other, state), do: {:invalid, :not_a_vote, state}
+  def answer(_id, answer, state), do: Ballot.take(state, answer)
 
   @impl true
   def decide(_report, %{votes: 0} = state), do: {:failed, :no_votes, %{tally: %{}}, state}

@@ -23,6 +23,7 @@ defmodule Foundation.MABEAM.Coordination.MonotonicConcession do
 
   use Foundation.MABEAM.Protocol
 
+  alias Foundation.MABEAM.Coordination.Consent
   alias Foundation.MABEAM.Types.Fields
   alias Foundation.Native
 
@@ -81,12 +82,8 @@ defmodule Foundation.MABEAM.Coordination.MonotonicConcession do
       else: {:invalid, :not_worths, state}
   end
 
-  def answer(id, answer, %{phase: :consent} = state), do: consent(id, answer, state)
+  def answer(id, answer, %{phase: :consent} = state), do: Consent.answer(id, answer, state)
   def answer(_id, _other, state), do: {:invalid, :not_an_answer, state}
-
-  defp consent(id, :accept, state), do: {:ok, put_in(state.accepted[id], true)}
-  defp consent(id, {:reject, _}, state), do: {:ok, put_in(state.accepted[id], false)}
-  defp consent(_id, _other, state), do: {:invalid, :not_an_answer, state}
 
   defp bid?(%{worths: worths} = bid, count) when is_list(worths) do
     not List.improper?(worths) and length(worths) == count and Enum.all?(worths, &number?/1) and
@@ -101,22 +98,11 @@ defmodule Foundation.MABEAM.Coordination.MonotonicConcession do
   def decide(report, %{phase: :worths, pair: pair} = state) do
     case Enum.map(pair, &state.bids[&1]) do
       [%{} = one, %{} = other] -> concede(one, other, state)
-      _ -> failed(:broken_off, Enum.find(pair, &(state.bids[&1] == nil)), report, state)
+      _ -> Consent.failed(:broken_off, Enum.find(pair, &(state.bids[&1] == nil)), report, state)
     end
   end
 
-  def decide(report, %{phase: :consent} = state) do
-    case Enum.find(state.pair, &(state.accepted[&1] != true)) do
-      nil -> {:decided, state.deal, Map.put(state.detail, :confidence, 1.0), state}
-      id when is_map_key(state.accepted, id) -> failed(:rejected, id, report, state)
-      id -> failed(:broken_off, id, report, state)
-    end
-  end
-
-  defp failed(reason, id, report, state) do
-    why = Map.get(report.failures, id, if(reason == :broken_off, do: :abstained))
-    {:failed, reason, Map.merge(state.detail, %{by: id, why: why}), state}
-  end
+  def decide(report, %{phase: :consent} = state), do: Consent.decide(report, state.pair, state)
 
   defp concede(one, other, state) do
     conflict = {conflict(one), conflict(other)}

@@ -23,6 +23,7 @@ defmodule Foundation.MABEAM.Coordination.MultiIssue do
 
   use Foundation.MABEAM.Protocol
 
+  alias Foundation.MABEAM.Coordination.Consent
   alias Foundation.MABEAM.Types.Fields
   alias Foundation.Native
 
@@ -107,8 +108,7 @@ defmodule Foundation.MABEAM.Coordination.MultiIssue do
       else: {:invalid, :not_worths, state}
   end
 
-  def answer(id, :accept, %{phase: :consent} = state), do: {:ok, put_in(state.accepted[id], true)}
-  def answer(id, {:reject, _}, %{phase: :consent} = state), do: {:ok, put_in(state.accepted[id], false)}
+  def answer(id, answer, %{phase: :consent} = state), do: Consent.answer(id, answer, state)
   def answer(_id, _other, state), do: {:invalid, :not_an_answer, state}
 
   defp worths?({issue, options}, bid) do
@@ -122,22 +122,11 @@ defmodule Foundation.MABEAM.Coordination.MultiIssue do
   def decide(report, %{phase: :worths} = state) do
     case Enum.find(state.order, &(not is_map_key(state.bids, &1))) do
       nil -> improve(state)
-      id -> failed(:broken_off, id, report, state)
+      id -> Consent.failed(:broken_off, id, report, state)
     end
   end
 
-  def decide(report, %{phase: :consent} = state) do
-    case Enum.find(state.order, &(state.accepted[&1] != true)) do
-      nil -> {:decided, state.deal, Map.put(state.detail, :confidence, 1.0), state}
-      id when is_map_key(state.accepted, id) -> failed(:rejected, id, report, state)
-      id -> failed(:broken_off, id, report, state)
-    end
-  end
-
-  defp failed(reason, id, report, state) do
-    why = Map.get(report.failures, id, if(reason == :broken_off, do: :abstained))
-    {:failed, reason, Map.merge(state.detail, %{by: id, why: why}), state}
-  end
+  def decide(report, %{phase: :consent} = state), do: Consent.decide(report, state.order, state)
 
   defp improve(state) do
     issues = Enum.sort(state.issues)

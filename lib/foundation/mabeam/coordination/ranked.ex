@@ -2,6 +2,8 @@ defmodule Foundation.MABEAM.Coordination.Ranked do
   @moduledoc false
   # What votes by rankings have in common: options as numbers, ballots with weights, ties, and the count in the native
   # library. A ranking may leave options out; they are level with one another, below the others.
+  #
+  # `use Ranked, source: "…"` makes a module such a protocol, but for `decide/2`, for which there is `decide/4`.
 
   alias Foundation.MABEAM.Coordination.Ballot
   alias Foundation.MABEAM.Types
@@ -17,6 +19,30 @@ defmodule Foundation.MABEAM.Coordination.Ranked do
         }
 
   @heaviest 2 ** 40
+
+  defmacro __using__(source: source) do
+    quote do
+      use Foundation.MABEAM.Protocol
+
+      @impl true
+      def defaults, do: [rounds: 1, quorum: :majority]
+
+      @impl true
+      def properties do
+        %{truthful: false, efficient: false, budget_balanced: true, messages: "2n", source: unquote(source)}
+      end
+
+      @impl true
+      def init(problem, _participants), do: unquote(__MODULE__).new(problem)
+
+      @impl true
+      def ask(state, _round), do: Ballot.ask(state)
+
+      @impl true
+      def answer(id, {:vote, ranking}, state), do: unquote(__MODULE__).take(state, id, ranking)
+      def answer(_id, _other, state), do: {:invalid, :not_a_vote, state}
+    end
+  end
 
   @spec new(term) :: {:ok, t} | {:error, term}
   def new(problem) do
@@ -64,16 +90,38 @@ defmodule Foundation.MABEAM.Coordination.Ranked do
 
   defp numbers(_other, _left, _found), do: :error
 
-  @spec count(t, :schulze | :instant_runoff) :: {:ok, map} | {:error, term}
-  def count(state, rule) do
+  @doc """
+  Counts by the rule and decides. `detail` makes the outcome's details of the count and a function that names options,
+  `confidence` its confidence.
+  """
+  @spec decide(t, :schulze | :instant_runoff, (map, (non_neg_integer | nil -> term) -> map), (map -> float)) ::
+          {:decided, term, map, t} | {:failed, term, map, t}
+  def decide(%{votes: []} = state, _rule, _detail, _confidence), do: {:failed, :no_votes, %{}, state}
+
+  def decide(state, rule, detail, confidence) do
+    name = names(state)
+
+    case count(state, rule) do
+      {:ok, %{winner: nil} = count} ->
+        {:failed, :tie, detail.(count, name), state}
+
+      {:ok, count} ->
+        detail = count |> detail.(name) |> Map.put(:confidence, confidence.(count))
+        {:decided, name.(count.winner), detail, state}
+
+      {:error, reason} ->
+        {:failed, reason, %{}, state}
+    end
+  end
+
+  defp count(state, rule) do
     votes = state.votes |> Enum.group_by(&elem(&1, 0), &elem(&1, 1)) |> Enum.sort()
     votes = Enum.map(votes, fn {ranking, weights} -> {ranking, Enum.sum(weights)} end)
     Native.market_vote(rule, map_size(state.index), votes, state.tie)
   end
 
-  @doc "The names of options, of their numbers."
-  @spec names(t) :: (non_neg_integer | nil -> term)
-  def names(%{ballot: %{options: options}}) do
+  # The names of options, of their numbers.
+  defp names(%{ballot: %{options: options}}) do
     options = List.to_tuple(options)
     fn number -> number && elem(options, number) end
   end

@@ -106,13 +106,7 @@ defmodule Foundation.MABEAM.Coordination.Sampled do
   end
 
   @impl true
-  def answer(_id, {:vote, choice}, state) do
-    if Ballot.option?(state.ballot, choice),
-      do: {:ok, %{state | tally: Ballot.count(state.tally, choice, 1), votes: state.votes + 1}},
-      else: {:invalid, :no_option, state}
-  end
-
-  def answer(_id, _other, state), do: {:invalid, :not_a_vote, state}
+  def answer(_id, answer, state), do: Ballot.take(state, answer)
 
   @impl true
   def decide(%{last: last}, %{votes: votes, wanted: wanted, waiting: waiting} = state) do

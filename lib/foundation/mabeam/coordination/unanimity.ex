@@ -16,6 +16,7 @@ defmodule Foundation.MABEAM.Coordination.Unanimity do
   use Foundation.MABEAM.Protocol
 
   alias Foundation.MABEAM.Coordination.Ballot
+  alias Foundation.MABEAM.Types.Fields
 
   @impl true
   def defaults, do: [rounds: 1, quorum: :all]
@@ -28,26 +29,17 @@ defmodule Foundation.MABEAM.Coordination.Unanimity do
   def init(problem, _participants) do
     with {:ok, ballot} <- Ballot.new(problem) do
       case Map.get(problem, :abstaining, :blocks) do
-        rule when rule in [:blocks, :allowed] -> {:ok, %{ballot: ballot, rule: rule, tally: %{}}}
-        other -> {:error, {:invalid, %{field: :abstaining, value: other, expected: ":blocks or :allowed"}}}
+        rule when rule in [:blocks, :allowed] -> {:ok, %{ballot: ballot, rule: rule, tally: %{}, votes: 0}}
+        other -> Fields.invalid(:abstaining, other, ":blocks or :allowed")
       end
     end
   end
 
   @impl true
-  def ask(state, _round), do: {[{:all, :vote, Ballot.shown(state.ballot)}], state}
+  def ask(state, _round), do: Ballot.ask(state)
 
   @impl true
-  def answer(_id, {:vote, choice}, state) do
-    if Ballot.option?(state.ballot, choice) do
-      state = %{state | tally: Ballot.count(state.tally, choice, 1)}
-      {:ok, state}
-    else
-      {:invalid, :no_option, state}
-    end
-  end
-
-  def answer(_id, _other, state), do: {:invalid, :not_a_vote, state}
+  def answer(_id, answer, state), do: Ballot.take(state, answer)
 
   @impl true
   def decide(report, state) do

@@ -15,6 +15,7 @@ defmodule Foundation.MABEAM.Coordination.Weighted do
   use Foundation.MABEAM.Protocol
 
   alias Foundation.MABEAM.Coordination.{Ballot, Majority}
+  alias Foundation.MABEAM.Types.Fields
 
   @impl true
   def defaults, do: Majority.defaults()
@@ -37,22 +38,13 @@ defmodule Foundation.MABEAM.Coordination.Weighted do
 
   defp weights(other), do: bad_weights(other)
 
-  defp bad_weights(other),
-    do: {:error, {:invalid, %{field: :weights, value: other, expected: "a map to whole numbers from 0"}}}
+  defp bad_weights(other), do: Fields.invalid(:weights, other, "a map to whole numbers from 0")
 
   @impl true
   defdelegate ask(state, round), to: Majority
 
   @impl true
-  def answer(id, {:vote, choice}, state) do
-    weight = Map.get(state.weights, id, 1)
-
-    if Ballot.option?(state.ballot, choice),
-      do: {:ok, %{state | tally: Ballot.count(state.tally, choice, weight), votes: state.votes + weight}},
-      else: {:invalid, :no_option, state}
-  end
-
-  def answer(_id, _other, state), do: {:invalid, :not_a_vote, state}
+  def answer(id, answer, state), do: Ballot.take(state, answer, Map.get(state.weights, id, 1))
 
   @impl true
   defdelegate decide(report, state), to: Majority

@@ -5,14 +5,12 @@ use super::process_machine::ProcessMachine;
 use super::propose::Clients;
 use super::{Node, atoms, events, reason, settings};
 use crate::atoms as common;
-use crate::handle::{self, Held, Slot, get};
+use crate::handle::{self, get, held};
 use crate::runtime::runtime;
 use foundation_consensus::coordination::{Command, NextDue, Replica, encode};
 use foundation_consensus::{ChangeError, Clock, Group, IF_MAJORITY_IS_LOST, Instant, Machine};
 use parking_lot::RwLock;
 use rustler::{Atom, Encoder, Env, Error, LocalPid, NifResult, Term};
-use std::ffi::CStr;
-use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,15 +43,7 @@ impl Running {
     }
 }
 
-static MEMBER: Slot = Slot::new(ptr::null_mut());
-
-impl Held for Member {
-    const NAME: &'static CStr = c"foundation_consensus_group";
-
-    fn slot() -> &'static Slot {
-        &MEMBER
-    }
-}
+held!(Member, c"foundation_consensus_group");
 
 impl std::panic::RefUnwindSafe for Member {}
 

@@ -1,12 +1,10 @@
 //! What a machine's process answers by.
 
 use crate::atoms as common;
-use crate::handle::{Held, Slot, get};
+use crate::handle::{get, held};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, Term};
-use std::ffi::CStr;
-use std::ptr;
 use tokio::sync::oneshot;
 
 /// An answer that is awaited.
@@ -22,15 +20,7 @@ pub(crate) enum Awaited {
 /// Good for one answer. When it is gone unused, nobody waits any more.
 pub(crate) struct Ticket(Mutex<Option<Awaited>>);
 
-static TICKET: Slot = Slot::new(ptr::null_mut());
-
-impl Held for Ticket {
-    const NAME: &'static CStr = c"foundation_consensus_ticket";
-
-    fn slot() -> &'static Slot {
-        &TICKET
-    }
-}
+held!(Ticket, c"foundation_consensus_ticket");
 
 impl std::panic::RefUnwindSafe for Ticket {}
 

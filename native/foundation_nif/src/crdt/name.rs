@@ -4,6 +4,7 @@
 //! atom table. Atoms are always in UTF-8 here, lists are never packed, and maps are in the order of their keys' bytes.
 //! What reads back is the same term.
 
+use crate::etf::integer;
 use crate::word;
 use rustler::{Binary, Env, MapIterator, Term, TermType};
 use std::cell::RefCell;
@@ -105,20 +106,6 @@ fn item(term: Term<'_>, out: &mut Vec<u8>, room: &mut Room, depth: usize) -> Res
             out.extend_from_slice(bytes);
             Ok(())
         }
-    }
-}
-
-fn integer(n: i64, out: &mut Vec<u8>) {
-    if let Ok(byte) = u8::try_from(n) {
-        out.extend_from_slice(&[97, byte]);
-    } else if let Ok(n) = i32::try_from(n) {
-        out.push(98);
-        out.extend_from_slice(&n.to_be_bytes());
-    } else {
-        let digits = n.unsigned_abs().to_le_bytes();
-        let len = 8 - n.unsigned_abs().leading_zeros() as usize / 8;
-        out.extend_from_slice(&[110, len as u8, u8::from(n < 0)]);
-        out.extend_from_slice(&digits[..len]);
     }
 }
 

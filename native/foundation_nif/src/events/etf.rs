@@ -1,6 +1,7 @@
 //! Writes the usual terms in external form, byte for byte as `term_to_binary` does, but into memory that is there
 //! already and with the names of atoms at hand. What is unusual is left to the VM.
 
+use crate::etf::integer;
 use crate::{term, word};
 use rustler::Term;
 use rustler::sys::{
@@ -160,20 +161,6 @@ fn map(term: Term<'_>, size: usize, names: &mut Names, out: &mut Vec<u8>, depth:
             .ok_or(())
     })
     .ok()
-}
-
-fn integer(n: i64, out: &mut Vec<u8>) {
-    if let Ok(byte) = u8::try_from(n) {
-        out.extend_from_slice(&[97, byte]);
-    } else if let Ok(n) = i32::try_from(n) {
-        out.push(98);
-        out.extend_from_slice(&n.to_be_bytes());
-    } else {
-        let digits = n.unsigned_abs().to_le_bytes();
-        let len = 8 - n.unsigned_abs().leading_zeros() as usize / 8;
-        out.extend_from_slice(&[110, len as u8, u8::from(n < 0)]);
-        out.extend_from_slice(&digits[..len]);
-    }
 }
 
 fn sized(tag: u8, len: usize, out: &mut Vec<u8>) -> Option<()> {

@@ -419,7 +419,7 @@ impl Receiver for Inlet {
 /// A message that a process decodes for an [`Inlet`]; counted until the process says that it is done, or is gone.
 pub(crate) struct Ticket(Arc<AtomicUsize>, AtomicBool);
 
-held!(Ticket, TICKET, c"foundation_fabric_ticket");
+held!(Ticket, c"foundation_fabric_ticket");
 
 impl Ticket {
     pub(crate) fn done(&self) {

@@ -4,14 +4,12 @@ use super::deliver::Shared;
 use super::encode::{Encoder as Etf, Stop};
 use super::message::{self, CALL, CANCEL, REPLY};
 use super::{Fabric, atoms as names, reason};
-use crate::handle::{self, Held, Slot, fast_nif, get};
+use crate::handle::{self, fast_nif, get, held};
 use crate::{atoms, key};
 use foundation_fabric::channel::outbox::MAX_SMALL;
 use foundation_fabric::{Error as Refused, Outlet};
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Term};
 use std::cell::RefCell;
-use std::ffi::CStr;
-use std::ptr;
 use std::sync::Arc;
 
 /// Messages up to this size are gathered in batches.
@@ -193,15 +191,7 @@ pub(crate) struct Calling {
     number: u64,
 }
 
-static CALLING: Slot = Slot::new(ptr::null_mut());
-
-impl Held for Calling {
-    const NAME: &'static CStr = c"foundation_fabric_call";
-
-    fn slot() -> &'static Slot {
-        &CALLING
-    }
-}
+held!(Calling, c"foundation_fabric_call");
 
 impl Drop for Calling {
     fn drop(&mut self) {

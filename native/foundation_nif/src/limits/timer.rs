@@ -1,13 +1,11 @@
 //! The clock of the limits, and the thread that does what is due: expiry, waiters, idle keys.
 
 use crate::clock::monotonic;
-use crate::handle::{self, Held, Slot};
+use crate::handle::held;
 use foundation_limits::{FixedWindows, Limits};
 use parking_lot::{Condvar, Mutex};
-use rustler::{Decoder, Error, NifResult, Term};
-use std::ffi::CStr;
+use rustler::{Error, NifResult};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,20 +30,7 @@ pub(crate) struct LimitsRef {
     bell: Arc<Bell>,
 }
 
-impl Held for LimitsRef {
-    const NAME: &'static CStr = c"foundation_limits";
-
-    fn slot() -> &'static Slot {
-        static SLOT: Slot = Slot::new(ptr::null_mut());
-        &SLOT
-    }
-}
-
-impl<'a> Decoder<'a> for &'a LimitsRef {
-    fn decode(term: Term<'a>) -> NifResult<Self> {
-        handle::get(term)
-    }
-}
+held!(LimitsRef, c"foundation_limits");
 
 // State is changed under locks, and each step leaves it valid: a panic cannot leave broken limits.
 impl std::panic::RefUnwindSafe for LimitsRef {}

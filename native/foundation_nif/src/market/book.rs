@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A book, and a buffer for what an order does.
 pub(super) struct OrderBook(Mutex<(Book, Report)>);
 
-held!(OrderBook, BOOK, c"foundation_market_book");
+held!(OrderBook, c"foundation_market_book");
 
 impl std::panic::RefUnwindSafe for OrderBook {}
 

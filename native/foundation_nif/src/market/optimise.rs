@@ -12,7 +12,7 @@ use rustler::{Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, Term};
 /// A search in the hands of Erlang; boxed, for its generator asks for a wider alignment than the VM promises.
 pub(super) struct Search(Box<Mutex<Optimiser>>);
 
-held!(Search, SEARCH, c"foundation_market_search");
+held!(Search, c"foundation_market_search");
 
 impl std::panic::RefUnwindSafe for Search {}
 

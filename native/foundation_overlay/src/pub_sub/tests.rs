@@ -3,6 +3,7 @@ use std::collections::BinaryHeap;
 
 use super::*;
 use crate::plumtree::tests::node;
+use crate::types::Urgency;
 
 fn nth(index: usize) -> NodeId {
     node(&format!("n{index:04}"))

@@ -6,6 +6,7 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Supervisor do
 
   alias Foundation.Infrastructure.Limits.Cluster.Keeper
   alias Foundation.Infrastructure.Limits.Shared
+  alias Foundation.Utils.OnDemand
 
   def start_link(_options), do: Supervisor.start_link(__MODULE__, nil, name: __MODULE__)
 
@@ -18,21 +19,6 @@ defmodule Foundation.Infrastructure.Limits.Cluster.Supervisor do
   @doc "Starts it under the application, when it does not run."
   @spec ensure() :: :ok | {:error, term}
   def ensure do
-    if Process.whereis(__MODULE__), do: :ok, else: start()
+    if Process.whereis(__MODULE__), do: :ok, else: OnDemand.ensure(__MODULE__, [])
   end
-
-  defp start do
-    case Supervisor.start_child(Foundation.Supervisor, {__MODULE__, []}) do
-      {:ok, _pid} -> :ok
-      {:error, {:already_started, _pid}} -> :ok
-      {:error, :already_present} -> restarted(Supervisor.restart_child(Foundation.Supervisor, __MODULE__))
-      {:error, reason} -> {:error, reason}
-    end
-  catch
-    :exit, _ -> {:error, :not_running}
-  end
-
-  defp restarted({:ok, _pid}), do: :ok
-  defp restarted({:error, :running}), do: :ok
-  defp restarted({:error, reason}), do: {:error, reason}
 end
