@@ -31,6 +31,8 @@ defmodule Foundation.Jepsen do
 
   @doc "Starts the workers of this node, which write into that directory."
   def start(directory, seed) do
+    # Attempts to connect across a cut are refused, and each refusal is an error to the logger.
+    Logger.configure(level: :critical)
     :ok = Config.register_schema(__MODULE__.Registers)
     :persistent_term.put(@stop, :atomics.new(1, []))
     parent = spawn(fn -> gather(directory, seed) end)
@@ -84,7 +86,7 @@ defmodule Foundation.Jepsen do
   end
 
   defp last_read({:config, path}), do: agreed(Config.get_with_consensus(path))
-  defp last_read(key), do: read(Consensus.get_value(:foundation, key))
+  defp last_read(key), do: read(Consensus.get_value(:foundation, key, []))
 
   # Many registers, each with few operations, so that their histories can be checked. Which one it is moves with time.
   defp work(:register, value, say) do
