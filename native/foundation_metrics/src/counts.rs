@@ -5,8 +5,6 @@
 const SHORT: usize = 16;
 /// Counters a block holds.
 pub(crate) const BLOCK: usize = 64;
-/// Words of a block: a bit for each counter that is not 0, then the counters.
-const WORDS: usize = 1 + BLOCK;
 
 /// Hits by bucket index.
 #[derive(Clone, Debug)]
@@ -19,7 +17,8 @@ enum Store {
 }
 
 /// A directory and the blocks in one stretch of memory, two loads from any counter: the length of the directory; for
-/// each block of indices its place, 0 where there is none; the blocks.
+/// each block of indices the place of its counters, 0 where there are none, and a bit for each that is not 0; the
+/// counters. The bits stand together because the blocks, which are many cache lines, are then found without waiting.
 #[derive(Clone, Debug)]
 struct Blocks(Vec<u64>);
 
@@ -54,7 +53,7 @@ impl Counts {
         match &mut self.0 {
             Store::Blocks(blocks) => {
                 let place = blocks.place(index / BLOCK);
-                match blocks.0.get_mut(place + 1 + index % BLOCK) {
+                match blocks.0.get_mut(place + index % BLOCK) {
                     Some(counter) if place > 0 && *counter > 0 => {
                         *counter = counter.saturating_add(1);
                         true
@@ -211,11 +210,11 @@ impl Blocks {
         *hit |= u64::from(n > 0) << (index % BLOCK);
     }
 
-    /// Where a block begins, or 0.
+    /// Where the counters of a block begin, or 0.
     #[inline]
     fn place(&self, block: usize) -> usize {
         if block < self.blocks() {
-            self.0[1 + block] as usize
+            self.0[1 + 2 * block] as usize
         } else {
             0
         }
@@ -231,17 +230,19 @@ impl Blocks {
     fn grow(&mut self, block: usize) -> usize {
         let known = self.blocks();
         if block >= known {
-            // All blocks move up for it: each time it grows by a good part, so that this happens a few times only.
+            // All counters move up for it: each time it grows by a good part, so that this happens a few times only.
             let more = (block + 1 - known).max(known / 4);
-            for place in self.0[1..=known].iter_mut().filter(|place| **place > 0) {
-                *place += more as u64;
-            }
-            self.0.splice(1 + known..1 + known, std::iter::repeat_n(0, more));
+            let end = 1 + 2 * known;
+            let places = self.0[1..end].iter_mut().step_by(2);
+            places
+                .filter(|place| **place > 0)
+                .for_each(|place| *place += 2 * more as u64);
+            self.0.splice(end..end, std::iter::repeat_n(0, 2 * more));
             self.0[0] = (known + more) as u64;
         }
         let place = self.0.len();
-        self.0.resize(place + WORDS, 0);
-        self.0[1 + block] = place as u64;
+        self.0.resize(place + BLOCK, 0);
+        self.0[1 + 2 * block] = place as u64;
         place
     }
 
@@ -252,10 +253,8 @@ impl Blocks {
             0 => self.grow(block),
             place => place,
         };
-        // The place is that of a block, which has WORDS words.
-        self.0[place..place + WORDS]
-            .split_first_mut()
-            .expect("a block is not empty")
+        let (directory, counters) = self.0.split_at_mut(place);
+        (&mut directory[2 + 2 * block], &mut counters[..BLOCK])
     }
 
     /// The bits and the counters of a block; no bit where there is none.
@@ -263,7 +262,7 @@ impl Blocks {
     fn get(&self, block: usize) -> (u64, &[u64]) {
         match self.place(block) {
             0 => (0, &[]),
-            place => (self.0[place], &self.0[place + 1..place + WORDS]),
+            place => (self.0[2 + 2 * block], &self.0[place..place + BLOCK]),
         }
     }
 
