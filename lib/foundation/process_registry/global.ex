@@ -211,16 +211,22 @@ defmodule Foundation.ProcessRegistry.Global do
   @spec list(keyword) :: [entry]
   def list(options \\ []) do
     scope = scope(options, [:scope])
-    for {_, pid, _, _, _} = row <- Table.rows(scope), alive?(pid), do: Claims.entry(row)
-  rescue
-    ArgumentError -> []
+    rows = if_running([], fn -> Table.rows(scope) end)
+    for {_, pid, _, _, _} = row <- rows, alive?(pid), do: Claims.entry(row)
   end
 
   @doc "How many names a scope has. Options: `:scope`. O(all names)."
   @spec count(keyword) :: non_neg_integer
   def count(options \\ []) do
     scope = scope(options, [:scope])
-    if :ets.whereis(:foundation_names) == :undefined, do: 0, else: Table.count(scope)
+    if_running(0, fn -> Table.count(scope) end)
+  end
+
+  # There is no table without the application.
+  defp if_running(otherwise, read) do
+    read.()
+  rescue
+    ArgumentError -> otherwise
   end
 
   @doc """

@@ -17,7 +17,8 @@ enum Store {
 }
 
 /// A directory and the blocks in one stretch of memory, two loads from any counter: the length of the directory; for
-/// each block of indices the place of its counters, 0 where there are none; the counters.
+/// each block of indices the place of its counters, 0 where there are none, and a bit for each that is not 0; the
+/// counters. The bits stand together because the blocks, which are many cache lines, are then found without waiting.
 #[derive(Clone, Debug)]
 struct Blocks(Vec<u64>);
 
@@ -53,7 +54,7 @@ impl Counts {
             Store::Blocks(blocks) => {
                 let place = blocks.place(index / BLOCK);
                 match blocks.0.get_mut(place + index % BLOCK) {
-                    Some(counter) if place > 0 => {
+                    Some(counter) if place > 0 && *counter > 0 => {
                         *counter = counter.saturating_add(1);
                         true
                     }
@@ -150,14 +151,38 @@ impl Counts {
         if let Store::Blocks(blocks) = &mut self.0
             && left != 0
         {
-            let counters = blocks.block(block);
+            let (hit, counters) = blocks.block(block);
             while left != 0 {
-                let counter = &mut counters[left.trailing_zeros() as usize];
-                *counter = counter.saturating_add(next()?);
+                let i = left.trailing_zeros();
+                let n = next()?;
+                counters[i as usize] = counters[i as usize].saturating_add(n);
+                *hit |= u64::from(n > 0) << i;
                 left &= left - 1;
             }
         }
         Ok(())
+    }
+
+    /// The blocks of both together, as [`Counts::for_each_block`] has those of one.
+    pub(crate) fn for_each_block_with(&self, other: &Counts, mut f: impl FnMut(usize, u64, &[u64])) {
+        match (&self.0, &other.0) {
+            (Store::Blocks(a), Store::Blocks(b)) => a.for_each_block_with(b, f),
+            (_, Store::Short(list)) if list.is_empty() => self.for_each_block(f),
+            (Store::Short(list), _) if list.is_empty() => other.for_each_block(f),
+            _ => {
+                let mut all = self.clone();
+                all.merge(other);
+                all.for_each_block(&mut f);
+            }
+        }
+    }
+
+    /// Forgets everything, but keeps its room.
+    pub(crate) fn clear(&mut self) {
+        match &mut self.0 {
+            Store::Short(list) => list.clear(),
+            Store::Blocks(blocks) => blocks.clear(),
+        }
     }
 
     /// Whether nothing was counted.
@@ -179,21 +204,17 @@ impl Counts {
 impl Blocks {
     #[inline]
     fn add(&mut self, index: usize, n: u64) {
-        let place = self.place(index / BLOCK);
-        let place = if place > 0 {
-            place
-        } else {
-            self.grow(index / BLOCK)
-        };
-        let counter = &mut self.0[place + index % BLOCK];
+        let (hit, counters) = self.block(index / BLOCK);
+        let counter = &mut counters[index % BLOCK];
         *counter = counter.saturating_add(n);
+        *hit |= u64::from(n > 0) << (index % BLOCK);
     }
 
     /// Where the counters of a block begin, or 0.
     #[inline]
     fn place(&self, block: usize) -> usize {
         if block < self.blocks() {
-            self.0[1 + block] as usize
+            self.0[1 + 2 * block] as usize
         } else {
             0
         }
@@ -211,34 +232,59 @@ impl Blocks {
         if block >= known {
             // All counters move up for it: each time it grows by a good part, so that this happens a few times only.
             let more = (block + 1 - known).max(known / 4);
-            for place in self.0[1..=known].iter_mut().filter(|place| **place > 0) {
-                *place += more as u64;
-            }
-            self.0.splice(1 + known..1 + known, std::iter::repeat_n(0, more));
+            let end = 1 + 2 * known;
+            let places = self.0[1..end].iter_mut().step_by(2);
+            places
+                .filter(|place| **place > 0)
+                .for_each(|place| *place += 2 * more as u64);
+            self.0.splice(end..end, std::iter::repeat_n(0, 2 * more));
             self.0[0] = (known + more) as u64;
         }
         let place = self.0.len();
         self.0.resize(place + BLOCK, 0);
-        self.0[1 + block] = place as u64;
+        self.0[1 + 2 * block] = place as u64;
         place
     }
 
-    /// The counters of a block, made when there are none.
-    fn block(&mut self, block: usize) -> &mut [u64] {
+    /// The bits and the counters of a block, made when there is none.
+    #[inline]
+    fn block(&mut self, block: usize) -> (&mut u64, &mut [u64]) {
         let place = match self.place(block) {
             0 => self.grow(block),
             place => place,
         };
-        &mut self.0[place..place + BLOCK]
+        let (directory, counters) = self.0.split_at_mut(place);
+        (&mut directory[2 + 2 * block], &mut counters[..BLOCK])
+    }
+
+    /// The bits and the counters of a block; no bit where there is none.
+    #[inline]
+    fn get(&self, block: usize) -> (u64, &[u64]) {
+        match self.place(block) {
+            0 => (0, &[]),
+            place => (self.0[2 + 2 * block], &self.0[place..place + BLOCK]),
+        }
     }
 
     fn merge(&mut self, other: &Blocks) {
-        for block in 0..other.blocks() {
-            let from = other.place(block);
-            if from > 0 {
-                let all = self.block(block).iter_mut();
-                for (sum, n) in all.zip(&other.0[from..from + BLOCK]) {
-                    *sum = sum.saturating_add(*n);
+        other.for_each_block(|block, mask, counters| {
+            let (hit, all) = self.block(block);
+            *hit |= mask;
+            for (sum, n) in all.iter_mut().zip(counters) {
+                *sum = sum.saturating_add(*n);
+            }
+        });
+    }
+
+    fn clear(&mut self) {
+        for block in 0..self.blocks() {
+            let (mut left, _) = self.get(block);
+            if left != 0 {
+                let (hit, counters) = self.block(block);
+                *hit = 0;
+                while left != 0 {
+                    counters[left.trailing_zeros() as usize] = 0;
+                    left &= left - 1;
                 }
             }
         }
@@ -246,15 +292,24 @@ impl Blocks {
 
     fn for_each_block(&self, mut f: impl FnMut(usize, u64, &[u64])) {
         for block in 0..self.blocks() {
-            let place = self.place(block);
-            if place > 0 {
-                let counters = &self.0[place..place + BLOCK];
-                let mask = counters
-                    .iter()
-                    .rev()
-                    .fold(0, |mask, &n| mask << 1 | u64::from(n > 0));
-                if mask != 0 {
-                    f(block, mask, counters);
+            let (mask, counters) = self.get(block);
+            if mask != 0 {
+                f(block, mask, counters);
+            }
+        }
+    }
+
+    fn for_each_block_with(&self, other: &Blocks, mut f: impl FnMut(usize, u64, &[u64])) {
+        for block in 0..self.blocks().max(other.blocks()) {
+            match (self.get(block), other.get(block)) {
+                ((0, _), (0, _)) => {}
+                ((mask, counters), (0, _)) | ((0, _), (mask, counters)) => f(block, mask, counters),
+                ((one, some), (two, more)) => {
+                    let mut sums = [0; BLOCK];
+                    for (sum, (a, b)) in sums.iter_mut().zip(some.iter().zip(more)) {
+                        *sum = a.saturating_add(*b);
+                    }
+                    f(block, one | two, &sums);
                 }
             }
         }
@@ -309,9 +364,36 @@ mod tests {
                 counts.for_each(|index, n| seen.push((index, n)));
                 seen
             };
+            let together = all(&of(&[a.clone(), b.clone()].concat()));
             let mut merged = of(&a);
             merged.merge(&of(&b));
-            prop_assert_eq!(all(&merged), all(&of(&[a, b].concat())));
+            prop_assert_eq!(all(&merged), together.clone());
+            let mut read = Vec::new();
+            of(&a).for_each_block_with(&of(&b), |block, mask, counters| {
+                let hit = (0..BLOCK).filter(|i| mask >> i & 1 == 1);
+                read.extend(hit.map(|i| (block * BLOCK + i, counters[i])));
+            });
+            prop_assert_eq!(read, together);
+        }
+
+        #[test]
+        fn what_was_cleared_counts_as_a_new_one(
+            a in prop::collection::vec((0_usize..6_000, 1_u64..1_000), 0..200),
+            b in prop::collection::vec((0_usize..60_000, 1_u64..1_000), 0..200),
+        ) {
+            let mut counts = Counts::default();
+            a.iter().for_each(|&(index, n)| counts.add(index, n));
+            counts.clear();
+            let mut model = BTreeMap::<usize, u64>::new();
+            for (index, n) in b {
+                if !(n == 1 && counts.hit_again(index)) {
+                    counts.add(index, n);
+                }
+                *model.entry(index).or_default() += n;
+            }
+            let mut seen = Vec::new();
+            counts.for_each(|index, n| seen.push((index, n)));
+            prop_assert_eq!(seen, model.into_iter().collect::<Vec<_>>());
         }
     }
 

@@ -4,9 +4,11 @@
 //! its own series: the caller puts the place into its tags.
 
 use crate::Error;
+use crate::counts::Counts;
+use crate::distribution::Distribution;
 use crate::exposition::Sample;
 use crate::layout::Number;
-use crate::pack::{merge_packed, unpack};
+use crate::pack::{merge_packed, unpack_into};
 use crate::registry::Kind;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -40,11 +42,19 @@ impl Held<'_> {
     /// # Errors
     /// [`Error::Encoding`] for bytes that are none.
     pub fn sample(&self) -> Result<Sample, Error> {
+        self.sample_in(&mut Room::default())
+    }
+
+    /// As [`Held::sample`], in the room of a distribution that was read before.
+    ///
+    /// # Errors
+    /// As [`Held::sample`].
+    pub fn sample_in(&self, room: &mut Room) -> Result<Sample, Error> {
         match self {
             Held::Number(number) => Ok(Sample::Number(*number)),
             Held::Packed(all) => {
                 let (first, more) = all.split_first().ok_or(Error::Encoding)?;
-                let mut merged = unpack(first)?;
+                let mut merged = unpack_into(std::mem::take(&mut room.0), first)?;
                 more.iter()
                     .try_for_each(|bytes| merge_packed(&mut merged, bytes))?;
                 Ok(Sample::Distribution(Box::new(merged)))
@@ -52,6 +62,23 @@ impl Held<'_> {
         }
     }
 }
+
+/// What one distribution has taken and the next can have: a wide one takes tens of kilobytes.
+#[derive(Default)]
+pub struct Room(Counts);
+
+impl Room {
+    /// Takes what a distribution has that nobody needs any more.
+    pub fn take(&mut self, distribution: Distribution) {
+        let counts = distribution.tally.counts;
+        if counts.heap_bytes() <= MOST_ROOM {
+            self.0 = counts;
+        }
+    }
+}
+
+/// Bytes that are kept for the next distribution at most.
+const MOST_ROOM: usize = 1 << 20;
 
 /// The series of many registries, by name and tags.
 #[derive(Clone, Debug, Default)]
@@ -124,7 +151,6 @@ fn plus(a: Number, b: Number) -> Number {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::distribution::Distribution;
     use crate::layout::Layout;
     use crate::pack::pack;
 

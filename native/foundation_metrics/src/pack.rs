@@ -6,7 +6,7 @@
 //! bit for each bucket in use (8), their counts as ZigZag LEB128.
 
 use crate::Error;
-use crate::counts::BLOCK;
+use crate::counts::{BLOCK, Counts};
 use crate::distribution::{Distribution, Tally};
 use crate::encoding::{read_zigzag, write_zigzag};
 use crate::layout::{HIGHEST, Layout};
@@ -17,31 +17,41 @@ const USUAL: usize = 1_024;
 /// The bytes. O(buckets in use).
 #[must_use]
 pub fn pack(distribution: &Distribution) -> Vec<u8> {
-    let (layout, tally) = (&distribution.layout, &distribution.tally);
+    pack_both(
+        &distribution.layout,
+        distribution.clamped,
+        &distribution.tally,
+        &Tally::default(),
+    )
+}
+
+/// The bytes of two tallies together.
+pub(crate) fn pack_both(layout: &Layout, clamped: u64, a: &Tally, b: &Tally) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL);
     bytes.push(layout.digits());
     for word in [
         layout.resolution().to_bits(),
         layout.highest(),
-        distribution.clamped,
-        tally.count,
-        tally.min,
-        tally.max,
+        clamped,
+        a.count.saturating_add(b.count),
+        a.min.min(b.min),
+        a.max.max(b.max),
     ] {
         bytes.extend_from_slice(&word.to_be_bytes());
     }
-    bytes.extend_from_slice(&tally.sum.to_be_bytes());
+    bytes.extend_from_slice(&a.sum.saturating_add(b.sum).to_be_bytes());
     let mut last = 0;
-    tally.counts.for_each_block(|block, mut mask, counters| {
-        write_zigzag(&mut bytes, (block - last) as i64);
-        bytes.extend_from_slice(&mask.to_be_bytes());
-        while mask != 0 {
-            let n = counters[mask.trailing_zeros() as usize];
-            write_zigzag(&mut bytes, i64::try_from(n).unwrap_or(i64::MAX));
-            mask &= mask - 1;
-        }
-        last = block;
-    });
+    a.counts
+        .for_each_block_with(&b.counts, |block, mut mask, counters| {
+            write_zigzag(&mut bytes, (block - last) as i64);
+            bytes.extend_from_slice(&mask.to_be_bytes());
+            while mask != 0 {
+                let n = counters[mask.trailing_zeros() as usize];
+                write_zigzag(&mut bytes, i64::try_from(n).unwrap_or(i64::MAX));
+                mask &= mask - 1;
+            }
+            last = block;
+        });
     bytes
 }
 
@@ -69,7 +79,17 @@ pub fn merge_packed(all: &mut Distribution, bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Encoding`] for anything else.
 pub fn unpack(bytes: &[u8]) -> Result<Distribution, Error> {
+    unpack_into(Counts::default(), bytes)
+}
+
+/// What `pack` wrote, in the room of counts that are not needed any more.
+///
+/// # Errors
+/// [`Error::Encoding`] for anything else.
+pub(crate) fn unpack_into(mut room: Counts, bytes: &[u8]) -> Result<Distribution, Error> {
     let (mut one, rest) = head(bytes)?;
+    room.clear();
+    one.tally.counts = room;
     let layout = one.layout;
     if read_buckets(&layout, rest, &mut one.tally)? == one.count() {
         Ok(one)
@@ -104,7 +124,8 @@ fn head(bytes: &[u8]) -> Result<(Distribution, &[u8]), Error> {
 }
 
 fn read_buckets(layout: &Layout, mut rest: &[u8], tally: &mut Tally) -> Result<u64, Error> {
-    let blocks = layout.buckets().div_ceil(BLOCK);
+    let buckets = layout.buckets();
+    let blocks = buckets.div_ceil(BLOCK);
     let mut block = 0_usize;
     let mut counted = 0_u64;
     while !rest.is_empty() {
@@ -112,7 +133,7 @@ fn read_buckets(layout: &Layout, mut rest: &[u8], tally: &mut Tally) -> Result<u
         let mask = u64::from_be_bytes(take(&mut rest)?);
         block = block.checked_add(step).ok_or(Error::Encoding)?;
         let last = block.saturating_mul(BLOCK) + (63 - (mask | 1).leading_zeros()) as usize;
-        if block >= blocks || last >= layout.buckets() {
+        if block >= blocks || last >= buckets {
             return Err(Error::Encoding);
         }
         tally.counts.add_block(block, mask, || {

@@ -6,6 +6,7 @@
 
 use crate::distribution::{Distribution, Tally};
 use crate::layout::{Buckets, HIGHEST, Layout, Number};
+use crate::pack::{pack, pack_both};
 use crate::window::{SLOT_MS, Window, Windows};
 use crossbeam_utils::CachePadded;
 use spin::Yield;
@@ -183,6 +184,16 @@ impl Part {
         distribution
     }
 
+    /// What `read` gives, packed, where that takes no copy of it.
+    fn pack(&mut self, window: Window, now_ms: u64) -> Option<Vec<u8>> {
+        let slot = now_ms / SLOT_MS;
+        if slot > self.slot {
+            self.turn(slot);
+        }
+        let all = || pack_both(&self.layout, self.clamped, &self.past, &self.running);
+        (window == Window::All).then(all)
+    }
+
     fn heap_bytes(&self) -> usize {
         let windows = self
             .windows
@@ -270,6 +281,16 @@ impl Recorder {
             all.merge(&part.lock().read(window, now_ms));
         }
         all
+    }
+
+    /// What [`pack`] makes of what `read` gives. O(buckets in use).
+    #[must_use]
+    pub fn pack(&self, window: Window, now_ms: u64) -> Vec<u8> {
+        let whole = match self.spread.get() {
+            None => self.first.lock().pack(window, now_ms),
+            Some(_) => None,
+        };
+        whole.unwrap_or_else(|| pack(&self.read(window, now_ms)))
     }
 
     /// Bytes this recorder takes, heap included.

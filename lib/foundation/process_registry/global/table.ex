@@ -15,23 +15,24 @@ defmodule Foundation.ProcessRegistry.Global.Table do
   @type claim :: {pid, metadata :: term, stamp :: integer, token :: non_neg_integer | nil}
   @type row :: {key, pid, term, integer, non_neg_integer | nil}
 
-  # With few schedulers the plain lock is the cheaper one to read under, by a third.
-  @few 4
-
+  # The names are read by everybody all the time. Going by the name of a table takes a lock that all tables share, and
+  # reading under the plain lock of a table makes cores wait for each other: both cost more than the rest of a lookup.
   def create do
-    :ets.new(@names, [:named_table, :public, :set, read_concurrency: System.schedulers_online() > @few])
+    :persistent_term.put(@names, :ets.new(@names, [:public, :set, read_concurrency: true]))
     :ets.new(@own, [:named_table, :public, :set])
     :ets.new(@by_pid, [:named_table, :public, :ordered_set])
     :ets.new(@changes, [:named_table, :public, :ordered_set])
     :ok
   end
 
+  defp names, do: :persistent_term.get(@names)
+
   # -- the claims that count
 
   @doc "The row of a key, or nil. O(1)."
   @spec row(key) :: row | nil
   def row(key) do
-    case :ets.lookup(@names, key) do
+    case :ets.lookup(names(), key) do
       [row] -> row
       [] -> nil
     end
@@ -39,26 +40,26 @@ defmodule Foundation.ProcessRegistry.Global.Table do
 
   @doc "The process of a key, or nil. O(1); copies nothing else."
   @spec pid(key) :: pid | nil
-  def pid(key), do: :ets.lookup_element(@names, key, 2)
+  def pid(key), do: :ets.lookup_element(names(), key, 2)
 
   @spec rows(term) :: [row]
-  def rows(scope), do: :ets.select(@names, in_scope(scope, [:"$_"]))
+  def rows(scope), do: :ets.select(names(), in_scope(scope, [:"$_"]))
 
   @spec count(term) :: non_neg_integer
-  def count(scope), do: :ets.select_count(@names, in_scope(scope, [true]))
+  def count(scope), do: :ets.select_count(names(), in_scope(scope, [true]))
 
   defp in_scope(scope, result),
     do: [{{{:"$1", :_}, :_, :_, :_, :_}, [{:"=:=", :"$1", {:const, scope}}], result}]
 
   def put_row(key, {pid, metadata, stamp, token}),
-    do: :ets.insert(@names, {key, pid, metadata, stamp, token})
+    do: :ets.insert(names(), {key, pid, metadata, stamp, token})
 
-  def delete_row(key), do: :ets.delete(@names, key)
+  def delete_row(key), do: :ets.delete(names(), key)
 
   @doc "Forgets what others have claimed."
   def delete_of_others do
     other = {:"=/=", {:node, :"$1"}, node()}
-    :ets.select_delete(@names, [{{:_, :"$1", :_, :_, :_}, [other], [true]}])
+    :ets.select_delete(names(), [{{:_, :"$1", :_, :_, :_}, [other], [true]}])
   end
 
   # -- this node's claims

@@ -4,16 +4,15 @@
 //! where a value is a number or the bytes of a distribution. Keys hold atoms as this VM knows them, hence terms go out.
 
 use super::read::describe;
-use super::scrape::{Reading, grouped, levels, sample, shape, text_format};
+use super::scrape::{Reading, grouped, levels, shape, text_format};
 use super::{
     Metrics, atoms, binary, clock, encode_number, kind, kind_atom, number, quantiles, series_key, window,
 };
 use crate::key::{self, KeyBuf};
 use crate::term;
 use foundation_metrics::exposition::{Sample, write};
-use foundation_metrics::gather::{Family, Gathered, Held};
-use foundation_metrics::pack::pack;
-use foundation_metrics::registry::Kind;
+use foundation_metrics::gather::{Family, Gathered, Held, Room};
+use foundation_metrics::registry::{Data, Kind};
 use foundation_metrics::window::Window;
 use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
 
@@ -63,14 +62,15 @@ fn readings(env: Env<'_>, metrics: &Metrics, over: Window) -> NifResult<Gathered
             unit: config.unit.clone(),
             bounds: config.bounds.clone(),
         };
-        if let Some(sample) = sample(&series, over, now) {
+        let held = match &series.data {
+            Data::Histogram(recorder) => Some(Held::Packed(vec![recorder.pack(over, now).into()])),
+            Data::Counter(counter) => Some(Held::Number(counter.value())),
+            Data::Gauge(gauge) => gauge.value().map(Held::Number),
+        };
+        if let Some(held) = held {
             let name = &series.family.name;
             // A name has one kind in a registry, and the series is of that kind.
             let _ = all.declare(name, family);
-            let held = match sample {
-                Sample::Number(number) => Held::Number(number),
-                Sample::Distribution(d) => Held::Packed(vec![pack(&d).into()]),
-            };
             let _ = all.add(&key, name.len(), held);
         }
     }
@@ -101,12 +101,17 @@ fn plain(kind: Kind) -> Family {
 fn metrics_gather<'a>(env: Env<'a>, exports: Term<'a>, at: Term<'a>) -> NifResult<Term<'a>> {
     let at = quantiles(at)?;
     let (gathered, disputed) = gather(exports)?;
+    let mut room = Room::default();
     let series = gathered
         .series()
         .map(|(name, tags, family, held)| {
-            let value = match read(held)? {
+            let value = match held.sample_in(&mut room).map_err(|_| Error::BadArg)? {
                 Sample::Number(number) => encode_number(env, number),
-                Sample::Distribution(d) => describe(env, &d, &at)?,
+                Sample::Distribution(d) => {
+                    let described = describe(env, &d, &at)?;
+                    room.take(*d);
+                    described
+                }
             };
             let (name, tags) = (key::to_term(env, name)?, key::to_term(env, tags)?);
             Ok((name, tags, kind_atom(family.kind), value).encode(env))
@@ -133,17 +138,13 @@ fn metrics_gather_scrape<'a>(
             help: &family.help,
             unit: &family.unit,
             bounds: &family.bounds,
-            sample: read(held)?,
+            sample: held.sample().map_err(|_| Error::BadArg)?,
             exemplars: Vec::new(),
         })
     });
     let readings: Vec<Reading<'_>> = readings.collect::<NifResult<_>>()?;
     let text = write(&grouped(env, readings.into_iter())?, format, &shape);
     Ok(binary(env, text.as_bytes()))
-}
-
-fn read(held: &Held<'_>) -> NifResult<Sample> {
-    held.sample().map_err(|_| Error::BadArg)
 }
 
 /// The exports put together, and the names that two nodes use for different kinds: those of the first are kept.
