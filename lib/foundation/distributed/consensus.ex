@@ -17,10 +17,11 @@ defmodule Foundation.Distributed.Consensus do
     * `{:error, :unknown}`: it may have been applied, or may yet be. `{:error, :no_leader}` and `{:error, :busy}`: it was
       not, and will not be. A side without a majority answers one of these.
     * A query sees everything that was answered before it began. `consistency: :linearizable`, the default: the leader
-      asks a majority whether it still leads, for all queries that wait at once (`:quorum` is another name of it). With
+      asks a majority whether it still leads, for all queries that wait at once (`:quorum` is another name of it); who asks
+      from another member is counted as one that agrees, which of three members makes a majority. With
       `:lease` the leader answers by its lease, and asks a majority when it has none. Members promise a leader to elect no
-      other for so long after each sign of life, and it trusts that for three quarters of the time: true as long as no
-      node's clock runs a third faster than another's, and none stands still while its machine goes on (as in a virtual
+      other for so long after each sign of life, and it trusts that for half of the time: true as long as no node's
+      clock runs half as fast again as another's, and none stands still while its machine goes on (as in a virtual
       machine that was stopped and goes on later; clocks set forward or back do no harm). `:local` answers from this
       member, which may be behind.
 
@@ -212,8 +213,9 @@ defmodule Foundation.Distributed.Consensus do
 
   Options: `:consistency` (`:linearizable`, `:lease` or `:local`), `:timeout` (5,000 ms).
 
-  Errors: `:no_leader`, `:timeout`, `:busy`, `:too_large`, `:stopped`, `:no_group`, `{:raised, exception}`. A round
-  to the leader, where that is another node, and one from there to a majority; with `:lease` only the first.
+  Errors: `:no_leader`, `:timeout`, `:busy`, `:too_large`, `:stopped`, `:no_group`, `{:raised, exception}`. On the leader a
+  round to the quickest of a majority. Elsewhere a round to the leader, and among more than three members one from there to a
+  majority; with `:lease` only the first.
   """
   @spec query(group, term, keyword) :: {:ok, term} | {:error, term}
   def query(group, query, options \\ []) do

@@ -35,7 +35,10 @@ defmodule Foundation.Distributed.Coordination do
       given back then; a counter may have been changed. A side without a majority changes nothing.
 
   A lock that was given back stays with its node for `keep_ms` unless another node asks for it, so that a node that takes
-  the same lock again and again asks nobody. When that node dies the lock is free only when its session ends.
+  the same lock again and again asks nobody. All that is promised holds for such a lock too: it is the node's until the
+  group has it back or the node's session has ended, each grant of it has a higher token than the one before, and when the
+  node dies it is free when the session ends. A `lease:` that is no shorter than `session_ms` makes no difference to that: the
+  node ends it itself. With a shorter one the group does, and is asked each time.
 
   **Scheduling**: as `Foundation.Distributed.Consensus`.
   """
@@ -98,8 +101,9 @@ defmodule Foundation.Distributed.Coordination do
     wait = Keyword.get(options, :wait, true)
     weight = weight!(kind, options)
     name = Codec.name(object.name)
-    settings = [timeout: timeout!(options), wait: wait, lease: lease, reuse: kind == :lock and lease == 0]
-    Waiting.obtain(object, settings, &{:acquire, kind, name, &1, weight, lease, wait})
+    limit = Waiting.group_lease(lease: lease)
+    settings = [timeout: timeout!(options), wait: wait, lease: lease, reuse: kind == :lock and limit == 0]
+    Waiting.obtain(object, settings, &{:acquire, kind, name, &1, weight, limit, wait})
   end
 
   def acquire(%Object{kind: kind}, _options),
@@ -139,8 +143,9 @@ defmodule Foundation.Distributed.Coordination do
     sent = System.monotonic_time(:millisecond)
 
     with {:ok, _kind, _handle, keeper} <- Roster.find(grant.group),
-         {:granted, _token, _wanted} <- Ask.command(grant.group, {:renew, grant.hold, lease}, @timeout) do
-      Keeper.renewed(keeper, grant.hold, if(lease > 0, do: sent + lease))
+         limit = Waiting.group_lease(lease: lease),
+         {:granted, _token, _wanted} <- Ask.command(grant.group, {:renew, grant.hold, limit}, @timeout) do
+      Keeper.renewed(keeper, grant.hold, Keeper.limit(lease, sent))
     end
   end
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use foundation_consensus::{Applied, Consistency, GroupConfig, Machine, MachineError};
+use foundation_consensus::{Answering, Applied, Consistency, GroupConfig, Machine, MachineError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use support::{Cluster, plug, soon};
@@ -24,13 +24,13 @@ impl Machine for Count {
         async move { replies }.boxed()
     }
 
-    fn query(&mut self, _query: Bytes) -> BoxFuture<'_, Bytes> {
-        let count = Bytes::from(self.0.to_le_bytes().to_vec());
-        async move { count }.boxed()
+    fn query(&mut self, _query: Bytes, answer: Answering) {
+        answer(Bytes::from(self.0.to_le_bytes().to_vec()));
     }
 
     fn snapshot(&mut self) -> BoxFuture<'_, Bytes> {
-        self.query(Bytes::new())
+        let count = Bytes::from(self.0.to_le_bytes().to_vec());
+        async move { count }.boxed()
     }
 
     fn restore(&mut self, snapshot: Bytes) -> BoxFuture<'_, Result<(), MachineError>> {

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::error::invalid_data;
 use crate::sessions::{Known, Sessions};
 use crate::snapshots::{Content, Snapshots, refused};
 use crate::types::{Command, LogId, Outcome, Session, Snapshot, SnapshotMeta, StoredMembership, Types};
-use crate::{Applied, Machine};
+use crate::{Answering, Applied, Machine};
 
 /// Commands applied with one call of the machine.
 const BATCH: usize = 1_024;
@@ -63,12 +63,37 @@ impl Applier {
         Ok(())
     }
 
-    pub(crate) async fn query(&mut self, query: Bytes) -> Bytes {
-        self.machine.query(query).await
+    /// What the machine answers, of its state of now; an error when it never will.
+    pub(crate) fn query(&mut self, query: Bytes) -> oneshot::Receiver<Bytes> {
+        let (sender, receiver) = oneshot::channel();
+        let answer = move |answer| {
+            // Nobody waits any more.
+            let _ = sender.send(answer);
+        };
+        self.machine.query(query, Box::new(answer));
+        receiver
+    }
+
+    pub(crate) fn query_then(&mut self, query: Bytes, answer: Answering) {
+        self.machine.query(query, answer);
     }
 
     pub(crate) fn query_now(&mut self, query: &Bytes) -> Option<Bytes> {
         self.machine.query_now(query)
+    }
+
+    pub(crate) fn asks_others(&self) -> bool {
+        self.machine.asks_others()
+    }
+
+    /// The term of the last entry that was applied.
+    pub(crate) fn term(&self) -> Option<u64> {
+        self.last.as_ref().map(|id| **id.committed_leader_id())
+    }
+
+    /// The place of the last change of members that was applied.
+    pub(crate) fn membership(&self) -> Option<LogId> {
+        *self.membership.log_id()
     }
 
     async fn content(&mut self) -> Content {

@@ -15,6 +15,7 @@ use crate::inbound::Served;
 use crate::journal::Journal;
 use crate::network::Network;
 use crate::outbox::Outbox;
+use crate::rounds::Rounds;
 use crate::snapshots::Snapshots;
 use crate::types::Name;
 use crate::waiting::Waiting;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) waiting: Arc<Waiting>,
+    pub(crate) rounds: Rounds,
     groups: RwLock<HashMap<Name, Group>>,
     /// Names that are being started.
     starting: Mutex<Vec<Name>>,
@@ -84,6 +86,7 @@ impl Shared {
         let leading = groups.iter().filter(|group| group.leads()).count();
         self.led.store(leading, Ordering::Relaxed);
         self.ticking.store(true, Ordering::Relaxed);
+        self.end_rounds(self.config.heartbeat);
         for group in &groups {
             group.tick();
         }
@@ -124,6 +127,7 @@ impl Engine {
             runtime,
             calls,
             waiting: Arc::default(),
+            rounds: Rounds::default(),
             groups: RwLock::default(),
             starting: Mutex::default(),
             snapshots: Mutex::default(),
@@ -238,6 +242,7 @@ impl Engine {
         for group in groups {
             group.stop().await;
         }
+        self.shared.end_rounds(Duration::ZERO);
         self.shared.waiting.end();
         // The last tasks of Raft let go of the log; a snapshot that is being written may take longer than this waits.
         for _ in 0..LAST_TASKS {
@@ -271,10 +276,12 @@ impl Drop for Engine {
             .map(|(_, group)| group)
             .collect();
         if !groups.is_empty() {
+            let shared = self.shared.clone();
             self.shared.runtime.spawn(async move {
                 for group in groups {
                     group.stop().await;
                 }
+                shared.end_rounds(Duration::ZERO);
             });
         }
     }

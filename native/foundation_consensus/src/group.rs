@@ -18,6 +18,7 @@ use crate::engine::Shared;
 use crate::group_log::GroupLog;
 use crate::log_store::LogStore;
 use crate::network::Links;
+use crate::rounds::Asking;
 use crate::runtime::Dice;
 use crate::types::{AppendRequest, Name, Raft, SnapshotMeta, Types};
 use crate::{Error, GroupConfig, Leader, Machine, Role, Status};
@@ -55,10 +56,11 @@ pub(crate) struct Inner {
     /// The last term in which this member has offered its lead to another.
     pub(crate) ceded: AtomicU64,
     pub(crate) ceding: AsyncMutex<()>,
+    pub(crate) asking: Mutex<Asking>,
     /// Until then this member has no voice in elections: it may have promised, before it was started again, to follow a
     /// leader for so long.
     quiet_until: Option<Instant>,
-    log: Arc<GroupLog>,
+    pub(crate) log: Arc<GroupLog>,
     sessions: Arc<AtomicUsize>,
 }
 
@@ -143,6 +145,7 @@ pub(crate) async fn start(
             metrics,
             ceded: AtomicU64::new(0),
             ceding: AsyncMutex::default(),
+            asking: Mutex::default(),
             quiet_until,
             log,
             sessions,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use openraft::LogIdOptionExt;
+use openraft::{EntryPayload, LogIdOptionExt};
 use parking_lot::Mutex;
 
 use crate::codec::entry_size;
@@ -23,6 +23,8 @@ struct Places {
 #[derive(Debug, Default)]
 struct Kept {
     entries: VecDeque<Entry>,
+    /// Those of them that change the members.
+    memberships: Vec<LogId>,
     purged: Option<LogId>,
     vote: Option<Vote>,
     bytes: u64,
@@ -109,6 +111,7 @@ impl GroupLog {
         let orphans = behind_a_hole && appended > kept.places.purge && kept.places.purge.is_some();
         if orphans {
             kept.entries.clear();
+            kept.memberships.clear();
             kept.places.appends.clear();
             kept.bytes = 0;
         }
@@ -135,6 +138,7 @@ impl GroupLog {
                 kept.bytes -= entry_size(&entry) as u64;
             }
         }
+        kept.memberships.retain(|id| id.index() > upto.index());
         kept.purged = Some(*upto);
         while kept
             .places
@@ -152,6 +156,17 @@ impl GroupLog {
 
     pub(crate) fn vote(&self) -> Option<Vote> {
         self.kept.lock().vote.clone()
+    }
+
+    /// The latest term that this member has voted in or followed a leader of: it promised to have no part in earlier ones.
+    pub(crate) fn promised(&self) -> u64 {
+        let kept = self.kept.lock();
+        kept.vote.as_ref().map_or(0, |vote| vote.leader_id.term)
+    }
+
+    /// The place of the last change of members among the entries.
+    pub(crate) fn last_membership(&self) -> Option<LogId> {
+        self.kept.lock().memberships.last().copied()
     }
 
     pub(crate) fn purged(&self) -> Option<LogId> {
@@ -269,10 +284,14 @@ impl Kept {
             self.truncate_from(entry.log_id.index());
         }
         self.bytes += entry_size(&entry) as u64;
+        if matches!(entry.payload, EntryPayload::Membership(_)) {
+            self.memberships.push(entry.log_id);
+        }
         self.entries.push_back(entry);
     }
 
     fn truncate_from(&mut self, index: u64) {
+        self.memberships.retain(|id| id.index() < index);
         while self
             .entries
             .back()

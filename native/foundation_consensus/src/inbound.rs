@@ -52,6 +52,10 @@ impl Shared {
         let mut reader = Reader(frame);
         loop {
             match message::next(&mut reader) {
+                Ok(Some(Message::Response {
+                    number,
+                    response: Response::Agreed,
+                })) => self.agreed(&from, number),
                 Ok(Some(Message::Response { number, response })) => self.calls.answered(number, response),
                 Ok(Some(Message::Request {
                     number,
@@ -76,6 +80,7 @@ impl Shared {
         };
         match request {
             Request::Append(append) => group.append(from, number, append),
+            Request::Agree(term) => self.agree(&group, from, number, term),
             Request::Chunk(chunk) => self.take_chunk(&group, from, number, chunk),
             Request::Propose { .. } | Request::Change { .. } if self.served.lock().again(from, number) => {}
             Request::Propose { .. } | Request::Read { .. } | Request::Change { .. } => {
@@ -115,13 +120,25 @@ impl Shared {
             });
             return group.write(session, command, deadline(ttl_ms), then);
         }
+        if let Request::Read {
+            ttl_ms,
+            consistency,
+            promised,
+            query,
+        } = request
+        {
+            let then = Box::new({
+                let from = from.clone();
+                move |done| {
+                    drop(permit);
+                    shared.respond_at_once(&from, number, &Response::Done(done));
+                }
+            });
+            let with = group.lead().is_some_and(|lead| promised <= lead.term);
+            return group.read_here(query, consistency, with.then_some(from), deadline(ttl_ms), then);
+        }
         self.runtime.spawn(async move {
             let done = match request {
-                Request::Read {
-                    ttl_ms,
-                    consistency,
-                    query,
-                } => group.read_here(query, consistency, deadline(ttl_ms)).await,
                 Request::Change { ttl_ms, change } => group
                     .change_here(change, deadline(ttl_ms))
                     .await
@@ -136,6 +153,11 @@ impl Shared {
     pub(crate) fn respond(&self, to: &Name, number: u64, response: &Response) {
         self.outbox
             .push(to, None, false, |out| put_response(out, number, response));
+    }
+
+    fn respond_at_once(&self, to: &Name, number: u64, response: &Response) {
+        self.outbox
+            .push_at_once(to, None, |out| put_response(out, number, response));
     }
 
     /// Adds a piece to the snapshot that comes from a member, and installs it when it is whole.

@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+/// Takes the answer to a query; on any thread.
+pub type Answering = Box<dyn FnOnce(Bytes) + Send>;
+
 /// One committed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -23,11 +26,16 @@ pub struct Applied {
 pub trait Machine: Send + 'static {
     /// Applies the commands in order and answers one reply for each.
     fn apply(&mut self, entries: Vec<Applied>) -> BoxFuture<'_, Vec<Bytes>>;
-    /// Answers a question about the state without changing it.
-    fn query(&mut self, query: Bytes) -> BoxFuture<'_, Bytes>;
+    /// Answers a question about the state without changing it: on the spot or later, but of the state as it was when this was
+    /// called. An answer that is dropped will never come.
+    fn query(&mut self, query: Bytes, answer: Answering);
     /// As `query`, for a machine that can answer on the spot, in microseconds and on any thread.
     fn query_now(&mut self, _query: &Bytes) -> Option<Bytes> {
         None
+    }
+    /// Whether `query` only passes the question on to somebody else, which is quick.
+    fn asks_others(&self) -> bool {
+        false
     }
     /// The whole state.
     fn snapshot(&mut self) -> BoxFuture<'_, Bytes>;

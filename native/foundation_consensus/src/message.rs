@@ -49,12 +49,16 @@ pub(crate) enum Request {
     Read {
         ttl_ms: u32,
         consistency: Consistency,
+        /// The latest term that who asks has voted in.
+        promised: u64,
         query: Bytes,
     },
     Change {
         ttl_ms: u32,
         change: Change,
     },
+    /// Whether who is asked has voted in no term after this one.
+    Agree(u64),
 }
 
 /// Why a leader's job was not done.
@@ -87,6 +91,7 @@ pub(crate) enum Response {
     /// The snapshot is installed or refused: the vote of the receiver.
     Snapshot(Vote),
     Done(Result<Bytes, Refusal>),
+    Agreed,
 }
 
 /// One message of a frame.
@@ -131,16 +136,19 @@ pub(crate) fn put_request(out: &mut Vec<u8>, number: u64, group: &str, request: 
             Request::Read {
                 ttl_ms,
                 consistency,
+                promised,
                 query,
             } => {
                 out.extend_from_slice(&ttl_ms.to_le_bytes());
                 out.push(*consistency as u8);
+                out.extend_from_slice(&promised.to_le_bytes());
                 put_bytes(out, query);
             }
             Request::Change { ttl_ms, change } => {
                 out.extend_from_slice(&ttl_ms.to_le_bytes());
                 put_change(out, change);
             }
+            Request::Agree(term) => out.extend_from_slice(&term.to_le_bytes()),
         }
     });
 }
@@ -155,9 +163,10 @@ pub(crate) fn put_response(out: &mut Vec<u8>, number: u64, response: &Response) 
         Response::Chunk(_) => 68,
         Response::Snapshot(_) => 69,
         Response::Done(_) => 70,
+        Response::Agreed => 71,
     };
     framed(out, kind, number, |out| match response {
-        Response::NoGroup => {}
+        Response::NoGroup | Response::Agreed => {}
         Response::Append(AppendResponse::Success) => out.push(0),
         Response::Append(AppendResponse::PartialSuccess(id)) => {
             out.push(1);
@@ -205,6 +214,7 @@ fn request_kind(request: &Request) -> u8 {
         Request::Propose { .. } => 7,
         Request::Read { .. } => 8,
         Request::Change { .. } => 9,
+        Request::Agree(_) => 10,
     }
 }
 
@@ -309,12 +319,14 @@ fn read_request(kind: u8, body: &mut Reader) -> Result<Request, Malformed> {
         8 => Request::Read {
             ttl_ms: body.u32()?,
             consistency: Consistency::from_code(body.u8()?).ok_or(Malformed)?,
+            promised: body.u64()?,
             query: body.bytes()?,
         },
         9 => Request::Change {
             ttl_ms: body.u32()?,
             change: read_change(body)?,
         },
+        10 => Request::Agree(body.u64()?),
         _ => return Err(Malformed),
     })
 }
@@ -392,6 +404,7 @@ fn read_response(kind: u8, body: &mut Reader) -> Result<Response, Malformed> {
             0 => Ok(body.bytes()?),
             kind => Err(read_refusal(kind, body)?),
         }),
+        71 => Response::Agreed,
         _ => return Err(Malformed),
     })
 }

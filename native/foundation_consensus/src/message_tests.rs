@@ -125,13 +125,15 @@ fn request() -> impl Strategy<Value = Request> {
             session,
             command
         }),
-        (any::<u32>(), bytes()).prop_map(|(ttl_ms, query)| {
+        (any::<u32>(), any::<u64>(), bytes()).prop_map(|(ttl_ms, promised, query)| {
             Request::Read {
                 ttl_ms,
                 consistency: Consistency::Lease,
+                promised,
                 query,
             }
         }),
+        any::<u64>().prop_map(Request::Agree),
         (any::<u32>(), change).prop_map(|(ttl_ms, change)| Request::Change { ttl_ms, change }),
     ]
 }

@@ -24,6 +24,10 @@ pub trait Network: Send + Sync + 'static {
     /// Sends a frame one way, without waiting. Frames may be lost, doubled or overtaken; the fewer the better. False says
     /// that nothing has left and nothing will.
     fn send(&self, to: &str, frame: Bytes) -> bool;
+    /// As `send` for a short frame, on any thread, even one that may not send otherwise; false when that cannot be done.
+    fn send_at_once(&self, _to: &str, _frame: &Bytes) -> bool {
+        false
+    }
 }
 
 /// Appends on their way to one follower.
@@ -243,6 +247,12 @@ impl Shared {
     pub(crate) fn call(&self, to: &Name, group: &Name, request: &Request, patient: bool) -> Call {
         let call = self.calls.start();
         let number = call.number;
+        if matches!(request, Request::Read { .. }) {
+            self.outbox.push_at_once(to, Some(number), |out| {
+                put_request(out, number, group.as_str(), request);
+            });
+            return call;
+        }
         self.outbox.push(to, Some(number), patient, |out| {
             put_request(out, number, group.as_str(), request);
         });

@@ -93,6 +93,22 @@ impl Outbox {
         });
     }
 
+    /// As `push` of what somebody waits for: a frame of its own, that leaves at once where the network can do that.
+    pub(crate) fn push_at_once(
+        self: &Arc<Self>,
+        to: &Name,
+        request: Option<u64>,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut frame = Vec::with_capacity(64);
+        put(&mut frame);
+        let frame = Bytes::from(frame);
+        let stopped = self.stopped.load(Ordering::Acquire);
+        if stopped || !self.network.send_at_once(to.as_str(), &frame) {
+            self.push(to, request, false, |out| out.extend_from_slice(&frame));
+        }
+    }
+
     fn peer(&self, to: &Name) -> Arc<Peer> {
         if let Some(peer) = self.peers.read().get(to) {
             return peer.clone();

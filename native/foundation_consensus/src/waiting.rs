@@ -1,4 +1,4 @@
-//! Proposals that this node has handed to Raft and that wait for their outcome, until their deadline.
+//! Proposals and queries of which the outcome is awaited, until their deadline.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::types::{Outcome, Types};
 /// How long nobody looks whether a deadline has passed, at most.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What is done with an outcome, once; on a thread of the runtime.
+/// What is done with an outcome, once; on any thread.
 pub(crate) type Then = Box<dyn FnOnce(Result<Bytes, Refusal>) + Send>;
 
 type Key = (Instant, u64);
@@ -105,12 +105,16 @@ impl Waiting {
 }
 
 impl Waiter {
+    /// The outcome is known.
+    pub(crate) fn answer(mut self, outcome: Result<Bytes, Refusal>) {
+        if let Some(then) = self.key.take().and_then(|key| self.all.take(key)) {
+            then(outcome);
+        }
+    }
+
     /// Raft has answered.
-    pub(crate) fn settle(mut self, result: ClientWriteResult<Types>) {
-        let Some(then) = self.key.take().and_then(|key| self.all.take(key)) else {
-            return;
-        };
-        then(match result {
+    pub(crate) fn settle(self, result: ClientWriteResult<Types>) {
+        self.answer(match result {
             Ok(response) => match response.data {
                 Outcome::Reply(reply) => Ok(reply),
                 Outcome::Stale => Err(Refusal::Stale),

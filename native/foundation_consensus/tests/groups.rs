@@ -66,6 +66,50 @@ async fn reads_see_what_was_replied_wherever_they_are_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_and_the_leader_are_a_majority_of_three() {
+    let cluster = Cluster::start(3, false).await;
+    let leader = cluster.leader().await;
+    let others: Vec<_> = cluster.names.iter().filter(|name| **name != leader).collect();
+    cluster.add(&leader, "x").await.unwrap();
+    // The third is gone for good, and its answer is not missed.
+    cluster.hub.unplug(others[1]);
+    for _ in 0..20 {
+        let read = |at: &str| {
+            let group = cluster.group(at);
+            async move { group.read(Bytes::new(), Consistency::Linearizable, soon(5)).await }
+        };
+        assert_eq!(decode(read(others[0]).await.unwrap()).len(), 1);
+        assert_eq!(decode(read(&leader).await.unwrap()).len(), 1);
+    }
+    // Nobody is left to agree.
+    cluster.hub.isolate(&leader, &cluster.names);
+    let alone = cluster.group(&leader);
+    let refused = alone.read(Bytes::new(), Consistency::Linearizable, soon(1)).await;
+    assert!(
+        matches!(refused, Err(ReadError::Timeout | ReadError::NoLeader)),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_queries_share_rounds_and_all_are_answered() {
+    let cluster = Cluster::start(3, false).await;
+    let leader = cluster.leader().await;
+    cluster.add(&leader, "x").await.unwrap();
+    let queries = (0..500usize).map(|i| {
+        let group = cluster.group(&cluster.names[i % 3]);
+        tokio::spawn(async move {
+            group
+                .read(Bytes::new(), Consistency::Linearizable, soon(10))
+                .await
+        })
+    });
+    for query in queries.collect::<Vec<_>>() {
+        assert_eq!(decode(query.await.unwrap().unwrap()).len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minority_refuses_and_a_new_leader_goes_on() {
     let cluster = Cluster::start(3, true).await;
     let old = cluster.leader().await;

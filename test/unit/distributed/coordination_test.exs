@@ -97,6 +97,18 @@ defmodule Foundation.Distributed.CoordinationTest do
       assert {:ok, _} = Coordination.acquire(lock, wait: false)
     end
 
+    test "are kept with a lease that the session would not outlast", %{lock: lock} do
+      {:ok, first} = Coordination.acquire(lock, lease: 60_000)
+      :ok = Coordination.release(first)
+      {:ok, second} = Coordination.acquire(lock, lease: 60_000)
+      assert second.token == first.token + 1
+      :ok = Coordination.release(second)
+      # The group has to end the lease of this one, and grants it anew.
+      {:ok, third} = Coordination.acquire(lock, lease: 300)
+      assert third.token > second.token + 1
+      assert_receive {:foundation_lost, :lock, _name, _token, :lease}, 3_000
+    end
+
     test "last longer when they are renewed", %{lock: lock} do
       {:ok, grant} = Coordination.acquire(lock, lease: 400)
       assert Coordination.renew(grant, 60_000) == :ok

@@ -3,7 +3,8 @@ defmodule Foundation.Distributed.Coordination.Holds do
   # The holds of this node's processes under its present session, as a value; who holds or waits is told from here.
   #
   # A lock that was given back and that nobody else wants is kept for a while, and given to the next process of this node
-  # without asking anybody. Fencing tokens are those of the group, with room behind each for the uses of a kept lock.
+  # without asking anybody. A lease that is no shorter than the session is ended here, and the group knows nothing of it: the
+  # session ends no later, so that such a lock is kept as well. Fencing tokens are those of the group, with room behind each for the uses of a kept lock.
 
   import Bitwise
 
@@ -30,6 +31,7 @@ defmodule Foundation.Distributed.Coordination.Holds do
       use: 0,
       wanted: false,
       until: nil,
+      limit: :node,
       idle: nil,
       campaign: campaign
     }
@@ -78,12 +80,12 @@ defmodule Foundation.Distributed.Coordination.Holds do
     end
   end
 
-  @doc "Gives a kept lock to a process: its number and token."
-  def reuse(holds, :lock, name, label, pid) do
+  @doc "Gives a kept lock to a process, until then (nil: as long as the session lives): its number and token."
+  def reuse(holds, :lock, name, label, pid, until) do
     case holds.kept do
       %{^name => number} = kept ->
         hold = %{holds.by_number[number] | pid: pid, label: label, state: :held, idle: nil}
-        hold = %{hold | use: hold.use + 1}
+        hold = %{hold | use: hold.use + 1, until: until}
 
         {number, token(hold.token, hold.use),
          attach(%{holds | kept: Map.delete(kept, name)}, number, hold, pid)}
@@ -93,13 +95,13 @@ defmodule Foundation.Distributed.Coordination.Holds do
     end
   end
 
-  def reuse(_holds, _kind, _name, _label, _pid), do: :none
+  def reuse(_holds, _kind, _name, _label, _pid, _until), do: :none
 
-  @doc "It is held."
-  def held(holds, {_session, number}, token, wanted, until) do
+  @doc "It is held, until then (nil: as long as the session lives) by the word of this node or of the group."
+  def held(holds, {_session, number}, token, wanted, {limit, until}) do
     case holds.by_number do
       %{^number => hold} ->
-        hold = %{hold | state: :held, token: token, wanted: hold.wanted or wanted, until: until}
+        hold = %{hold | state: :held, token: token, wanted: hold.wanted or wanted, until: until, limit: limit}
         put(holds, number, hold)
 
       _ ->
@@ -107,10 +109,10 @@ defmodule Foundation.Distributed.Coordination.Holds do
     end
   end
 
-  @doc "It is held until then (nil: as long as the session lives)."
-  def renewed(holds, {_session, number}, until) do
+  @doc "It is held until then, as for `held/5`."
+  def renewed(holds, {_session, number}, {limit, until}) do
     case holds.by_number do
-      %{^number => hold} -> put(holds, number, %{hold | until: until})
+      %{^number => hold} -> put(holds, number, %{hold | until: until, limit: limit})
       _ -> holds
     end
   end
@@ -143,7 +145,7 @@ defmodule Foundation.Distributed.Coordination.Holds do
   end
 
   defp keep?(hold, keep_ms, holds) do
-    keep_ms > 0 and hold.kind == :lock and not hold.wanted and hold.until == nil and
+    keep_ms > 0 and hold.kind == :lock and not hold.wanted and hold.limit == :node and
       hold.use < (1 <<< @uses) - 1 and not is_map_key(holds.kept, hold.name)
   end
 

@@ -15,6 +15,7 @@ defmodule Foundation.Distributed.Coordination.Keeper do
 
   @tick_ms 100
   @propose_ms 2_000
+  @session_ms 5_000
   @keep_ms 500
 
   # -- what callers use
@@ -23,7 +24,8 @@ defmodule Foundation.Distributed.Coordination.Keeper do
 
   @doc """
   Enters a hold for the calling process: `{:enter, {session, number}}`, under which it then proposes, or
-  `{:kept, {session, number}, token}` when this node has the lock already and nobody else wants it.
+  `{:kept, {session, number}, token}` when this node has the lock already and nobody else wants it. `reuse` says that such
+  a one will do, and for how many ms (0: as long as the session); nil that it will not.
   """
   def enter(keeper, {_kind, _name, _label} = what, reference, reuse, timeout) do
     GenServer.call(keeper, {:enter, what, reference, reuse, now() + timeout}, timeout + @propose_ms)
@@ -32,7 +34,7 @@ defmodule Foundation.Distributed.Coordination.Keeper do
     :exit, _ -> {:error, :no_group}
   end
 
-  @doc "What was entered is held, until `until` (nil: as long as the session lives)."
+  @doc "What was entered is held, until `{:node | :group, time}`; see `Holds.held/5`."
   def held(keeper, hold, token, wanted, until),
     do: GenServer.cast(keeper, {:held, hold, token, wanted, until})
 
@@ -44,6 +46,15 @@ defmodule Foundation.Distributed.Coordination.Keeper do
 
   @doc "Changes until when it is held."
   def renewed(keeper, hold, until), do: GenServer.cast(keeper, {:renewed, hold, until})
+
+  @doc "Until when a lease lasts that began then, and who ends it: this node where its session would not last longer."
+  @spec limit(non_neg_integer, integer) :: {:node | :group, integer | nil}
+  def limit(0, _since), do: {:node, nil}
+
+  def limit(lease, since) do
+    session = Keyword.get(settings(), :session_ms, @session_ms)
+    {if(lease >= session, do: :node, else: :group), since + lease}
+  end
 
   @doc "Gives back what is held."
   def release(keeper, hold), do: call(keeper, {:release, hold})
@@ -72,8 +83,7 @@ defmodule Foundation.Distributed.Coordination.Keeper do
   @impl true
   def init(%{name: name} = spec) do
     Process.flag(:trap_exit, true)
-    settings = Application.get_env(:foundation, :coordination, [])
-    settings = if is_list(settings), do: settings, else: []
+    settings = settings()
 
     {:ok,
      %{
@@ -82,7 +92,7 @@ defmodule Foundation.Distributed.Coordination.Keeper do
        starting: Member.start(Engine.handle(), spec, {:coordination, self()}),
        started: nil,
        waiting: [],
-       session: Session.new(Keyword.get(settings, :session_ms, 5_000)),
+       session: Session.new(Keyword.get(settings, :session_ms, @session_ms)),
        keep_ms: Keyword.get(settings, :keep_ms, @keep_ms),
        holds: Holds.new(),
        parked: Parked.new(),
@@ -178,6 +188,11 @@ defmodule Foundation.Distributed.Coordination.Keeper do
 
   def handle_info(_other, state), do: {:noreply, state}
 
+  defp settings do
+    settings = Application.get_env(:foundation, :coordination, [])
+    if is_list(settings), do: settings, else: []
+  end
+
   defp started(state, answer) do
     for from <- state.waiting, do: GenServer.reply(from, answer)
     %{state | started: answer, waiting: []}
@@ -196,7 +211,7 @@ defmodule Foundation.Distributed.Coordination.Keeper do
 
       true ->
         {answer, holds} =
-          case reuse && Holds.reuse(state.holds, kind, name, label, pid) do
+          case reuse && Holds.reuse(state.holds, kind, name, label, pid, elem(limit(reuse, now()), 1)) do
             {number, token, holds} ->
               {{:kept, {state.session.id, number}, token}, holds}
 

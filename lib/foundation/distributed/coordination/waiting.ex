@@ -28,7 +28,7 @@ defmodule Foundation.Distributed.Coordination.Waiting do
     reference = make_ref()
     what = {object.kind, Codec.name(object.name), object.name}
 
-    case Keeper.enter(keeper, what, reference, Keyword.get(options, :reuse, false), left(deadline)) do
+    case Keeper.enter(keeper, what, reference, reuse(options), left(deadline)) do
       {:kept, hold, token} -> {:ok, grant(object, hold, token)}
       {:enter, hold} -> propose(asked, hold, reference, deadline)
       {:error, reason} -> {:error, reason}
@@ -40,11 +40,11 @@ defmodule Foundation.Distributed.Coordination.Waiting do
 
     case Ask.command(object.group, command.(hold), left(deadline)) do
       {:granted, token, wanted} ->
-        Keeper.held(keeper, hold, token, wanted, until(sent, options))
+        Keeper.held(keeper, hold, token, wanted, limit(options, sent))
         {:ok, grant(object, hold, Holds.token(token, 0))}
 
       {:item, token, value} ->
-        Keeper.held(keeper, hold, token, true, nil)
+        Keeper.held(keeper, hold, token, true, {:node, nil})
         {:ok, grant(object, hold, Holds.token(token, 0)), value}
 
       {:queued, _ahead} ->
@@ -77,16 +77,19 @@ defmodule Foundation.Distributed.Coordination.Waiting do
 
   # When the lease has begun is not known here: it is made to begin again.
   defp leased({object, keeper, options, _command} = asked, hold, token, wanted, deadline) do
-    lease = Keyword.get(options, :lease, 0)
     sent = now()
 
-    case if(lease > 0, do: Ask.command(object.group, {:renew, hold, lease}, left(deadline)), else: :ok) do
+    case group_lease(options) do
+      0 -> :ok
+      lease -> Ask.command(object.group, {:renew, hold, lease}, left(deadline))
+    end
+    |> case do
       {:error, _reason} = refused ->
         Keeper.abandon(keeper, hold)
         if refused == {:error, :not_held}, do: again(asked, deadline, {:error, :timeout}), else: refused
 
       _ ->
-        Keeper.held(keeper, hold, token, wanted, until(sent, options))
+        Keeper.held(keeper, hold, token, wanted, limit(options, sent))
         {:ok, grant(object, hold, Holds.token(token, 0))}
     end
   end
@@ -159,10 +162,15 @@ defmodule Foundation.Distributed.Coordination.Waiting do
   defp grant(object, hold, token),
     do: %Grant{kind: object.kind, name: object.name, group: object.group, hold: hold, token: token}
 
-  defp until(since, options) do
-    case Keyword.get(options, :lease, 0) do
-      0 -> nil
-      lease -> since + lease
+  defp reuse(options), do: if(Keyword.get(options, :reuse, false), do: Keyword.get(options, :lease, 0))
+  defp limit(options, since), do: options |> Keyword.get(:lease, 0) |> Keeper.limit(since)
+
+  @doc "The lease that the group is to keep: 0 for one that this node ends itself."
+  @spec group_lease(keyword) :: non_neg_integer
+  def group_lease(options) do
+    case limit(options, 0) do
+      {:group, lease} -> lease
+      {:node, _until} -> 0
     end
   end
 

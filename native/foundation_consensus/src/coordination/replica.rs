@@ -1,7 +1,7 @@
 //! The coordination machine as what a group replicates.
 
 use super::{Command, Coordination, Event, Query, Refusal, Reply};
-use crate::{Applied, Machine, MachineError};
+use crate::{Answering, Applied, Machine, MachineError};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -87,8 +87,8 @@ impl<S: FnMut(Vec<Event>, u64) + Send + 'static> Machine for Replica<S> {
         ready(replies).boxed()
     }
 
-    fn query(&mut self, query: Bytes) -> BoxFuture<'_, Bytes> {
-        ready(self.ask(&query)).boxed()
+    fn query(&mut self, query: Bytes, answer: Answering) {
+        answer(self.ask(&query));
     }
 
     fn query_now(&mut self, query: &Bytes) -> Option<Bytes> {

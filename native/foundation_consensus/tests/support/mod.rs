@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foundation_consensus::{
-    Applied, Engine, EngineConfig, Error, Group, GroupConfig, Instant, Machine, MachineError, Network,
-    ProposeError, Role, Session,
+    Answering, Applied, Engine, EngineConfig, Error, Group, GroupConfig, Instant, Machine, MachineError,
+    Network, ProposeError, Role, Session,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -103,13 +103,13 @@ impl Machine for List {
         async move { replies }.boxed()
     }
 
-    fn query(&mut self, _query: Bytes) -> BoxFuture<'_, Bytes> {
-        let answer = encode(&self.items.lock());
-        async move { answer }.boxed()
+    fn query(&mut self, _query: Bytes, answer: Answering) {
+        answer(encode(&self.items.lock()));
     }
 
     fn snapshot(&mut self) -> BoxFuture<'_, Bytes> {
-        self.query(Bytes::new())
+        let state = encode(&self.items.lock());
+        async move { state }.boxed()
     }
 
     fn restore(&mut self, snapshot: Bytes) -> BoxFuture<'_, Result<(), MachineError>> {

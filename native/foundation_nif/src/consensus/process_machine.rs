@@ -5,7 +5,7 @@ use super::tickets::{Awaited, Ticket};
 use crate::fabric::{send_message, with_env};
 use crate::handle;
 use bytes::Bytes;
-use foundation_consensus::{Applied, Machine, MachineError};
+use foundation_consensus::{Answering, Applied, Machine, MachineError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending};
 use rustler::{Encoder, Env, LocalPid, OwnedBinary, Term};
@@ -72,17 +72,19 @@ impl Machine for ProcessMachine {
         answered(answer).boxed()
     }
 
-    fn query(&mut self, query: Bytes) -> BoxFuture<'_, Bytes> {
-        let (to, answer) = oneshot::channel();
-        self.ask(Awaited::One(to), |env| {
+    fn query(&mut self, query: Bytes, answer: Answering) {
+        self.ask(Awaited::Answer(answer), |env| {
             (atoms::query(), binary(env, &query)).encode(env)
         });
-        answered(answer).boxed()
+    }
+
+    fn asks_others(&self) -> bool {
+        true
     }
 
     fn snapshot(&mut self) -> BoxFuture<'_, Bytes> {
         let (to, answer) = oneshot::channel();
-        self.ask(Awaited::One(to), |env| atoms::snapshot().encode(env));
+        self.ask(Awaited::Snapshot(to), |env| atoms::snapshot().encode(env));
         answered(answer).boxed()
     }
 

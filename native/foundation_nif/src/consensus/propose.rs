@@ -1,12 +1,11 @@
 //! Proposals and reads: handed to the runtime, answered by message.
 
 use super::atoms;
-use super::caller::Caller;
+use super::caller::{Caller, answering};
 use super::group::{Member, Running};
 use super::{command, reply};
 use crate::atoms as common;
 use crate::handle::get;
-use crate::runtime::runtime;
 use bytes::Bytes;
 use foundation_consensus::coordination::{Answer, Query, Reply, encode};
 use foundation_consensus::{Consistency, Instant, ProposeError, ReadError, Session};
@@ -130,33 +129,29 @@ fn settled(owner: Option<&Running>, session: Session, outcome: &Result<Bytes, Pr
     }
 }
 
-async fn read(
-    running: Arc<Running>,
-    query: Bytes,
-    level: Consistency,
-    until: Instant,
-) -> Result<Bytes, ReadError> {
-    let group = running.group().ok_or(ReadError::Stopped)?;
-    group.read(query, level, until).await
-}
-
-/// Hands work to the runtime; the caller gets `{reference, what is shown of the outcome}`.
-fn answer<'a, E: Send + 'static>(
+/// Asks the group; the caller gets `{reference, what is shown of the outcome}`.
+fn read<'a>(
     env: Env<'a>,
-    reference: Term<'a>,
-    work: impl Future<Output = Result<Bytes, E>> + Send + 'static,
+    running: &Running,
+    caller: Caller,
+    (query, level, until): (Bytes, Consistency, Instant),
     show: for<'b> fn(Env<'b>, &[u8]) -> Term<'b>,
-    reason: fn(E) -> Atom,
-) -> NifResult<Term<'a>> {
-    let caller = Caller::new(env, reference);
-    runtime().map_err(|_| Error::BadArg)?.spawn(async move {
-        let outcome = work.await;
-        caller.answer(|env| match outcome {
+) {
+    let place = running.group().ok_or(ReadError::Stopped);
+    let place = match place.and_then(|group| group.place()) {
+        Ok(place) => place,
+        Err(refused) => {
+            let answer = (common::error(), read_reason(refused)).encode(env);
+            return caller.answer_now(env, answer);
+        }
+    };
+    let told = Box::new(move |outcome: Result<Bytes, ReadError>| {
+        caller.answer_anywhere(move |env| match outcome {
             Ok(bytes) => show(env, &bytes),
-            Err(error) => (common::error(), reason(error)).encode(env),
+            Err(error) => (common::error(), read_reason(error)).encode(env),
         });
     });
-    Ok(common::ok().encode(env))
+    answering(env, || place.ask(query, level, until, told));
 }
 
 fn succeeded<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
@@ -306,8 +301,15 @@ fn consensus_read<'a>(
     let running = Arc::clone(&get::<Member>(member)?.0);
     let level = consistency(level)?;
     let query = Bytes::copy_from_slice(query.as_slice());
-    let work = read(running, query, level, deadline(timeout_ms));
-    answer(env, reference, work, succeeded, read_reason)
+    let caller = Caller::new(env, reference);
+    read(
+        env,
+        &running,
+        caller,
+        (query, level, deadline(timeout_ms)),
+        succeeded,
+    );
+    Ok(common::ok().encode(env))
 }
 
 /// A command of the coordination machine; `{reference, reply}` comes within the time, with `{:error, reason}` for what
@@ -358,6 +360,13 @@ fn consensus_ask<'a>(
     if let Some(found) = now() {
         return Ok((names::now(), answered(env, &found)).encode(env));
     }
-    let work = read(running, query, level, deadline(timeout_ms));
-    answer(env, reference, work, answered, read_reason)
+    let caller = Caller::new(env, reference);
+    read(
+        env,
+        &running,
+        caller,
+        (query, level, deadline(timeout_ms)),
+        answered,
+    );
+    Ok(common::ok().encode(env))
 }

@@ -1,8 +1,10 @@
 //! What a machine's process answers by.
 
+use super::caller::answering;
 use crate::atoms as common;
 use crate::handle::{get, held};
 use bytes::Bytes;
+use foundation_consensus::Answering;
 use parking_lot::Mutex;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, Term};
 use tokio::sync::oneshot;
@@ -11,8 +13,9 @@ use tokio::sync::oneshot;
 pub(crate) enum Awaited {
     /// A reply for each command.
     Replies(oneshot::Sender<Vec<Bytes>>, usize),
-    /// An answer to a query, or a snapshot.
-    One(oneshot::Sender<Bytes>),
+    /// An answer to a query.
+    Answer(Answering),
+    Snapshot(oneshot::Sender<Bytes>),
     /// Whether the state was taken from a snapshot.
     Restored(oneshot::Sender<Result<(), String>>),
 }
@@ -65,13 +68,13 @@ fn consensus_answer<'a>(env: Env<'a>, ticket: Term<'a>, answer: Term<'a>) -> Nif
     if !is_small(answer) {
         return Ok(crate::fabric::atoms::dirty().encode(env));
     }
-    give(ticket, answer).map(|given| given.encode(env))
+    answering(env, || give(ticket, answer)).map(|given| given.encode(env))
 }
 
 /// As `consensus_answer`, of any size.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn consensus_answer_large<'a>(ticket: Term<'a>, answer: Term<'a>) -> NifResult<bool> {
-    give(ticket, answer)
+fn consensus_answer_large<'a>(env: Env<'a>, ticket: Term<'a>, answer: Term<'a>) -> NifResult<bool> {
+    answering(env, || give(ticket, answer))
 }
 
 fn give<'a>(ticket: Term<'a>, answer: Term<'a>) -> NifResult<bool> {
@@ -85,10 +88,21 @@ fn give<'a>(ticket: Term<'a>, answer: Term<'a>) -> NifResult<bool> {
                 return Err(error);
             }
         },
-        Some(Awaited::One(to)) => match copied(answer) {
+        Some(Awaited::Snapshot(to)) => match copied(answer) {
             Ok(bytes) => to.send(bytes).is_ok(),
             Err(error) => {
-                *awaited = Some(Awaited::One(to));
+                *awaited = Some(Awaited::Snapshot(to));
+                return Err(error);
+            }
+        },
+        Some(Awaited::Answer(to)) => match copied(answer) {
+            Ok(bytes) => {
+                drop(awaited);
+                to(bytes);
+                true
+            }
+            Err(error) => {
+                *awaited = Some(Awaited::Answer(to));
                 return Err(error);
             }
         },

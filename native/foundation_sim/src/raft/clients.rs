@@ -45,9 +45,14 @@ impl Client {
     pub(crate) async fn read(&mut self, group: &Group) {
         let from = self.world.now();
         let deadline = Instant::now() + Duration::from_millis(800);
-        if let Ok(answer) = group
-            .read(Bytes::new(), Consistency::Linearizable, deadline)
-            .await
+        let consistency = if self.world.chance(50) {
+            Consistency::Linearizable
+        } else {
+            Consistency::Lease
+        };
+        // The machine answers an empty query on the spot, another one a little later.
+        let query = Bytes::from_static(if self.world.chance(70) { b"" } else { b"?" });
+        if let Ok(answer) = group.read(query, consistency, deadline).await
             && let Some(value) = value(&answer)
         {
             self.note(Action::Read(value), from, Some(self.world.now()));

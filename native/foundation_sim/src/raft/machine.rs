@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use foundation_consensus::{Applied, Machine, MachineError};
+use foundation_consensus::{Answering, Applied, Machine, MachineError};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -120,9 +120,13 @@ impl Machine for Register {
         Box::pin(async move { replies })
     }
 
-    fn query(&mut self, _query: Bytes) -> Boxed<'_, Bytes> {
-        let value = words(&[self.value]);
-        Box::pin(async move { value })
+    fn query(&mut self, _query: Bytes, answer: Answering) {
+        answer(words(&[self.value]));
+    }
+
+    /// A query that is empty is answered on the spot.
+    fn query_now(&mut self, query: &Bytes) -> Option<Bytes> {
+        query.is_empty().then(|| words(&[self.value]))
     }
 
     fn snapshot(&mut self) -> Boxed<'_, Bytes> {

@@ -20,6 +20,11 @@ use super::evidence::Evidence;
 use super::machine::Register;
 use super::{Bug, GROUP};
 
+/// How fast the slowest clock runs, in hundredths. The fastest does not run half as fast again.
+const SLOWEST: usize = 87;
+/// How fast the fastest runs.
+const FASTEST: usize = 113;
+
 /// What is wrong with the network.
 #[derive(Default)]
 pub(crate) struct Weather {
@@ -57,6 +62,8 @@ pub(crate) struct World {
     dice: Mutex<ChaCha8Rng>,
     nodes: Mutex<Vec<Node>>,
     clocks: Vec<Arc<SkewedClock>>,
+    /// How fast the clock of each node runs, by which it waits and keeps its promises.
+    rates: Vec<u32>,
 }
 
 struct Wire {
@@ -82,6 +89,10 @@ impl Network for Wire {
         self.world.clone().post(self.me, to, frame);
         true
     }
+
+    fn send_at_once(&self, to: &str, frame: &Bytes) -> bool {
+        self.send(to, frame.clone())
+    }
 }
 
 impl World {
@@ -98,6 +109,9 @@ impl World {
                 skew_ms: AtomicI64::new(0),
             })
         };
+        let mut dice = ChaCha8Rng::seed_from_u64(seed);
+        let rates = (0..size).map(|_| dice.random_range(SLOWEST..=FASTEST) as u32);
+        let rates = rates.collect();
         Arc::new(World {
             evidence: Arc::default(),
             weather: Mutex::new(Weather {
@@ -106,7 +120,8 @@ impl World {
             }),
             started,
             bug,
-            dice: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
+            rates,
+            dice: Mutex::new(dice),
             nodes: Mutex::new((0..size).map(|_| node()).collect()),
             clocks: (0..size).map(|_| clock()).collect(),
         })
@@ -169,6 +184,15 @@ impl World {
         let mut config = EngineConfig::new(name(node));
         // A member without a disk forgets its votes.
         config.dir = (self.bug != Some(Bug::ForgetVotes)).then(|| PathBuf::from("/raft"));
+        // On a clock that runs fast, less time passes until it has counted as much.
+        let rate = self.rates[node];
+        for wait in [
+            &mut config.heartbeat,
+            &mut config.election_min,
+            &mut config.election_max,
+        ] {
+            *wait = *wait * 100 / rate;
+        }
         config.segment_bytes = 64 << 10;
         config.log_bytes = 128 << 10;
         config.snapshot_chunk = 1_024;
@@ -179,6 +203,7 @@ impl World {
             fastest: Duration::from_micros(100),
             slowest: Duration::from_millis(8),
             acknowledge_early: self.bug == Some(Bug::AcknowledgeEarly),
+            agree_always: self.bug == Some(Bug::AgreeAlways),
         });
         config
     }
