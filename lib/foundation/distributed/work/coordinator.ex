@@ -3,11 +3,9 @@ defmodule Foundation.Distributed.Work.Coordinator do
   # One run: starts a runner on each node, gives them their shares, moves shares to those that have nothing left, and
   # collects each result once.
 
-  alias Foundation.Cluster
   alias Foundation.Distributed.Consensus
-  alias Foundation.Distributed.Work.{Book, Checkpoint, Runner}
+  alias Foundation.Distributed.Work.{Book, Checkpoint, Crew}
 
-  @start_ms 15_000
   # How long a result may wait for others that are recorded with it.
   @save_ms 50
   @defaults %{
@@ -17,6 +15,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
     attempts: 3,
     on_result: nil,
     job: nil,
+    cluster: nil,
     checkpoint_every: 64
   }
 
@@ -66,7 +65,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
 
   defp begin(items, options, caller) do
     Process.monitor(caller)
-    if options.nodes == :all, do: :net_kernel.monitor_nodes(true)
+    if options.nodes == :all, do: Crew.watch(options.cluster)
     state = %__MODULE__{run: make_ref(), book: Book.new(items), options: options}
 
     if options.job == nil,
@@ -85,7 +84,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
     if Book.finished?(state.book) do
       {:ok, report(state)}
     else
-      case start_runners(state, nodes(state.options.nodes)) do
+      case start_runners(state, nodes(state.options)) do
         %{runners: runners} when runners == %{} -> {:error, :no_nodes}
         state -> state |> share() |> loop(caller)
       end
@@ -98,23 +97,22 @@ defmodule Foundation.Distributed.Work.Coordinator do
     error
   end
 
-  defp nodes(:all), do: Enum.reject([node() | Node.list()], &Cluster.draining?/1)
-  defp nodes(nodes), do: Enum.uniq(nodes)
+  defp nodes(%{nodes: :all, cluster: cluster}), do: Crew.nodes(cluster)
+  defp nodes(%{nodes: nodes}), do: Enum.uniq(nodes)
 
   # -- runners -----------------------------------------------------------------------------------------------------
 
   defp start_runners(state, nodes) do
     options = Map.take(state.options, [:worker, :carrier, :item_timeout, :concurrency])
-    answers = :erpc.multicall(nodes, Runner, :start, [self(), state.run, options], @start_ms)
 
-    nodes
-    |> Enum.zip(answers)
+    state.options.cluster
+    |> Crew.start(nodes, state.run, options)
     |> Enum.reduce(state, fn
-      {node, {:ok, {:ok, pid, concurrency}}}, state ->
+      {node, {:ok, pid, concurrency}}, state ->
         runner = {pid, Process.monitor(pid), concurrency}
         %{state | runners: Map.put(state.runners, node, runner), book: Book.add_node(state.book, node)}
 
-      {node, {_class, reason}}, state ->
+      {node, {:error, reason}}, state ->
         %{state | lost: [{node, reason} | state.lost]}
     end)
   end
@@ -201,7 +199,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
         end
 
       {:nodeup, node} ->
-        state = if Cluster.draining?(node), do: state, else: join(state, node)
+        state = if Crew.works?(state.options.cluster, node), do: join(state, node), else: state
         loop(state, caller)
 
       {:nodedown, _node} ->
@@ -263,7 +261,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
           | book: book,
             runners: Map.delete(state.runners, node),
             asked: MapSet.delete(state.asked, node),
-            lost: [{node, reason} | state.lost]
+            lost: [{node, why(reason)} | state.lost]
         }
 
         Enum.reduce_while(given_up, {:ok, state}, fn index, {:ok, state} ->
@@ -274,6 +272,9 @@ defmodule Foundation.Distributed.Work.Coordinator do
         end)
     end
   end
+
+  defp why({:shutdown, reason}), do: reason
+  defp why(reason), do: reason
 
   defp join(state, node) do
     if is_map_key(state.runners, node) do

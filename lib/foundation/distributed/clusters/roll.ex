@@ -1,0 +1,120 @@
+defmodule Foundation.Distributed.Clusters.Roll do
+  @moduledoc false
+  # Who is in the cluster of one fabric, since when, and who of them drains: there for each fabric of this node, that of
+  # the main cluster included, whose members may be looked at from other clusters' nodes.
+  #
+  # A node that drains tells each member, and later each that comes up.
+
+  use GenServer
+
+  alias Foundation.Cluster.Drain
+  alias Foundation.Distributed.{Channels, Fabric, Topology}
+  alias Foundation.Distributed.Fabric.Scope
+
+  @channel :coordination
+  # So long after it was lost a node that drained is remembered.
+  @forget_ms 60_000
+
+  @type member :: %{state: :up | :unreachable, since: integer, reason: term}
+
+  def child_spec(scope), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [scope]}}
+
+  @spec start_link(Scope.t()) :: GenServer.on_start()
+  def start_link(scope), do: GenServer.start_link(__MODULE__, scope, name: Scope.process(scope, __MODULE__))
+
+  @doc "The members besides this node."
+  @spec members(Scope.t()) :: %{node => member}
+  def members(scope) do
+    GenServer.call(Scope.process(scope, __MODULE__), :members)
+  catch
+    :exit, _ -> %{}
+  end
+
+  @doc "Sends the caller `{:nodeup, node}` for each that comes up from now on, as the runtime does for its own."
+  @spec watch(Scope.t()) :: :ok
+  def watch(scope), do: GenServer.cast(Scope.process(scope, __MODULE__), {:watch, self()})
+
+  @doc "Tells the members that this node drains, or (nil) no more. O(members)."
+  @spec tell(Scope.t(), Drain.info() | nil) :: :ok
+  def tell(scope, info), do: Enum.each(Fabric.nodes(scope), &tell(scope, info, &1))
+
+  defp tell(scope, info, node),
+    do: Channels.send_message(@channel, {__MODULE__, node}, {:foundation_roll, node(), info}, cluster: scope)
+
+  @impl true
+  def init(scope) do
+    if scope == nil, do: Drain.follow(self())
+    # Without an overlay nobody is suspected.
+    _ = Topology.subscribe(self(), cluster: scope)
+    members = Map.new(Fabric.nodes(scope), &{&1, up(:present)})
+    {:ok, %{scope: scope, members: members, watchers: %{}}}
+  end
+
+  @impl true
+  def handle_call(:members, _from, state), do: {:reply, state.members, state}
+
+  @impl true
+  def handle_cast({:watch, pid}, state),
+    do: {:noreply, put_in(state.watchers[pid], state.watchers[pid] || Process.monitor(pid))}
+
+  @impl true
+  def handle_info({:foundation_peer_up, node}, %{scope: scope} = state) do
+    Drain.unnote(scope, node)
+    with info when info != nil <- own_drain(scope), do: tell(scope, info, node)
+    for {pid, _} <- state.watchers, do: send(pid, {:nodeup, node})
+    {:noreply, put_in(state.members[node], up(:connected))}
+  end
+
+  def handle_info({:foundation_peer_down, node}, state) do
+    if Drain.noted(state.scope, node), do: Process.send_after(self(), {:forget, node}, @forget_ms)
+    {:noreply, %{state | members: Map.delete(state.members, node)}}
+  end
+
+  def handle_info({:foundation_member, :suspect, node}, state),
+    do: {:noreply, seen(state, node, :unreachable, :silent)}
+
+  def handle_info({:foundation_member, :alive, node}, state),
+    do: {:noreply, seen(state, node, :up, :reconnected)}
+
+  def handle_info({:foundation_roll, node, said}, state) when is_map_key(state.members, node) do
+    heard(state.scope, node, said)
+    {:noreply, state}
+  end
+
+  # This node, in its main cluster.
+  def handle_info({:foundation_drain, info}, state) do
+    tell(state.scope, info)
+    {:noreply, state}
+  end
+
+  def handle_info({:forget, node}, state) do
+    unless is_map_key(state.members, node), do: Drain.unnote(state.scope, node)
+    {:noreply, state}
+  end
+
+  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state),
+    do: {:noreply, %{state | watchers: Map.delete(state.watchers, pid)}}
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp heard(scope, node, nil), do: Drain.unnote(scope, node)
+
+  defp heard(scope, node, %{phase: phase, reason: _, since: _, timeout: _} = info)
+       when phase in [:draining, :left],
+       do: Drain.note(scope, node, Map.take(info, [:phase, :reason, :since, :timeout]))
+
+  defp heard(_scope, _node, _other), do: false
+
+  defp own_drain(nil), do: if(Foundation.Cluster.draining?(), do: Drain.info(:drain, 1))
+  defp own_drain(scope), do: Drain.noted(scope, node())
+
+  defp up(reason), do: %{state: :up, since: System.monotonic_time(:millisecond), reason: reason}
+
+  defp seen(state, node, how, reason) do
+    case state.members do
+      %{^node => %{state: ^how}} -> state
+      %{^node => _} -> put_in(state.members[node], %{up(reason) | state: how})
+      _ -> state
+    end
+  end
+end
