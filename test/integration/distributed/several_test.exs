@@ -7,7 +7,7 @@ defmodule Foundation.Distributed.SeveralTest do
 
   alias Foundation.Cluster
   alias Foundation.ClusterProbe, as: Probe
-  alias Foundation.Distributed.{Clusters, Fabric, Work}
+  alias Foundation.Distributed.{Clusters, Fabric, Topology, Work}
   alias Foundation.FabricPeers, as: Peers
   alias Foundation.{RealNode, WorkSteps}
 
@@ -66,8 +66,11 @@ defmodule Foundation.Distributed.SeveralTest do
 
   defp join(node, others, more \\ []) do
     assert :ok = rpc(node, Clusters, :join, [:ai, entry(Enum.map(others, &address/1), more)])
-    others = Enum.map(others, & &1.node)
-    assert_eventually(others -- rpc(node, Fabric, :nodes, [:ai]) == [], 15_000)
+    names = Enum.map(others, & &1.node)
+    assert_eventually(names -- rpc(node, Fabric, :nodes, [:ai]) == [], 15_000)
+    # Only of whom membership knows a goodbye is understood.
+    member? = fn other -> Enum.any?(rpc(other, Topology, :members), &(&1.node == node.node)) end
+    assert_eventually(Enum.all?(others, member?), 15_000)
   end
 
   # What a function raises there.

@@ -14,6 +14,8 @@ defmodule Foundation.Distributed.Clusters.Roll do
   @channel :coordination
   # So long after it was lost a node that drained is remembered.
   @forget_ms 60_000
+  @tell_ms 1_000
+  @at_once 64
 
   @type member :: %{state: :up | :unreachable, since: integer, reason: term}
 
@@ -34,12 +36,27 @@ defmodule Foundation.Distributed.Clusters.Roll do
   @spec watch(Scope.t()) :: :ok
   def watch(scope), do: GenServer.cast(Scope.process(scope, __MODULE__), {:watch, self()})
 
-  @doc "Tells the members that this node drains, or (nil) no more. O(members)."
+  @doc """
+  Tells the members that this node drains, or (nil) no more, and waits until they have it, at most a second: a link that is
+  opened for it while the fabric ends would have the other side take the node for one that is back. O(members).
+  """
   @spec tell(Scope.t(), Drain.info() | nil) :: :ok
-  def tell(scope, info), do: Enum.each(Fabric.nodes(scope), &tell(scope, info, &1))
+  def tell(scope, info) do
+    scope
+    |> Fabric.nodes()
+    |> Task.async_stream(&tell(scope, info, &1, ack: true, timeout: @tell_ms),
+      max_concurrency: @at_once,
+      timeout: 2 * @tell_ms,
+      on_timeout: :kill_task,
+      ordered: false
+    )
+    |> Stream.run()
+  end
 
-  defp tell(scope, info, node),
-    do: Channels.send_message(@channel, {__MODULE__, node}, {:foundation_roll, node(), info}, cluster: scope)
+  defp tell(scope, info, node, options) do
+    message = {:foundation_roll, node(), info}
+    Channels.send_message(@channel, {__MODULE__, node}, message, [cluster: scope] ++ options)
+  end
 
   @impl true
   def init(scope) do
@@ -60,7 +77,7 @@ defmodule Foundation.Distributed.Clusters.Roll do
   @impl true
   def handle_info({:foundation_peer_up, node}, %{scope: scope} = state) do
     Drain.unnote(scope, node)
-    with info when info != nil <- own_drain(scope), do: tell(scope, info, node)
+    with info when info != nil <- own_drain(scope), do: tell(scope, info, node, [])
     for {pid, _} <- state.watchers, do: send(pid, {:nodeup, node})
     {:noreply, put_in(state.members[node], up(:connected))}
   end
@@ -83,7 +100,8 @@ defmodule Foundation.Distributed.Clusters.Roll do
 
   # This node, in its main cluster.
   def handle_info({:foundation_drain, info}, state) do
-    tell(state.scope, info)
+    # Which takes as long as the slowest of them.
+    spawn(fn -> tell(state.scope, info) end)
     {:noreply, state}
   end
 
