@@ -16,6 +16,7 @@ defmodule Foundation.Distributed.Clusters.Roll do
   @forget_ms 60_000
   @tell_ms 1_000
   @at_once 64
+  @most_early 1_024
 
   @type member :: %{state: :up | :unreachable, since: integer, reason: term}
 
@@ -41,10 +42,14 @@ defmodule Foundation.Distributed.Clusters.Roll do
   opened for it while the fabric ends would have the other side take the node for one that is back. O(members).
   """
   @spec tell(Scope.t(), Drain.info() | nil) :: :ok
-  def tell(scope, info) do
+  def tell(scope, info), do: tell_all(scope, {stamp(), info})
+
+  defp stamp, do: :erlang.unique_integer([:monotonic])
+
+  defp tell_all(scope, said) do
     scope
     |> Fabric.nodes()
-    |> Task.async_stream(&tell(scope, info, &1, ack: true, timeout: @tell_ms),
+    |> Task.async_stream(&tell(scope, said, &1, ack: true, timeout: @tell_ms),
       max_concurrency: @at_once,
       timeout: 2 * @tell_ms,
       on_timeout: :kill_task,
@@ -53,8 +58,8 @@ defmodule Foundation.Distributed.Clusters.Roll do
     |> Stream.run()
   end
 
-  defp tell(scope, info, node, options) do
-    message = {:foundation_roll, node(), info}
+  defp tell(scope, {stamp, info}, node, options) do
+    message = {:foundation_roll, node(), stamp, info}
     Channels.send_message(@channel, {__MODULE__, node}, message, [cluster: scope] ++ options)
   end
 
@@ -64,7 +69,7 @@ defmodule Foundation.Distributed.Clusters.Roll do
     # Without an overlay nobody is suspected.
     _ = Topology.subscribe(self(), cluster: scope)
     members = Map.new(Fabric.nodes(scope), &{&1, up(:present)})
-    {:ok, %{scope: scope, members: members, watchers: %{}}}
+    {:ok, %{scope: scope, members: members, stamps: %{}, early: MapSet.new(), watchers: %{}}}
   end
 
   @impl true
@@ -76,15 +81,17 @@ defmodule Foundation.Distributed.Clusters.Roll do
 
   @impl true
   def handle_info({:foundation_peer_up, node}, %{scope: scope} = state) do
-    Drain.unnote(scope, node)
-    with info when info != nil <- own_drain(scope), do: tell(scope, info, node, [])
+    unless MapSet.member?(state.early, node), do: Drain.unnote(scope, node)
+    with info when info != nil <- own_drain(scope), do: tell(scope, {stamp(), info}, node, [])
     for {pid, _} <- state.watchers, do: send(pid, {:nodeup, node})
+    # Perhaps another life, which counts anew.
+    state = %{state | stamps: Map.delete(state.stamps, node), early: MapSet.delete(state.early, node)}
     {:noreply, put_in(state.members[node], up(:connected))}
   end
 
   def handle_info({:foundation_peer_down, node}, state) do
     if Drain.noted(state.scope, node), do: Process.send_after(self(), {:forget, node}, @forget_ms)
-    {:noreply, %{state | members: Map.delete(state.members, node)}}
+    {:noreply, %{state | members: Map.delete(state.members, node), stamps: Map.delete(state.stamps, node)}}
   end
 
   def handle_info({:foundation_member, :suspect, node}, state),
@@ -93,15 +100,28 @@ defmodule Foundation.Distributed.Clusters.Roll do
   def handle_info({:foundation_member, :alive, node}, state),
     do: {:noreply, seen(state, node, :up, :reconnected)}
 
-  def handle_info({:foundation_roll, node, said}, state) when is_map_key(state.members, node) do
-    heard(state.scope, node, said)
-    {:noreply, state}
+  # What was said before what is known already comes too late.
+  def handle_info({:foundation_roll, node, stamp, said}, state)
+      when is_map_key(state.members, node) and is_integer(stamp) do
+    if stamp > Map.get(state.stamps, node, stamp - 1), do: heard(state.scope, node, said)
+    {:noreply, put_in(state.stamps[node], max(stamp, Map.get(state.stamps, node, stamp)))}
+  end
+
+  # One that knows us, and of which the fabric has not told yet.
+  def handle_info({:foundation_roll, node, _stamp, said}, state) when is_atom(node) and node != node() do
+    if MapSet.size(state.early) < @most_early do
+      heard(state.scope, node, said)
+      {:noreply, %{state | early: MapSet.put(state.early, node)}}
+    else
+      {:noreply, state}
+    end
   end
 
   # This node, in its main cluster.
   def handle_info({:foundation_drain, info}, state) do
     # Which takes as long as the slowest of them.
-    spawn(fn -> tell(state.scope, info) end)
+    said = {stamp(), info}
+    spawn(fn -> tell_all(state.scope, said) end)
     {:noreply, state}
   end
 
