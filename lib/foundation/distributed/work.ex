@@ -42,7 +42,8 @@ defmodule Foundation.Distributed.Work do
   (one argument more than are given, for the item), items and results are plain data, and a call takes an hour at most. A
   node that does not allow it takes no part, and stands among `lost_nodes`. This node takes part too, for itself without
   being allowed to. The result of an item that failed on another node is `{:error, {:exit, :failed}}`, why is in that
-  node's log; `{:error, :not_plain}` and `{:error, :too_large}` tell of items and results that cannot be sent. A job is
+  node's log; `{:error, :not_plain}` and `{:error, :too_large}` tell of items and results that cannot be sent,
+  `{:error, :malformed}` of an item with an atom that is not known there. A job is
   recorded in the main cluster's group.
 
   **Scheduling**: as `Foundation.Distributed.Consensus` for jobs, as `Foundation.Distributed.Channels` in a joined cluster;

@@ -79,12 +79,15 @@ defmodule Foundation.Distributed.Clusters.Roll do
   def handle_cast({:watch, pid}, state),
     do: {:noreply, put_in(state.watchers[pid], state.watchers[pid] || Process.monitor(pid))}
 
+  # Told again when its address changes; another life of it comes after the end of the one before.
   @impl true
+  def handle_info({:foundation_peer_up, node}, state) when is_map_key(state.members, node),
+    do: {:noreply, state}
+
   def handle_info({:foundation_peer_up, node}, %{scope: scope} = state) do
     unless MapSet.member?(state.early, node), do: Drain.unnote(scope, node)
     with info when info != nil <- own_drain(scope), do: tell(scope, {stamp(), info}, node, [])
     for {pid, _} <- state.watchers, do: send(pid, {:nodeup, node})
-    # Perhaps another life, which counts anew.
     state = %{state | stamps: Map.delete(state.stamps, node), early: MapSet.delete(state.early, node)}
     {:noreply, put_in(state.members[node], up(:connected))}
   end

@@ -6,6 +6,9 @@ defmodule Foundation.Distributed.Work.Coordinator do
   alias Foundation.Distributed.Consensus
   alias Foundation.Distributed.Work.{Book, Checkpoint, Crew}
 
+  # How often a node is asked that has come up and does not answer yet, and how soon again.
+  @join_tries 5
+  @join_ms 400
   # How long a result may wait for others that are recorded with it.
   @save_ms 50
   @defaults %{
@@ -202,6 +205,9 @@ defmodule Foundation.Distributed.Work.Coordinator do
         state = if Crew.works?(state.options.cluster, node), do: join(state, node), else: state
         loop(state, caller)
 
+      {^run, :join, node, tries} ->
+        state |> join(node, tries) |> loop(caller)
+
       {:nodedown, _node} ->
         loop(state, caller)
     end
@@ -276,14 +282,24 @@ defmodule Foundation.Distributed.Work.Coordinator do
   defp why({:shutdown, reason}), do: reason
   defp why(reason), do: reason
 
-  defp join(state, node) do
-    if is_map_key(state.runners, node) do
-      state
-    else
-      # The node may have its code loaded only later: then it does not take part.
-      state = start_runners(state, [node])
-      if is_map_key(state.runners, node), do: feed(state, node), else: state
+  defp join(state, node, tries \\ 1)
+  defp join(state, node, _tries) when is_map_key(state.runners, node), do: state
+
+  # The node may have its code loaded only later: then it does not take part.
+  defp join(%{lost: lost} = state, node, tries) do
+    case start_runners(state, [node]) do
+      %{runners: %{^node => _}} = state -> feed(state, node)
+      %{lost: [{^node, :noproc} | _]} = state -> join_later(%{state | lost: lost}, node, tries)
+      state -> state
     end
+  end
+
+  # In a joined cluster: its fabric is up, and what answers there is not yet.
+  defp join_later(state, node, @join_tries), do: %{state | lost: [{node, :noproc} | state.lost]}
+
+  defp join_later(state, node, tries) do
+    Process.send_after(self(), {state.run, :join, node, tries + 1}, @join_ms)
+    state
   end
 
   # -- stealing ----------------------------------------------------------------------------------------------------
