@@ -6,7 +6,7 @@ defmodule Foundation.Distributed.Clusters.Refused do
 
   alias Foundation.Cluster.Doctor.Finding
 
-  # {what is said of the other side, what to change}. Those that went away before they were through say nothing.
+  # {what is said of the other side, what to change}.
   @reasons %{
     "stranger" =>
       {"has no certificate of this cluster's authority: its secret is another",
@@ -28,7 +28,10 @@ defmodule Foundation.Distributed.Clusters.Refused do
     "too_slow" => {"was too slow", "look at the load of both nodes and at the network in between"},
     "too_many" =>
       {"tried too often", "see who does, by the log; the other findings may say why it is refused"},
-    "oversized" => {"sent more than is allowed", "see what connects to this port"}
+    "oversized" => {"sent more than is allowed", "see what connects to this port"},
+    "gone" =>
+      {"went away before it had shown who it is",
+       "one that has another secret does not believe this node, and goes: give all nodes of the cluster the same secret"}
   }
 
   @doc "One finding for each reason that links were refused for since the start."
