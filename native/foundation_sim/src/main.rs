@@ -60,7 +60,9 @@ fn all(args: &[String]) -> Result<bool, String> {
     let table = value(args, "--table")?;
     let part = small || size.is_some() || only.is_some();
     if let Some(path) = table.filter(|path| part && std::path::Path::new(path).exists()) {
-        return Err(format!("{path} is there, and would hold a part of the scenarios only"));
+        return Err(format!(
+            "{path} is there, and would hold a part of the scenarios only"
+        ));
     }
     let mut reports = Vec::new();
     let mut passed = true;
