@@ -335,6 +335,8 @@ defmodule Foundation.Distributed.SeveralTest do
 
     # With another secret neither believes the other.
     :ok = rpc(both, Clusters, :join, [:ai, entry([address(ai)], secret: "quite another secret")])
+    found = causes.(doctor.(cluster: :ai))
+    assert :no_member in found and :alone in found
     [_, port] = String.split(address(ai), ":")
     to_ai = [ai.node, {127, 0, 0, 1}, String.to_integer(port), [cluster: :ai]]
     :ok = rpc(both, Fabric, :add_peer, to_ai)
@@ -346,8 +348,6 @@ defmodule Foundation.Distributed.SeveralTest do
       [cluster: :ai, ack: true, timeout: 2_000]
     ])
 
-    found = causes.(doctor.(cluster: :ai))
-    assert :no_member in found and :alone in found
     # Where the other one listens it is counted.
     refused = fn -> rpc(ai, Clusters.Refused, :findings, [elem(rpc(ai, Fabric, :info), 1).refused]) end
     assert_eventually(Enum.any?(refused.(), &(&1.cause in [:refused_gone, :refused_stranger])))

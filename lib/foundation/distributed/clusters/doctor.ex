@@ -130,8 +130,8 @@ defmodule Foundation.Distributed.Clusters.Doctor do
           warning(
             :datagrams,
             :udp_blocked,
-            "#{names(silent)} can be sent to and cannot be heard by datagrams: whether they live is not noticed",
-            "let UDP pass on the fabric's port, as TCP does"
+            "the fabric knows #{names(silent)}, and the overlay hears nothing by datagrams: whether they live is not noticed",
+            "let UDP pass on the fabric's port, as TCP does; where links are refused too, see that finding first"
           )
         ]
 
