@@ -66,7 +66,7 @@ defmodule Foundation.Distributed.Clusters.Seeds do
 
   defp port_of(address), do: address |> String.split(":") |> List.last() |> String.to_integer()
 
-  @doc "The addresses that are looked for now."
+  @doc "The addresses that are being looked for."
   @spec wanted(atom) :: [String.t()]
   def wanted(cluster) do
     GenServer.call(Scope.process(cluster, __MODULE__), :wanted)
