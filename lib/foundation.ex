@@ -135,9 +135,9 @@ defmodule Foundation do
   @spec start_cluster(term) :: :ok | {:error, term}
   def start_cluster(spec \\ true), do: Cluster.start(spec)
 
-  @doc "How the cluster stands; `Foundation.Cluster.info/0`."
-  @spec cluster_info() :: map
-  defdelegate cluster_info, to: Cluster, as: :info
+  @doc "How the cluster stands, or that of `cluster:`; `Foundation.Cluster.info/1`. Errors: `:not_joined`."
+  @spec cluster_info(keyword) :: map | {:error, :not_joined}
+  defdelegate cluster_info(opts \\ []), to: Cluster, as: :info
 
   @doc """
   Sends a message to a process by its name, on whichever member of the cluster it is.

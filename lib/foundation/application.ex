@@ -19,6 +19,7 @@ defmodule Foundation.Application do
     Foundation.Engine.start()
     Foundation.Infrastructure.Limits.Cluster.install()
     Foundation.Cluster.Drain.create()
+    Foundation.Distributed.Clusters.attend()
     Logger.info("Starting Foundation")
 
     with {:ok, supervisor} <-

@@ -35,10 +35,27 @@ defmodule Foundation.Cluster do
   | `:left` | `{:goodbye, why}`, `{:given_up, strategy}`, `:restarted`, `:draining`, or that of the `:unreachable` before it |
   | `:draining`, `:resumed` | what `drain/1` was given, `:sigterm`; `:resumed` |
 
-  No function here calls the native library.
+  ## Several clusters
+
+  All this is about the main cluster, that of `config :foundation, cluster:`. `await_ready/1`, `info/1`, `drain/1`,
+  `resume/1`, `draining?/2`, `on_drain/3` and `doctor/1` take the option `:cluster`, the name of a cluster that this node has
+  joined besides (see `Foundation.Distributed.Clusters`) or that of the main one, and answer `{:error, :not_joined}` for
+  any other name.
+
+  **Scheduling**: no function here calls the native library for the main cluster; for another, `info/1` and
+  `await_ready/1` ask its fabric, on a dirty CPU scheduler, O(members).
   """
 
-  alias Foundation.Cluster.{Config, Drain, Environment, Federation, Membership, Strategy, Table}
+  alias Foundation.Cluster.{
+    Config,
+    Drain,
+    Elsewhere,
+    Environment,
+    Federation,
+    Membership,
+    Strategy,
+    Table
+  }
 
   @call_ms 5_000
   @ready_ms 30_000
@@ -163,9 +180,19 @@ defmodule Foundation.Cluster do
   node), `members` (for each node: `state`, `:up` or `:unreachable`, `since` in ms of that state, `reason`, `draining`,
   `found_by`) and `strategies` (for each: `module`, `status`, the `nodes` it found last, its last `error` or nil,
   `failures` in a row, `rounds`). Secrets and options are not part of it. O(members + strategies).
+
+  With `cluster:` the same of another cluster, in which a member that its overlay suspects is `:unreachable`; what its
+  fabric knows besides is in `Foundation.Distributed.Clusters.info/1`. Errors: `:not_joined`.
   """
-  @spec info() :: map
-  def info do
+  @spec info(keyword) :: map | {:error, :not_joined}
+  def info(opts \\ []) do
+    case Elsewhere.of(opts) do
+      nil -> own_info()
+      cluster -> Elsewhere.ask(:info, [cluster])
+    end
+  end
+
+  defp own_info do
     now = System.monotonic_time(:millisecond)
 
     %{
@@ -205,9 +232,9 @@ defmodule Foundation.Cluster do
 
   `quorum:` is a number of members, or `:majority` (the default): every strategy has answered once, and more than half of
   the nodes that any has found are up (or, with the option `expected_size`, more than half of that many). `timeout:` in ms
-  (30,000) or `:infinity`.
+  (30,000) or `:infinity`. `cluster:` waits for another cluster; the nodes behind its `:seeds` count as found.
 
-  Errors: `{:timeout, %{size: n, wanted: n, waiting_for: strategies}}`; `:not_running`.
+  Errors: `{:timeout, %{size: n, wanted: n, waiting_for: strategies}}`; `:not_running`; `:not_joined`.
   """
   @spec await_ready(keyword) :: :ok | {:error, term}
   def await_ready(opts \\ []) do
@@ -220,7 +247,10 @@ defmodule Foundation.Cluster do
     unless timeout == :infinity or (is_integer(timeout) and timeout >= 0),
       do: reject("timeout", timeout, "a number of milliseconds or :infinity")
 
-    ask(fn -> Membership.await(quorum, timeout) end)
+    case Elsewhere.of(opts) do
+      nil -> ask(fn -> Membership.await(quorum, timeout) end)
+      cluster -> Elsewhere.ask(:await, [cluster, quorum, timeout])
+    end
   end
 
   @doc """
@@ -250,12 +280,17 @@ defmodule Foundation.Cluster do
   anyone, until `resume/0` or its next start. Other options: `reason:` (`:drain`), any term, for the events; `node:`,
   another member to be drained instead.
 
-  A release drains by itself on SIGTERM (option `drain_on_sigterm`: `:release`, `true` or `false`), before its
-  applications are stopped.
+  With `cluster:` another cluster is left, and the node stays in the others: its members hear of it over its fabric, the
+  functions that `on_drain/3` was given for that cluster run, and the fabric is stopped. `cluster: :all` does so with each
+  cluster that this node is in, side by side.
+
+  A release drains by itself on SIGTERM, out of all clusters (option `drain_on_sigterm`: `:release`, `true` or `false`),
+  before its applications are stopped.
 
   Errors: `{:deadline, names}` of functions that were not done and have been ended, `{:failed, names}` of those that
-  raised (the node has left all the same); `:resumed` when `resume/0` came before the end; `:not_running`;
-  `{:unreachable, node}`. A second drain waits for the first.
+  raised (the node has left all the same); `:resumed` when `resume/1` came before the end; `:not_running`; `:not_joined`;
+  `{:unreachable, node}`; with `:all` `{:clusters, [{cluster, error}]}`, where nil is the main one. A second drain waits for
+  the first.
   """
   @spec drain(keyword) :: :ok | {:error, term}
   def drain(opts \\ []) do
@@ -264,16 +299,38 @@ defmodule Foundation.Cluster do
     unless is_integer(timeout) and timeout > 0,
       do: reject("timeout", timeout, "a number of milliseconds above 0")
 
-    case Keyword.get(opts, :node, node()) do
-      node when node == node() -> ask(fn -> Drain.run(Keyword.get(opts, :reason, :drain), timeout) end)
-      other when is_atom(other) -> drain_other(other, opts, timeout)
-      other -> reject("node", other, "a node's name")
+    cluster = if opts[:cluster] == :all, do: :all, else: Elsewhere.of(opts)
+    drain_in(cluster, Keyword.get(opts, :node, node()), Keyword.get(opts, :reason, :drain), timeout)
+  end
+
+  defp drain_in(nil, node, reason, timeout) when node == node(), do: ask(fn -> Drain.run(reason, timeout) end)
+  defp drain_in(nil, other, reason, timeout) when is_atom(other), do: drain_other(other, reason, timeout)
+  defp drain_in(nil, other, _reason, _timeout), do: reject("node", other, "a node's name")
+  defp drain_in(:all, node, reason, timeout) when node == node(), do: drain_all(reason, timeout)
+
+  defp drain_in(cluster, node, reason, timeout) when node == node(),
+    do: Elsewhere.ask(:drain, [cluster, reason, timeout])
+
+  defp drain_in(_cluster, other, _reason, _timeout),
+    do: reject("node", other, "this node: another one is drained by name in the main cluster only")
+
+  defp drain_all(reason, timeout) do
+    clusters = if(running?(), do: [nil], else: []) ++ Elsewhere.ask(:joined, [], [])
+
+    results =
+      clusters
+      |> Enum.map(&{&1, Task.async(fn -> drain_in(&1, node(), reason, timeout) end)})
+      |> Enum.map(fn {cluster, task} -> {cluster, Task.await(task, :infinity)} end)
+
+    case for({cluster, {:error, error}} <- results, do: {cluster, error}) do
+      _ when results == [] -> {:error, :not_running}
+      [] -> :ok
+      errors -> {:error, {:clusters, errors}}
     end
   end
 
-  defp drain_other(node, opts, timeout) do
-    arguments = [Keyword.get(opts, :reason, :drain), timeout]
-    result = :erpc.call(node, __MODULE__, :drain_for_other, arguments, timeout + @call_ms)
+  defp drain_other(node, reason, timeout) do
+    result = :erpc.call(node, __MODULE__, :drain_for_other, [reason, timeout], timeout + @call_ms)
     if result != {:error, :not_running}, do: await_gone(node, System.monotonic_time(:millisecond) + @call_ms)
     result
   catch
@@ -295,34 +352,61 @@ defmodule Foundation.Cluster do
   end
 
   @doc """
-  Makes this node a member again after `drain/1`. Errors: `:not_running`.
+  Makes this node a member again after `drain/1`, in the main cluster, in that of `cluster:`, or with `:all` in each that it
+  has been drained out of.
+
+  Errors: `:not_running`; `:not_joined`; what the fabric of the cluster could not be started for; with `:all`
+  `{:clusters, [{cluster, error}]}`.
   """
-  @spec resume() :: :ok | {:error, :not_running}
-  def resume, do: ask(&Drain.resume/0)
+  @spec resume(keyword) :: :ok | {:error, term}
+  def resume(opts \\ []) do
+    if opts[:cluster] == :all, do: resume_all(), else: resume_in(Elsewhere.of(opts))
+  end
+
+  defp resume_in(nil), do: ask(&Drain.resume/0)
+  defp resume_in(cluster), do: Elsewhere.ask(:resume, [cluster])
+
+  defp resume_all do
+    clusters = if(running?(), do: [nil], else: []) ++ Elsewhere.ask(:draining, [], [])
+
+    case for(cluster <- clusters, {:error, error} <- [resume_in(cluster)], do: {cluster, error}) do
+      [] -> :ok
+      errors -> {:error, {:clusters, errors}}
+    end
+  end
 
   @doc "Whether this node is being drained, or has been. O(log n), no message."
   @spec draining?() :: boolean
-  def draining?, do: Membership.draining?(node())
+  def draining?, do: draining?(node())
 
-  @doc "Whether that node is being drained, or has left that way. O(log n), no message."
-  @spec draining?(node) :: boolean
-  def draining?(node) when is_atom(node), do: Membership.draining?(node)
+  @doc "Whether that node is being drained, or has left that way; in the main cluster, or that of `cluster:`. O(log n), no message."
+  @spec draining?(node, keyword) :: boolean
+  def draining?(node, opts \\ []) when is_atom(node) do
+    case Elsewhere.of(opts) do
+      # Nodes that are in this cluster by its fabric alone say it there.
+      nil -> Membership.draining?(node) or Drain.noted(nil, node) != nil
+      cluster -> Elsewhere.ask(:draining?, [cluster, node], false)
+    end
+  end
 
   @doc """
   Runs the function in a process of its own when this node is drained, and has the drain wait for it; a function given
   before under the same name is replaced, and `nil` takes it away. It may be given before the cluster is started, and stays
-  until Foundation stops. Errors: `:not_running` (Foundation does not).
+  until Foundation stops. With `cluster:` it runs when the node is drained out of that cluster, and not for another.
+  Errors: `:not_running` (Foundation does not).
   """
-  @spec on_drain(term, (() -> term) | nil) :: :ok | {:error, :not_running}
-  def on_drain(name, fun) do
+  @spec on_drain(term, (() -> term) | nil, keyword) :: :ok | {:error, :not_running}
+  def on_drain(name, fun, opts \\ []) do
     unless is_nil(fun) or is_function(fun, 0), do: reject("fun", fun, "a function without arguments, or nil")
-    done = if fun, do: Drain.register(name, fun), else: Drain.unregister(name)
+    cluster = Elsewhere.of(opts)
+    done = if fun, do: Drain.register(cluster, name, fun), else: Drain.unregister(cluster, name)
     if done, do: :ok, else: {:error, :not_running}
   end
 
   @doc """
   Finds out why nodes do not come together: `{:ok | :problems, findings}`, each finding with what is wrong and what to
-  change, in words. Options, and what is looked at: `Foundation.Cluster.Doctor.run/1`.
+  change, in words; of the cluster `cluster:`, if that is given. Options, and what is looked at:
+  `Foundation.Cluster.Doctor.run/1`.
   """
   @spec doctor(keyword) :: Foundation.Cluster.Doctor.result()
   defdelegate doctor(opts \\ []), to: Foundation.Cluster.Doctor, as: :run

@@ -67,7 +67,8 @@ defmodule Foundation.Distributed do
   end
 
   @doc """
-  Runs a function on every item, spread over the nodes with work stealing, and answers each result once, in order.
+  Runs a function on every item, spread over the nodes with work stealing, and answers each result once, in order; with
+  `cluster:` over those of a cluster that this node has joined.
 
   See `Foundation.Distributed.Work.run/3` for the options, the errors and the cost.
   """
@@ -75,14 +76,15 @@ defmodule Foundation.Distributed do
   defdelegate coordinate_work(items, worker, options \\ []), to: Work, as: :run
 
   @doc """
-  Maps items to pairs of key and value and reduces the values of each key, both spread over the nodes.
+  Maps items to pairs of key and value and reduces the values of each key, both spread over the nodes; with `cluster:` over
+  those of a cluster that this node has joined.
 
   See `Foundation.Distributed.Work.map_reduce/4` for the options, the errors and the cost.
 
       iex> Foundation.Distributed.map_reduce(1..6, &[{rem(&1, 2), &1}], fn _key, numbers -> Enum.sum(numbers) end)
       {:ok, %{0 => 12, 1 => 9}}
   """
-  @spec map_reduce(Enumerable.t(), Work.worker(), (term, [term] -> term), [
+  @spec map_reduce(Enumerable.t(), Work.worker(), Work.reducer(), [
           Work.option() | {:combine, boolean}
         ]) ::
           {:ok, %{term => term}} | {:error, term}

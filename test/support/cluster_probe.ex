@@ -25,12 +25,14 @@ defmodule Foundation.ClusterProbe do
     receive do: ({:events, events} -> events)
   end
 
-  @doc "Has the node's drain wait for a word to the process of that name, which then writes a file."
-  def hold(name, path) do
-    Foundation.Cluster.on_drain(name, fn ->
+  @doc "Has the node's drain wait for a word to the process of that name, which then writes a file, if it is given one."
+  def hold(name, path, options \\ []) do
+    wait = fn ->
       Process.register(self(), name)
-      receive do: (:done -> File.write!(path, "finished"))
-    end)
+      receive do: (:done -> if(path, do: File.write!(path, "finished")))
+    end
+
+    Foundation.Cluster.on_drain(name, wait, options)
   end
 
   @doc "How many processes of this node are within a function of that module."

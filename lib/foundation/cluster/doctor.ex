@@ -10,14 +10,17 @@ defmodule Foundation.Cluster.Doctor do
   connected, along the way that a connection goes (name, address, epmd, port, handshake, cookie); and the connected
   nodes' versions, clocks, tick times and views of the cluster. `guides/doctor.md` lists every finding.
 
+  Of a cluster that this node has joined besides its main one it looks at the configuration, the fabric, the strategies, the
+  addresses where somebody should be, links that were refused, and what the overlay knows of the members.
+
   Nothing is changed but that a node which could be connected, and was not, is. The checks of other nodes complete Erlang's
   handshake under a name of their own, which that node sees as a hidden node that comes and goes.
 
   **Scheduling**: with the mDNS strategy configured and not running, it listens for 2 s by a native session, on dirty IO
-  schedulers; nothing else here calls the native library.
+  schedulers; a joined cluster's fabric is asked on dirty CPU schedulers; nothing else here calls the native library.
   """
 
-  alias Foundation.Cluster.{Config, Environment, Table}
+  alias Foundation.Cluster.{Config, Elsewhere, Environment, Table}
   alias Foundation.Cluster.Doctor.{Finding, Host, Members, Own, Peers, Sources}
   alias Foundation.Cluster.Strategy.Auto
 
@@ -27,8 +30,9 @@ defmodule Foundation.Cluster.Doctor do
   @doc """
   Looks at everything, for at most about a minute; a healthy cluster takes less than a second.
 
-  Options: `nodes:` nodes that should be in the cluster, beside those that strategies find; `cluster:` a configuration to look
-  at instead of the running or configured one; `connect:` whether to connect a node that could be (`true`).
+  Options: `nodes:` nodes that should be in the cluster, beside those that strategies find; `cluster:` the name of one that
+  this node has joined or that `config :foundation, clusters:` names, or a configuration to look at instead of the running or
+  configured one; `connect:` whether to connect a node that could be (`true`).
 
   `{:ok, findings}` when no finding is an error, else `{:problems, findings}`. A finding is
   `%{check: atom, cause: atom, status: :ok | :warning | :error, says: text, change: text | nil}`.
@@ -43,6 +47,30 @@ defmodule Foundation.Cluster.Doctor do
     # For the strategies that ask over HTTP, when the application itself is not started.
     {:ok, _} = Application.ensure_all_started(:inets)
     {:ok, _} = Application.ensure_all_started(:ssl)
+
+    case of(opts) do
+      :main -> main(nodes, Keyword.delete(opts, :cluster))
+      {:joined, cluster} -> judge(Elsewhere.ask(:doctor, [cluster, nodes], []))
+      :spec -> main(nodes, opts)
+    end
+  end
+
+  # A name goes before a strategy that is called the same.
+  defp of(opts) do
+    case Keyword.fetch(opts, :cluster) do
+      {:ok, name} when is_atom(name) and name not in [nil, true, false] ->
+        cond do
+          Elsewhere.ask(:main?, [name], false) -> :main
+          Elsewhere.ask(:knows?, [name], false) -> {:joined, name}
+          true -> :spec
+        end
+
+      _ ->
+        :spec
+    end
+  end
+
+  defp main(nodes, opts) do
     {configured, topologies, running} = configuration(opts)
     sources = if running, do: Sources.reported(topologies), else: Sources.ask(topologies)
 
@@ -58,8 +86,11 @@ defmodule Foundation.Cluster.Doctor do
         Host.findings(context) ++
         Sources.findings(sources) ++ Peers.findings(context) ++ Members.findings(context)
 
-    {if(Enum.any?(findings, &(&1.status == :error)), do: :problems, else: :ok), findings}
+    judge(findings)
   end
+
+  defp judge(findings),
+    do: {if(Enum.any?(findings, &(&1.status == :error)), do: :problems, else: :ok), findings}
 
   @doc "The findings as lines of text, the worst first; those in order as one line each when `verbose`."
   @spec format([finding], keyword) :: String.t()

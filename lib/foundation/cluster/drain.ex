@@ -1,6 +1,7 @@
 defmodule Foundation.Cluster.Drain do
   @moduledoc false
-  # Empties this node: says so to all, lets what is registered finish until the deadline, says goodbye, leaves.
+  # Empties this node: says so to all, lets what is registered finish until the deadline, says goodbye, leaves. Also keeps what
+  # a drain waits for, and who drains in the clusters of fabrics, whose rows what stands above writes.
 
   alias Foundation.Cluster.{Connector, Membership, Peering}
   alias Foundation.HealthCheck
@@ -12,21 +13,64 @@ defmodule Foundation.Cluster.Drain do
   @type result :: :ok | {:error, {:deadline, [term]} | {:failed, [term]} | :resumed}
 
   # What a drain waits for outlives the cluster: who registers before it is started must not be missed by it.
-  @hooks :foundation_drain_hooks
+  #
+  #   {{:hook, cluster, name}, fun}                is waited for; the cluster is nil for the main one
+  #   {{:draining, cluster, node}, phase, info}    in a cluster of fabrics, as the node says
+  #   {:follower, pid}                             hears when this node drains in the main cluster, or no more
+  @table :foundation_drain
 
-  @doc "Makes the table of what a drain waits for; the caller owns it."
+  @type cluster :: atom | nil
+  @type info :: %{phase: :draining | :left, reason: term, since: integer, timeout: pos_integer}
+
+  @doc "Makes the table; the caller owns it."
   @spec create() :: :ok
   def create do
-    @hooks = :ets.new(@hooks, [:named_table, :public])
+    @table = :ets.new(@table, [:named_table, :public, read_concurrency: true])
     :ok
   end
 
   @doc "Keeps a function to be run when this node is drained; the last one of a name counts."
-  @spec register(term, (() -> term)) :: boolean
-  def register(name, fun), do: :ets.whereis(@hooks) != :undefined and :ets.insert(@hooks, {name, fun})
+  @spec register(cluster, term, (() -> term)) :: boolean
+  def register(cluster, name, fun), do: there?() and :ets.insert(@table, {{:hook, cluster, name}, fun})
 
-  @spec unregister(term) :: boolean
-  def unregister(name), do: :ets.whereis(@hooks) != :undefined and :ets.delete(@hooks, name)
+  @spec unregister(cluster, term) :: boolean
+  def unregister(cluster, name), do: there?() and :ets.delete(@table, {:hook, cluster, name})
+
+  defp there?, do: :ets.whereis(@table) != :undefined
+
+  defp hooks(cluster), do: :ets.select(@table, [{{{:hook, cluster, :"$1"}, :"$2"}, [], [{{:"$1", :"$2"}}]}])
+
+  @doc "Notes that a node drains in a cluster of fabrics: false when that is known already."
+  @spec note(cluster, node, info) :: boolean
+  def note(cluster, node, info),
+    do: there?() and :ets.insert_new(@table, {{:draining, cluster, node}, info.phase, info})
+
+  @doc "The node has left: false when it no longer drains."
+  @spec note_left(cluster, node) :: boolean
+  def note_left(cluster, node), do: :ets.update_element(@table, {:draining, cluster, node}, {2, :left})
+
+  @spec unnote(cluster, node) :: boolean
+  def unnote(cluster, node), do: there?() and :ets.delete(@table, {:draining, cluster, node})
+
+  @doc "What a node has said of its drain; nil when it does not drain. O(1), no message."
+  @spec noted(cluster, node) :: info | nil
+  def noted(cluster, node) do
+    case there?() && :ets.lookup(@table, {:draining, cluster, node}) do
+      [{_key, phase, info}] -> %{info | phase: phase}
+      _ -> nil
+    end
+  end
+
+  @doc "Sends that process `{:foundation_drain, info | nil}` when this node begins to drain in the main cluster, or goes on."
+  @spec follow(pid) :: boolean
+  def follow(pid), do: there?() and :ets.insert(@table, {:follower, pid})
+
+  defp tell_follower(info) do
+    case there?() && :ets.lookup(@table, :follower) do
+      [{_, pid}] -> send(pid, {:foundation_drain, info})
+      _ -> nil
+    end
+  end
 
   @spec run(term, pos_integer) :: result
   def run(reason, timeout) do
@@ -35,7 +79,7 @@ defmodule Foundation.Cluster.Drain do
     case begin(info) do
       :ok -> finish_and_leave(info)
       {:error, %{phase: :left}} -> :ok
-      {:error, _draining} -> wait_for_other(System.monotonic_time(:millisecond) + timeout)
+      {:error, _draining} -> wait_for_other(&main_phase/0, System.monotonic_time(:millisecond) + timeout)
     end
   end
 
@@ -47,7 +91,7 @@ defmodule Foundation.Cluster.Drain do
     case begin(info) do
       :ok -> finish_for_other(info)
       {:error, %{phase: :left}} -> :ok
-      {:error, _draining} -> wait_for_other(System.monotonic_time(:millisecond) + timeout)
+      {:error, _draining} -> wait_for_other(&main_phase/0, System.monotonic_time(:millisecond) + timeout)
     end
   end
 
@@ -59,22 +103,27 @@ defmodule Foundation.Cluster.Drain do
     Peering.close_all(members)
   end
 
-  defp info(reason, timeout),
+  @doc "What is said of a drain that begins now."
+  @spec info(term, pos_integer) :: info
+  def info(reason, timeout),
     do: %{phase: :draining, reason: reason, since: System.system_time(:millisecond), timeout: timeout}
 
   # Who asks for this node's health hears of it too.
   defp begin(info) do
-    with :ok <- Membership.drain(info), do: HealthCheck.drain(true)
+    with :ok <- Membership.drain(info) do
+      tell_follower(info)
+      HealthCheck.drain(true)
+    end
   end
 
   defp finish_and_leave(%{timeout: timeout} = info) do
-    result = finish(:ets.tab2list(@hooks), timeout)
+    result = finish(nil, timeout)
     with :ok <- leave(info), do: result
   end
 
   defp finish_for_other(%{timeout: timeout} = info) do
     answering = self()
-    result = finish(:ets.tab2list(@hooks), timeout)
+    result = finish(nil, timeout)
 
     spawn(fn ->
       reference = Process.monitor(answering)
@@ -91,23 +140,35 @@ defmodule Foundation.Cluster.Drain do
     end
   end
 
-  # Somebody drains already; what they wait for is waited for.
-  defp wait_for_other(deadline) do
+  defp main_phase do
     cond do
-      Membership.left?() ->
+      Membership.left?() -> :left
+      Membership.draining?(node()) -> :draining
+      true -> nil
+    end
+  end
+
+  @doc "Somebody drains already; what they wait for is waited for, as long as the function says `:draining`."
+  @spec wait_for_other((() -> :draining | :left | nil), integer) :: result
+  def wait_for_other(phase, deadline) do
+    case phase.() do
+      :left ->
         :ok
 
-      not Membership.draining?(node()) ->
+      nil ->
         {:error, :resumed}
 
-      System.monotonic_time(:millisecond) > deadline ->
-        {:error, {:deadline, []}}
+      :draining ->
+        if System.monotonic_time(:millisecond) > deadline,
+          do: {:error, {:deadline, []}},
+          else: look_again(phase, deadline)
+    end
+  end
 
-      true ->
-        receive do
-        after
-          10 -> wait_for_other(deadline)
-        end
+  defp look_again(phase, deadline) do
+    receive do
+    after
+      10 -> wait_for_other(phase, deadline)
     end
   end
 
@@ -125,14 +186,18 @@ defmodule Foundation.Cluster.Drain do
   @spec resume() :: :ok
   def resume do
     Membership.drain(nil)
+    tell_follower(nil)
     HealthCheck.drain(false)
     Connector.retry_all()
   end
 
-  # All at once; what is not done at the deadline is ended.
-  defp finish([], _timeout), do: :ok
+  @doc "Runs what is waited for when this node is drained in that cluster, all at once; what is not done at the deadline is ended."
+  @spec finish(cluster, pos_integer) :: :ok | {:error, {:deadline, [term]} | {:failed, [term]}}
+  def finish(cluster, timeout), do: cluster |> hooks() |> run_all(timeout)
 
-  defp finish(functions, timeout) do
+  defp run_all([], _timeout), do: :ok
+
+  defp run_all(functions, timeout) do
     tasks = Enum.map(functions, fn {name, fun} -> {name, spawn_monitor(fun)} end)
     deadline = System.monotonic_time(:millisecond) + timeout
     outcomes = Enum.map(tasks, fn {name, task} -> {name, wait(task, deadline)} end)

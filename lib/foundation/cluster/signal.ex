@@ -11,9 +11,13 @@ defmodule Foundation.Cluster.Signal do
 
   @spec start_link(map) :: GenServer.on_start() | :ignore
   def start_link(options) do
-    if wanted?(options.drain_on_sigterm),
-      do: GenServer.start_link(__MODULE__, options.drain_timeout, name: __MODULE__),
-      else: :ignore
+    if wanted?(options.drain_on_sigterm), do: start(options.drain_timeout), else: :ignore
+  end
+
+  # One is enough, whichever of the clusters came first.
+  defp start(timeout) do
+    with {:error, {:already_started, _pid}} <- GenServer.start_link(__MODULE__, timeout, name: __MODULE__),
+         do: :ignore
   end
 
   @impl true

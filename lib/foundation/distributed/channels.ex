@@ -98,15 +98,16 @@ defmodule Foundation.Distributed.Channels do
       when is_atom(channel) and is_atom(name) and is_atom(node) and node != node() and
              name not in [:service, :capability] and channel != :auto do
     case Fabric.handle() do
+      # Perhaps of another cluster, where this node has no main one.
+      _handle when options != [] ->
+        resolved(channel, destination, message, options)
+
       nil ->
         {:error, :not_running}
 
-      handle when options == [] ->
+      handle ->
         with :dirty <- Native.fabric_send(handle, channel, node, name, message),
              do: Wire.send(channel, {node, name}, message, Wire.options([]))
-
-      _handle ->
-        resolved(channel, destination, message, options)
     end
   end
 

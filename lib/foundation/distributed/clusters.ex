@@ -49,11 +49,12 @@ defmodule Foundation.Distributed.Clusters do
 
   use Supervisor
 
-  alias Foundation.Cluster.Config
+  alias Foundation.Cluster.{Config, Drain, Elsewhere, Signal, Table}
+  alias Foundation.Cluster.Config.Options, as: Settings
   alias Foundation.Cluster.Federation.Options, as: Entries
-  alias Foundation.Cluster.Table
-  alias Foundation.Distributed.Clusters.{Joined, Options, Seeds}
+  alias Foundation.Distributed.Clusters.{Doctor, Joined, Leaving, Options, Seeds, Standing}
   alias Foundation.Distributed.Fabric
+  alias Foundation.Distributed.Fabric.Scope
 
   @type cluster :: atom
 
@@ -68,7 +69,16 @@ defmodule Foundation.Distributed.Clusters do
   def join(name, options) when is_atom(name) do
     with {:ok, options} <- Options.read(name, options),
          :ok <- ensure_started(),
-         do: __MODULE__ |> Supervisor.start_child({Joined, options}) |> joined(name)
+         do: options |> start_child() |> joined(name)
+  end
+
+  # One that was left by a drain stands there still, with what it was joined by then.
+  defp start_child(%{name: name} = options) do
+    with {:error, :already_present} <- Supervisor.start_child(__MODULE__, {Joined, options}) do
+      _ = Supervisor.delete_child(__MODULE__, {Joined, name})
+      Drain.unnote(name, node())
+      Supervisor.start_child(__MODULE__, {Joined, options})
+    end
   end
 
   defp ensure_started do
@@ -104,10 +114,37 @@ defmodule Foundation.Distributed.Clusters do
   def leave(name) when is_atom(name) do
     with :ok <- Supervisor.terminate_child(__MODULE__, {Joined, name}),
          :ok <- Supervisor.delete_child(__MODULE__, {Joined, name}) do
-      for topology <- Options.topology_names(name), do: Table.set_apart(topology, false)
+      forget(name)
+      Drain.unnote(name, node())
       :ok
     else
       {:error, :not_found} -> {:error, :not_joined}
+    end
+  catch
+    :exit, _ -> {:error, :not_joined}
+  end
+
+  defp forget(name), do: for(topology <- Options.topology_names(name), do: Table.set_apart(topology, false))
+
+  @doc false
+  # Out of it, and able to be in it again.
+  @spec stop(cluster) :: :ok
+  def stop(name) do
+    _ = Supervisor.terminate_child(__MODULE__, {Joined, name})
+    forget(name)
+    :ok
+  catch
+    :exit, _ -> :ok
+  end
+
+  @doc false
+  @spec start_again(cluster) :: :ok | {:error, term}
+  def start_again(name) do
+    case Supervisor.restart_child(__MODULE__, {Joined, name}) do
+      {:ok, _} -> :ok
+      {:error, :running} -> :ok
+      {:error, :not_found} -> {:error, :not_joined}
+      {:error, reason} -> {:error, cause(reason)}
     end
   catch
     :exit, _ -> {:error, :not_joined}
@@ -150,6 +187,44 @@ defmodule Foundation.Distributed.Clusters do
   end
 
   @doc false
+  # What functions of Foundation.Cluster do for a joined cluster.
+  @spec attend() :: :ok
+  def attend do
+    Elsewhere.put(%{
+      main?: &main?/1,
+      joined: &joined/0,
+      draining: &draining/0,
+      info: &Standing.info/1,
+      await: &Standing.await/3,
+      drain: &Leaving.drain/3,
+      resume: &Leaving.resume/1,
+      draining?: &draining?/2,
+      knows?: &knows?/1,
+      doctor: &Doctor.findings/2
+    })
+  end
+
+  @doc false
+  # The names by which a cluster can be asked for, the main one's among them.
+  @spec known() :: [String.t()]
+  def known do
+    main = Scope.main() || Options.main()
+    Enum.sort(Enum.uniq(for name <- [main | present() ++ Options.named()], name != nil, do: "#{name}"))
+  end
+
+  defp main?(name), do: Scope.of(name) == nil or Options.main?(name)
+  defp draining?(name, node), do: Drain.noted(name, node) != nil
+  defp draining, do: for(name <- present(), draining?(name, node()), do: name)
+  defp knows?(name), do: name in present() or is_list(Options.entry(name))
+
+  # Those that were left by a drain among them.
+  defp present do
+    for {{Joined, name}, _pid, _, _} <- Supervisor.which_children(__MODULE__), do: name
+  catch
+    :exit, _ -> []
+  end
+
+  @doc false
   # The children that the environment asks for.
   @spec children() :: {:ok, [Supervisor.child_spec()]} | {:error, Config.problem()}
   def children do
@@ -186,10 +261,18 @@ defmodule Foundation.Distributed.Clusters do
   def init(all) do
     Table.create_others()
     # What happens to one is no reason to end the others.
-    Supervisor.init(Enum.map(all.(), &{Joined, &1}),
+    Supervisor.init(signal() ++ Enum.map(all.(), &{Joined, &1}),
       strategy: :one_for_one,
       max_restarts: 100,
       max_seconds: 10
     )
+  end
+
+  # A node without a main cluster is drained by SIGTERM too.
+  defp signal do
+    case Settings.read(Application.get_env(:foundation, :cluster_options, [])) do
+      {:ok, options} -> [{Signal, options}]
+      {:error, _, _, _} -> []
+    end
   end
 end

@@ -233,7 +233,12 @@ defmodule Foundation.Distributed.Fabric do
   defp tell(state, news) do
     for callee <- state.callees, do: send(callee, news)
 
-    for module <- [Foundation.Distributed.Discovery, Foundation.Distributed.Overlay, Relay],
+    for module <- [
+          Foundation.Distributed.Discovery,
+          Foundation.Distributed.Overlay,
+          Foundation.Distributed.Clusters.Roll,
+          Relay
+        ],
         pid = Process.whereis(Scope.process(state.scope, module)),
         do: send(pid, news)
   end

@@ -5,6 +5,7 @@ defmodule Foundation.Distributed.Supervisor do
 
   use Supervisor
 
+  alias Foundation.Distributed.Clusters.Roll
   alias Foundation.Distributed.{Discovery, Fabric, Overlay}
   alias Foundation.Distributed.Fabric.{Callee, Relay, Scope, Subscribers}
 
@@ -29,7 +30,8 @@ defmodule Foundation.Distributed.Supervisor do
         [
           {Relay, scope},
           %{id: Fabric, start: {__MODULE__, :start_fabric, [argument]}},
-          %{id: Overlay, start: {Overlay, :start_link, [argument]}}
+          %{id: Overlay, start: {Overlay, :start_link, [argument]}},
+          {Roll, scope}
         ] ++ discovery(scope)
 
     Supervisor.init(children, strategy: :rest_for_one)

@@ -14,7 +14,7 @@ defmodule Foundation.Distributed.Work do
   What runs on the nodes is a function of one argument, or `{module, function, arguments}` to which the item is put
   first. Functions must be of a module that the nodes have.
 
-  The calls go over the Erlang distribution. The coordinator is a process of the caller's node and ends with the caller; the
+  The calls go over the Erlang distribution, in a joined cluster over its fabric. The coordinator is a process of the caller's node and ends with the caller; the
   runners end with the coordinator. O(items) messages, each with its item or result.
 
   ## Jobs
@@ -32,14 +32,32 @@ defmodule Foundation.Distributed.Work do
   has not recorded does not count. What an item does besides giving a result may be done twice, as ever when nodes die.
   Recording costs a round to a majority for each `checkpoint_every:` results, or each 50 ms.
 
-  **Scheduling**: as `Foundation.Distributed.Consensus` for jobs; nothing else here calls the native library.
+  ## In a joined cluster
+
+      {:ok, run} = Work.run(texts, {Model, :infer, []}, cluster: :ai)
+
+  With `cluster:` the work is spread over the nodes of a cluster that this node has joined (see
+  `Foundation.Distributed.Clusters`), by its fabric alone. What is asked of its nodes is what they allow this one to call,
+  as by `Foundation.Cluster.send_to_cluster/3`: the worker is a `{module, function, arguments}` that their `allow:` has
+  (one argument more than are given, for the item), items and results are plain data, and a call takes an hour at most. A
+  node that does not allow it takes no part, and stands among `lost_nodes`. This node takes part too, for itself without
+  being allowed to. The result of an item that failed on another node is `{:error, {:exit, :failed}}`, why is in that
+  node's log; `{:error, :not_plain}` and `{:error, :too_large}` tell of items and results that cannot be sent,
+  `{:error, :malformed}` of an item with an atom that is not known there. A job is
+  recorded in the main cluster's group.
+
+  **Scheduling**: as `Foundation.Distributed.Consensus` for jobs, as `Foundation.Distributed.Channels` in a joined cluster;
+  nothing else here calls the native library.
   """
 
-  alias Foundation.Distributed.Context
   alias Foundation.Distributed.Consensus
+  alias Foundation.Distributed.Context
+  alias Foundation.Distributed.Fabric
+  alias Foundation.Distributed.Fabric.Scope
   alias Foundation.Distributed.Work.{Checkpoint, Coordinator}
 
   @type worker :: (term -> term) | {module, atom, [term]}
+  @type reducer :: (term, [term] -> term) | {module, atom, [term]}
   @type result :: {:ok, term} | {:error, term}
   @type run :: %{
           results: [result],
@@ -52,6 +70,7 @@ defmodule Foundation.Distributed.Work do
 
   @type option ::
           {:nodes, :all | [node]}
+          | {:cluster, atom}
           | {:concurrency, pos_integer}
           | {:item_timeout, timeout}
           | {:timeout, timeout}
@@ -63,6 +82,7 @@ defmodule Foundation.Distributed.Work do
 
   @options [
     :nodes,
+    :cluster,
     :concurrency,
     :item_timeout,
     :timeout,
@@ -80,6 +100,7 @@ defmodule Foundation.Distributed.Work do
 
     * `nodes:` where to work: a list, or `:all` (this node and every visible one, also those that join meanwhile; draining
       nodes get nothing);
+    * `cluster:` one that this node has joined, instead of the main one (see above);
     * `concurrency:` items at a time on a node (its schedulers);
     * `item_timeout:` milliseconds for one item (`:infinity`); then it is ended: `{:error, :timeout}`;
     * `timeout:` milliseconds for all of it (`:infinity`);
@@ -96,15 +117,36 @@ defmodule Foundation.Distributed.Work do
   The run also says how many items each node has done, how many were stolen and begun again, the nodes that were lost, and
   `recovered`: how many results of a job were recorded before.
 
-  Errors: `:no_nodes` when no node could begin or none is left, `:timeout`, `{:on_result, reason}`. Nothing runs on after an
+  Errors: `:no_nodes` when no node could begin or none is left, `:timeout`, `{:on_result, reason}`, `:not_joined` (this node
+  is no member of that cluster). Nothing runs on after an
   error. Of a job also `:other_items` (the name is that of a job with others), `:too_large` (a result of more than 1 MB), and those of `Foundation.Distributed.Coordination.acquire/2`; what is recorded stays.
   """
   @spec run(Enumerable.t(), worker, [option]) :: {:ok, run} | {:error, term}
   def run(items, worker, options \\ []) do
-    worker = worker!(worker)
-    options = options!(options)
-    items = items |> Enum.with_index() |> Map.new(fn {item, index} -> {index, item} end)
-    Coordinator.run(items, worker, Map.new(options), Context.carry())
+    spread(items, worker!(worker), options!(options))
+  end
+
+  defp spread(items, worker, options) do
+    with {:ok, scope} <- scope(options[:cluster]) do
+      unless scope == nil or is_tuple(worker), do: portable!(:worker, worker, 1)
+      items = items |> Enum.with_index() |> Map.new(fn {item, index} -> {index, item} end)
+      options = options |> Map.new() |> Map.put(:cluster, scope)
+      Coordinator.run(items, worker, options, Context.carry())
+    end
+  end
+
+  # The main cluster is nil.
+  defp scope(cluster) do
+    case Scope.of(cluster) do
+      nil -> {:ok, nil}
+      scope -> if Fabric.handle(scope), do: {:ok, scope}, else: {:error, :not_joined}
+    end
+  end
+
+  defp portable!(name, function, more) do
+    raise ArgumentError,
+          "#{name} is {module, function, arguments} in another cluster, whose nodes allow that function with #{more} more " <>
+            "arguments, got: #{inspect(function)}"
   end
 
   @doc """
@@ -130,27 +172,58 @@ defmodule Foundation.Distributed.Work do
   With `job: name` its two halves are the jobs `{name, :map}` and `{name, :reduce}`.
 
   `mapper` takes an item and gives a list of pairs, `reducer` takes a key and the list of its values, in the order of the
-  items. Options are those of `run/3` and `combine: true`, which lets each node reduce what it has of a key before it
-  sends it: right when the reducer may be applied to its own results, in groups of any size, and less to send.
+  items; a reducer `{module, function, arguments}` has these two put before its arguments. Options are those of `run/3` and `combine: true`, which lets each node reduce what it has of a key before it
+  sends it: right when the reducer may be applied to its own results, in groups of any size, and less to send. In a joined
+  cluster mapper and reducer are functions that its nodes allow, and nothing is combined.
 
   `{:error, {:failed, [{item, reason}]}}` when items failed, `{:error, {:not_reduced, [{key, reason}]}}` when keys
   did; else errors as `run/3` has.
   """
-  @spec map_reduce(Enumerable.t(), worker, (term, [term] -> term), [option | {:combine, boolean}]) ::
+  @spec map_reduce(Enumerable.t(), worker, reducer, [option | {:combine, boolean}]) ::
           {:ok, %{term => term}} | {:error, term}
-  def map_reduce(items, mapper, reducer, options \\ []) when is_function(reducer, 2) do
+  def map_reduce(items, mapper, reducer, options \\ []) do
     {combine, options} = Keyword.pop(options, :combine, false)
     {job, options} = Keyword.pop(options, :job)
-    mapper = worker!(mapper)
-    items = Enum.to_list(items)
+    {mapper, reducer, options} = {worker!(mapper), reducer!(reducer), options!(options)}
 
-    with {:ok, mapped} <-
-           run(chunks(items), {__MODULE__, :map, [mapper, combine && reducer]}, part(options, job, :map)),
-         {:ok, pairs} <- mapped.results |> Enum.zip(chunks(items)) |> pairs(),
+    with {:ok, scope} <- scope(options[:cluster]),
+         {:ok, pairs} <-
+           mapped(scope, Enum.to_list(items), mapper, combine && reducer, part(options, job, :map)),
          keys = Enum.to_list(group(pairs)),
-         {:ok, reduced} <- run(keys, {__MODULE__, :reduce, [reducer]}, part(options, job, :reduce)) do
+         {:ok, reduced} <- reduced(scope, keys, reducer, part(options, job, :reduce)) do
       collect(keys, reduced.results)
     end
+  end
+
+  defp mapped(nil, items, mapper, combine, options) do
+    with {:ok, mapped} <- run(chunks(items), {__MODULE__, :map, [mapper, combine]}, options),
+         do: mapped.results |> Enum.zip(chunks(items)) |> pairs()
+  end
+
+  # Another node calls the mapper itself, and for each item alone.
+  defp mapped(_scope, items, mapper, _combine, options) do
+    unless is_tuple(mapper), do: portable!(:mapper, mapper, 1)
+    with {:ok, %{results: results}} <- spread(items, mapper, options), do: each_pairs(results, items)
+  end
+
+  defp each_pairs(results, items) do
+    results =
+      Enum.map(results, fn
+        {:ok, given} -> checked(given)
+        error -> error
+      end)
+
+    case for({item, {:error, reason}} <- Enum.zip(items, results), do: {item, reason}) do
+      [] -> {:ok, Enum.flat_map(results, fn {:ok, pairs} -> pairs end)}
+      failed -> {:error, {:failed, failed}}
+    end
+  end
+
+  defp reduced(nil, keys, reducer, options), do: run(keys, {__MODULE__, :reduce, [reducer]}, options)
+
+  defp reduced(_scope, keys, reducer, options) do
+    unless is_tuple(reducer), do: portable!(:reducer, reducer, 2)
+    spread(keys, {:reduce, reducer}, options)
   end
 
   defp part(options, nil, _part), do: options
@@ -171,26 +244,33 @@ defmodule Foundation.Distributed.Work do
   end
 
   @doc false
-  def reduce({key, values}, reducer), do: reducer.(key, values)
+  def reduce({key, values}, reducer), do: apply_reducer(reducer, key, values)
+
+  defp apply_reducer({module, function, arguments}, key, values),
+    do: apply(module, function, [key, values | arguments])
+
+  defp apply_reducer(function, key, values), do: function.(key, values)
 
   defp attempt(mapper, item) do
-    case call(mapper, item) do
-      pairs when is_list(pairs) ->
-        if Enum.all?(pairs, &match?({_, _}, &1)), do: {:ok, pairs}, else: {:error, {:no_pairs, pairs}}
-
-      other ->
-        {:error, {:no_pairs, other}}
-    end
+    mapper |> call(item) |> checked()
   catch
     kind, reason -> {:error, Coordinator.failure(kind, reason, __STACKTRACE__)}
   end
 
+  defp checked(pairs) when is_list(pairs),
+    do: if(Enum.all?(pairs, &match?({_, _}, &1)), do: {:ok, pairs}, else: {:error, {:no_pairs, pairs}})
+
+  defp checked(other), do: {:error, {:no_pairs, other}}
+
   @doc false
+  def call({:reduce, reducer}, pair), do: reduce(pair, reducer)
   def call({module, function, arguments}, item), do: apply(module, function, [item | arguments])
   def call(function, item), do: function.(item)
 
   defp combine(pairs, false), do: pairs
-  defp combine(pairs, reducer), do: for({key, values} <- group(pairs), do: {key, reducer.(key, values)})
+
+  defp combine(pairs, reducer),
+    do: for({key, values} <- group(pairs), do: {key, apply_reducer(reducer, key, values)})
 
   defp group(pairs), do: Enum.group_by(pairs, &elem(&1, 0), &elem(&1, 1))
 
@@ -224,6 +304,14 @@ defmodule Foundation.Distributed.Work do
           "the worker must be a function of one argument or {module, function, arguments}, got: #{inspect(other)}"
   end
 
+  defp reducer!(function) when is_function(function, 2), do: function
+  defp reducer!({m, f, a} = mfa) when is_atom(m) and is_atom(f) and is_list(a), do: mfa
+
+  defp reducer!(other) do
+    raise ArgumentError,
+          "the reducer must be a function of two arguments or {module, function, arguments}, got: #{inspect(other)}"
+  end
+
   defp options!(options) do
     unless Keyword.keyword?(options),
       do: raise(ArgumentError, "options must be a keyword list, got: #{inspect(options)}")
@@ -242,6 +330,7 @@ defmodule Foundation.Distributed.Work do
   defp valid?(:nodes, :all), do: true
   defp valid?(:nodes, nodes), do: is_list(nodes) and nodes != [] and Enum.all?(nodes, &is_atom/1)
   defp valid?(:job, job), do: job != nil
+  defp valid?(:cluster, cluster), do: is_atom(cluster) and cluster not in [true, false]
   defp valid?(:group, group), do: is_atom(group) or is_binary(group)
   defp valid?(:on_result, function), do: is_function(function, 2)
   defp valid?(name, :infinity) when name in [:item_timeout, :timeout], do: true

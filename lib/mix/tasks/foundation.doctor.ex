@@ -6,10 +6,13 @@ defmodule Mix.Tasks.Foundation.Doctor do
       mix foundation.doctor
       mix foundation.doctor --expect other@host
       mix foundation.doctor --sname doctor --cookie secret --on app@host
+      mix foundation.doctor --cluster ai
 
   Looks at what `config :foundation, cluster:` asks for, from where the task runs. Options:
 
     * `--on NODE`: ask the running node instead, which needs a name and its cookie
+    * `--cluster NAME`: look at that cluster instead of the main one: one that the node has joined, or that
+      `config :foundation, clusters:` names
     * `--expect NODE`: a node that should be in the cluster; may be given several times
     * `--sname NAME`, `--name NAME`: a node name for the task itself, without which it has none
     * `--cookie COOKIE`: its cookie
@@ -22,9 +25,11 @@ defmodule Mix.Tasks.Foundation.Doctor do
   use Mix.Task
 
   alias Foundation.Cluster.Doctor
+  alias Foundation.Distributed.Clusters
 
   @switches [
     on: :string,
+    cluster: :string,
     expect: [:string, :keep],
     sname: :string,
     name: :string,
@@ -70,17 +75,35 @@ defmodule Mix.Tasks.Foundation.Doctor do
     expected = opts |> Keyword.get_values(:expect) |> Enum.map(&String.to_atom/1)
 
     case opts[:on] do
-      nil -> Doctor.run(nodes: expected, connect: false)
-      node -> remote(String.to_atom(node), expected)
+      nil -> here(opts[:cluster], expected)
+      node -> remote(String.to_atom(node), opts[:cluster], expected)
     end
   end
 
-  defp remote(node, expected) do
+  defp here(cluster, expected) do
+    # The application itself is not started.
+    Clusters.attend()
+    known = Clusters.known()
+    unless cluster == nil or cluster in known, do: unknown(cluster, "this configuration", known)
+    Doctor.run([nodes: expected, connect: false] ++ of(cluster))
+  end
+
+  defp of(nil), do: []
+  defp of(cluster), do: [cluster: String.to_atom(cluster)]
+
+  defp remote(node, cluster, expected) do
     if Node.alive?() and Node.connect(node) == true do
-      :erpc.call(node, Doctor, :run, [[nodes: expected]])
+      known = if cluster, do: :erpc.call(node, Clusters, :known, [])
+      unless cluster == nil or cluster in known, do: unknown(cluster, node, known)
+      :erpc.call(node, Doctor, :run, [[nodes: expected] ++ of(cluster)])
     else
       Mix.shell().info("#{node} cannot be connected from here; what follows is why")
       Doctor.run(nodes: [node | expected], connect: false)
     end
   end
+
+  defp unknown(cluster, who, []), do: Mix.raise("#{who} knows no cluster #{cluster}, nor any other by name")
+
+  defp unknown(cluster, who, known),
+    do: Mix.raise("#{who} knows no cluster #{cluster}; it knows #{Enum.join(known, ", ")}")
 end

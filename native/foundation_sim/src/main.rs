@@ -57,6 +57,13 @@ fn all(args: &[String]) -> Result<bool, String> {
     let started = Instant::now();
     let size = number(args, "--nodes")?.map(|nodes| nodes as usize);
     let only = value(args, "--only")?.map(|names| names.split(',').collect::<Vec<_>>());
+    let table = value(args, "--table")?;
+    let part = small || size.is_some() || only.is_some();
+    if let Some(path) = table.filter(|path| part && std::path::Path::new(path).exists()) {
+        return Err(format!(
+            "{path} is there, and would hold a part of the scenarios only"
+        ));
+    }
     let mut reports = Vec::new();
     let mut passed = true;
     for scenario in ALL {
@@ -78,7 +85,7 @@ fn all(args: &[String]) -> Result<bool, String> {
         reports.len(),
         started.elapsed().as_secs_f64()
     );
-    if let Some(path) = value(args, "--table")? {
+    if let Some(path) = table {
         std::fs::write(path, report::table(&reports)).map_err(|error| format!("{path}: {error}"))?;
     }
     Ok(passed)

@@ -33,4 +33,21 @@ defmodule Foundation.Cluster.DoctorTaskTest do
     assert text =~ "a@127.0.0.1 cannot be connected from here"
     assert text =~ "a@127.0.0.1 has another cookie than this node"
   end
+
+  test "looks at one of several clusters, and says which there are", %{group: group} do
+    entry = [secret: "a secret for the doctor", fabric: [bind: {127, 0, 0, 1}]]
+    peer = Nodes.boot(group, name: :a, env: [cluster: {:static, nodes: []}, clusters: %{ai: entry}])
+    on_exit(fn -> Nodes.stop(peer) end)
+
+    {text, 1} = doctor(group, ["--cluster", "nope"])
+    assert text =~ "this configuration knows no cluster nope"
+
+    named = ["--cookie", group.cookie, "--name", "me#{Nodes.unique()}@127.0.0.1", "--on", "a@127.0.0.1"]
+    {text, 1} = doctor(group, named ++ ["--cluster", "nope"])
+    assert text =~ "a@127.0.0.1 knows no cluster nope; it knows ai"
+
+    {text, 1} = doctor(group, named ++ ["--cluster", "ai", "--verbose"])
+    assert text =~ "members: this node is alone in ai"
+    assert text =~ "this node's fabric in ai accepts links at 127.0.0.1:"
+  end
 end

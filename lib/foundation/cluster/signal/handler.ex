@@ -4,7 +4,7 @@ defmodule Foundation.Cluster.Signal.Handler do
 
   @behaviour :gen_event
 
-  alias Foundation.Cluster.Drain
+  alias Foundation.Cluster
 
   require Logger
 
@@ -16,7 +16,9 @@ defmodule Foundation.Cluster.Signal.Handler do
   @impl true
   def handle_event(:sigterm, timeout) do
     Logger.notice("[cluster] SIGTERM: draining, at most #{timeout} ms")
-    {pid, reference} = spawn_monitor(fn -> Drain.run(:sigterm, timeout) end)
+
+    {pid, reference} =
+      spawn_monitor(fn -> Cluster.drain(cluster: :all, reason: :sigterm, timeout: timeout) end)
 
     receive do
       {:DOWN, ^reference, _, _, _} -> :ok

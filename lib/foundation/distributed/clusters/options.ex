@@ -22,17 +22,34 @@ defmodule Foundation.Distributed.Clusters.Options do
 
   @doc "Whether the main cluster has that name, as far as the configuration says so."
   @spec main?(atom) :: boolean
-  def main?(name) do
+  def main?(name), do: main() == "#{name}"
+
+  @doc "The name of the main cluster, as far as the configuration gives it one."
+  @spec main() :: String.t() | nil
+  def main do
     case Application.get_env(:foundation, :fabric, false) do
-      off when off in [false, nil] ->
-        false
-
-      true ->
-        name == :foundation
-
-      options ->
-        Keyword.keyword?(options) and to_string(Keyword.get(options, :cluster, "foundation")) == "#{name}"
+      off when off in [false, nil] -> nil
+      true -> "foundation"
+      options -> if Keyword.keyword?(options), do: "#{Keyword.get(options, :cluster, "foundation")}"
     end
+  end
+
+  @doc "The clusters that the configuration names."
+  @spec named() :: [atom]
+  def named do
+    clusters = clusters()
+    if is_map(clusters) or Keyword.keyword?(clusters), do: for({name, _} <- clusters, do: name), else: []
+  end
+
+  defp clusters, do: Application.get_env(:foundation, :clusters) || []
+
+  @doc "What the configuration says of a cluster, or nil."
+  @spec entry(atom) :: keyword | nil
+  def entry(name) do
+    clusters = clusters()
+
+    if is_map(clusters) or Keyword.keyword?(clusters),
+      do: with(options when is_list(options) <- clusters[name], do: options, else: (_ -> nil))
   end
 
   @doc "The names that the strategies of a cluster have, of those that run."

@@ -66,10 +66,18 @@ defmodule Foundation.Distributed.Clusters.Seeds do
 
   defp port_of(address), do: address |> String.split(":") |> List.last() |> String.to_integer()
 
-  @doc "The addresses that are looked for now."
+  @doc "The addresses that are being looked for."
   @spec wanted(atom) :: [String.t()]
   def wanted(cluster) do
     GenServer.call(Scope.process(cluster, __MODULE__), :wanted)
+  catch
+    :exit, _ -> []
+  end
+
+  @doc "Those of the configured ones at which no member is."
+  @spec missing(atom) :: [String.t()]
+  def missing(cluster) do
+    GenServer.call(Scope.process(cluster, __MODULE__), :missing)
   catch
     :exit, _ -> []
   end
@@ -81,7 +89,8 @@ defmodule Foundation.Distributed.Clusters.Seeds do
   end
 
   @impl true
-  def handle_call(:wanted, _from, state), do: {:reply, missing(state), state}
+  def handle_call(:wanted, _from, state), do: {:reply, wanting(state), state}
+  def handle_call(:missing, _from, state), do: {:reply, fixed(state) -- own(state.cluster), state}
 
   @impl true
   def handle_cast({:found, node}, state) do
@@ -102,7 +111,7 @@ defmodule Foundation.Distributed.Clusters.Seeds do
 
   @impl true
   def handle_info(:look, state) do
-    missing = missing(state)
+    missing = wanting(state)
     if missing != [], do: join(state, missing)
     ms = if Fabric.nodes(state.cluster) == [], do: @alone_ms, else: @missing_ms
     Process.send_after(self(), :look, ms + :rand.uniform(ms))
@@ -123,12 +132,17 @@ defmodule Foundation.Distributed.Clusters.Seeds do
   end
 
   # Without those of this node and of members.
-  defp missing(%{cluster: cluster} = state) do
+  defp wanting(%{cluster: cluster} = state) do
     nodes = Fabric.nodes(cluster)
     found = for {node, addresses} <- state.found, node not in nodes, address <- addresses, do: address
+    Enum.uniq(found ++ fixed(state)) -- own(cluster)
+  end
+
+  defp fixed(%{fixed: []}), do: []
+
+  defp fixed(%{cluster: cluster, fixed: fixed}) do
     members = MapSet.new(Topology.members(cluster: cluster), & &1.address)
-    fixed = for address <- state.fixed, not MapSet.member?(members, address), do: address
-    Enum.uniq(found ++ fixed) -- own(cluster)
+    Enum.reject(fixed, &MapSet.member?(members, &1))
   end
 
   defp own(cluster) do

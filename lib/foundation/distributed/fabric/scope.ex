@@ -9,7 +9,7 @@ defmodule Foundation.Distributed.Fabric.Scope do
 
   # What other nodes send to by name. In a cluster beside the main one the names mean that cluster's processes, and
   # other names of this library nobody.
-  @addressed [Fabric.Relay, Discovery, Clusters.Member]
+  @addressed [Fabric.Relay, Discovery, Clusters.Member, Clusters.Roll]
 
   @type t :: atom | nil
 

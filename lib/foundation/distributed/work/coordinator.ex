@@ -3,11 +3,12 @@ defmodule Foundation.Distributed.Work.Coordinator do
   # One run: starts a runner on each node, gives them their shares, moves shares to those that have nothing left, and
   # collects each result once.
 
-  alias Foundation.Cluster
   alias Foundation.Distributed.Consensus
-  alias Foundation.Distributed.Work.{Book, Checkpoint, Runner}
+  alias Foundation.Distributed.Work.{Book, Checkpoint, Crew}
 
-  @start_ms 15_000
+  # How often a node is asked that has come up and does not answer yet, and how soon again.
+  @join_tries 5
+  @join_ms 400
   # How long a result may wait for others that are recorded with it.
   @save_ms 50
   @defaults %{
@@ -17,6 +18,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
     attempts: 3,
     on_result: nil,
     job: nil,
+    cluster: nil,
     checkpoint_every: 64
   }
 
@@ -66,7 +68,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
 
   defp begin(items, options, caller) do
     Process.monitor(caller)
-    if options.nodes == :all, do: :net_kernel.monitor_nodes(true)
+    if options.nodes == :all, do: Crew.watch(options.cluster)
     state = %__MODULE__{run: make_ref(), book: Book.new(items), options: options}
 
     if options.job == nil,
@@ -85,7 +87,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
     if Book.finished?(state.book) do
       {:ok, report(state)}
     else
-      case start_runners(state, nodes(state.options.nodes)) do
+      case start_runners(state, nodes(state.options)) do
         %{runners: runners} when runners == %{} -> {:error, :no_nodes}
         state -> state |> share() |> loop(caller)
       end
@@ -98,23 +100,22 @@ defmodule Foundation.Distributed.Work.Coordinator do
     error
   end
 
-  defp nodes(:all), do: Enum.reject([node() | Node.list()], &Cluster.draining?/1)
-  defp nodes(nodes), do: Enum.uniq(nodes)
+  defp nodes(%{nodes: :all, cluster: cluster}), do: Crew.nodes(cluster)
+  defp nodes(%{nodes: nodes}), do: Enum.uniq(nodes)
 
   # -- runners -----------------------------------------------------------------------------------------------------
 
   defp start_runners(state, nodes) do
     options = Map.take(state.options, [:worker, :carrier, :item_timeout, :concurrency])
-    answers = :erpc.multicall(nodes, Runner, :start, [self(), state.run, options], @start_ms)
 
-    nodes
-    |> Enum.zip(answers)
+    state.options.cluster
+    |> Crew.start(nodes, state.run, options)
     |> Enum.reduce(state, fn
-      {node, {:ok, {:ok, pid, concurrency}}}, state ->
+      {node, {:ok, pid, concurrency}}, state ->
         runner = {pid, Process.monitor(pid), concurrency}
         %{state | runners: Map.put(state.runners, node, runner), book: Book.add_node(state.book, node)}
 
-      {node, {_class, reason}}, state ->
+      {node, {:error, reason}}, state ->
         %{state | lost: [{node, reason} | state.lost]}
     end)
   end
@@ -201,8 +202,11 @@ defmodule Foundation.Distributed.Work.Coordinator do
         end
 
       {:nodeup, node} ->
-        state = if Cluster.draining?(node), do: state, else: join(state, node)
+        state = if Crew.works?(state.options.cluster, node), do: join(state, node), else: state
         loop(state, caller)
+
+      {^run, :join, node, tries} ->
+        state |> join(node, tries) |> loop(caller)
 
       {:nodedown, _node} ->
         loop(state, caller)
@@ -263,7 +267,7 @@ defmodule Foundation.Distributed.Work.Coordinator do
           | book: book,
             runners: Map.delete(state.runners, node),
             asked: MapSet.delete(state.asked, node),
-            lost: [{node, reason} | state.lost]
+            lost: [{node, why(reason)} | state.lost]
         }
 
         Enum.reduce_while(given_up, {:ok, state}, fn index, {:ok, state} ->
@@ -275,14 +279,27 @@ defmodule Foundation.Distributed.Work.Coordinator do
     end
   end
 
-  defp join(state, node) do
-    if is_map_key(state.runners, node) do
-      state
-    else
-      # The node may have its code loaded only later: then it does not take part.
-      state = start_runners(state, [node])
-      if is_map_key(state.runners, node), do: feed(state, node), else: state
+  defp why({:shutdown, reason}), do: reason
+  defp why(reason), do: reason
+
+  defp join(state, node, tries \\ 1)
+  defp join(state, node, _tries) when is_map_key(state.runners, node), do: state
+
+  # The node may have its code loaded only later: then it does not take part.
+  defp join(%{lost: lost} = state, node, tries) do
+    case start_runners(state, [node]) do
+      %{runners: %{^node => _}} = state -> feed(state, node)
+      %{lost: [{^node, :noproc} | _]} = state -> join_later(%{state | lost: lost}, node, tries)
+      state -> state
     end
+  end
+
+  # In a joined cluster: its fabric is up, and what answers there is not yet.
+  defp join_later(state, node, @join_tries), do: %{state | lost: [{node, :noproc} | state.lost]}
+
+  defp join_later(state, node, tries) do
+    Process.send_after(self(), {state.run, :join, node, tries + 1}, @join_ms)
+    state
   end
 
   # -- stealing ----------------------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 defmodule Foundation.Distributed.Work.Runner do
   @moduledoc false
   # Does a node's share of a run: some items at a time, each in a process of its own, the others in a queue that the
-  # coordinator may take from. It ends when the coordinator does.
+  # coordinator may take from. It ends when the coordinator does. For a node of a joined cluster it runs on the
+  # coordinator's, and its processes make calls to that node.
 
   use GenServer
 
   alias Foundation.Distributed.{Context, Work}
-  alias Foundation.Distributed.Work.Coordinator
+  alias Foundation.Distributed.Work.{Coordinator, Remote}
 
   @doc "Starts a runner on the present node; called from the coordinator's."
   @spec start(pid, reference, map) :: {:ok, pid, pos_integer}
@@ -27,6 +28,7 @@ defmodule Foundation.Distributed.Work.Runner do
        worker: options.worker,
        carrier: options.carrier,
        timeout: options.item_timeout,
+       place: options[:place],
        free: concurrency,
        queue: :queue.new(),
        busy: %{}
@@ -59,6 +61,15 @@ defmodule Foundation.Distributed.Work.Runner do
     {:noreply, finished(state, ref, {:error, {:exit, reason}})}
   end
 
+  def handle_info({:given, ref, result}, state) when is_map_key(state.busy, ref) do
+    Process.demonitor(ref, [:flush])
+    {:noreply, finished(state, ref, result)}
+  end
+
+  # The node does no more; the coordinator hears of it by this process's end.
+  def handle_info({:lost, ref, reason}, state) when is_map_key(state.busy, ref),
+    do: stop(state, {:shutdown, reason})
+
   def handle_info({:DOWN, ref, :process, _pid, reason}, state) when is_map_key(state.busy, ref),
     do: {:noreply, finished(state, ref, {:error, {:exit, reason}})}
 
@@ -73,9 +84,9 @@ defmodule Foundation.Distributed.Work.Runner do
 
   def handle_info(_late_answer, state), do: {:noreply, state}
 
-  defp stop(state) do
+  defp stop(state, reason \\ :normal) do
     for {_ref, {worker, _index, _timer}} <- state.busy, do: Process.exit(worker, :kill)
-    {:stop, :normal, state}
+    {:stop, reason, state}
   end
 
   defp begin(%{free: 0} = state), do: state
@@ -100,15 +111,16 @@ defmodule Foundation.Distributed.Work.Runner do
 
   # The process answers with the reference of its own monitor, which it is told first.
   defp attend(state, index, item) do
-    %{worker: worker, carrier: carrier} = state
+    %{carrier: carrier} = state
     runner = self()
+    how = Map.take(state, [:worker, :place, :timeout])
 
     {pid, ref} =
       spawn_monitor(fn ->
         receive do
           {:go, ref} ->
             Context.attach(carrier, {:work, index})
-            send(runner, attempt(worker, item, ref))
+            send(runner, attempt(how, item, ref))
         end
       end)
 
@@ -116,10 +128,17 @@ defmodule Foundation.Distributed.Work.Runner do
     {pid, ref}
   end
 
-  defp attempt(worker, item, ref) do
+  defp attempt(%{place: nil, worker: worker}, item, ref) do
     {:result, ref, Work.call(worker, item)}
   catch
     kind, reason -> {:failed, ref, Coordinator.failure(kind, reason, __STACKTRACE__)}
+  end
+
+  defp attempt(%{place: place, worker: worker, timeout: timeout}, item, ref) do
+    case Remote.attempt(place, worker, item, timeout) do
+      {:lost, reason} -> {:lost, ref, reason}
+      result -> {:given, ref, result}
+    end
   end
 
   defp finished(state, ref, result) do
@@ -129,5 +148,6 @@ defmodule Foundation.Distributed.Work.Runner do
     begin(%{state | busy: busy, free: state.free + 1})
   end
 
-  defp tell(state, message), do: send(state.coordinator, {state.run, node(), message})
+  defp tell(%{place: nil} = state, message), do: send(state.coordinator, {state.run, node(), message})
+  defp tell(%{place: {_, node}} = state, message), do: send(state.coordinator, {state.run, node, message})
 end
