@@ -16,6 +16,13 @@ defmodule Foundation.MabeamAgents do
     def init(%{init: {:error, reason}}), do: {:error, reason}
     def init(%{init: {:stall, ms}} = script), do: wait(ms, {:ok, script})
     def init(%{init: {:raise, text}}), do: raise(text)
+
+    def init(%{init: {:held, key}} = script) do
+      if :persistent_term.get({Foundation.MabeamAgents, :held, key}, false),
+        do: wait(:infinity, {:ok, script}),
+        else: {:ok, Map.put_new(script, :count, 0)}
+    end
+
     def init(script), do: {:ok, Map.put_new(script, :count, 0)}
 
     @impl true
@@ -98,6 +105,35 @@ defmodule Foundation.MabeamAgents do
       end
     end
   end
+
+  @doc """
+  What an agent answers, `{:say, {MabeamAgents, :waits, [key, answer]}}`, when this node is told `go/2` for the key and the
+  round of what it was asked (1 when that says none).
+  """
+  def waits(input, key, answer) do
+    round = if is_map(input), do: Map.get(input, :round, 1), else: 1
+    :persistent_term.put({__MODULE__, :waits, key, round}, true)
+    wait({__MODULE__, :go, key, round}, answer)
+  end
+
+  defp wait(term, answer) do
+    if :persistent_term.get(term, false) do
+      answer
+    else
+      receive do
+      after
+        5 -> wait(term, answer)
+      end
+    end
+  end
+
+  def go(key, round \\ 1), do: :persistent_term.put({__MODULE__, :go, key, round}, true)
+
+  @doc "From now on agents of this node with `init: {:held, key}` do not come to an end of their beginning."
+  def hold(key), do: :persistent_term.put({__MODULE__, :held, key}, true)
+
+  @doc "Whether an agent of this node waits so."
+  def waits?(key, round \\ 1), do: :persistent_term.get({__MODULE__, :waits, key, round}, false)
 
   @doc "Registers and starts an agent that does as it is told."
   def start(id, script \\ %{}, attributes \\ []) do
