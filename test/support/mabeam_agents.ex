@@ -108,12 +108,12 @@ defmodule Foundation.MabeamAgents do
 
   @doc """
   What an agent answers, `{:say, {MabeamAgents, :waits, [key, answer]}}`, when this node is told `go/2` for the key and the
-  round of what it was asked (1 when that says none).
+  round of what it was asked (1 when that says none). An answer that is a list has one for each round.
   """
   def waits(input, key, answer) do
     round = if is_map(input), do: Map.get(input, :round, 1), else: 1
     :persistent_term.put({__MODULE__, :waits, key, round}, true)
-    wait({__MODULE__, :go, key, round}, answer)
+    wait({__MODULE__, :go, key, round}, if(is_list(answer), do: Enum.at(answer, round - 1), else: answer))
   end
 
   defp wait(term, answer) do

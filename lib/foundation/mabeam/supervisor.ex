@@ -56,6 +56,7 @@ defmodule Foundation.MABEAM.Supervisor do
       {DynamicSupervisor, name: Foundation.MABEAM.Agents},
       AgentRegistry.Server,
       Comms.Inbox,
+      Coordination.Averaging.Server,
       Coordination.Market.Supervisor,
       {DynamicSupervisor, name: Foundation.MABEAM.Sessions, max_children: Coordination.most()}
     ]
