@@ -22,6 +22,8 @@ defmodule Foundation.MABEAM do
   **Scheduling**: no function here calls the native library.
   """
 
+  alias Foundation.MABEAM.Replicas
+
   @supervisor Foundation.Supervisor
 
   @doc """
@@ -37,6 +39,8 @@ defmodule Foundation.MABEAM do
   """
   @spec start(keyword) :: {:ok, pid} | {:error, term}
   def start(opts \\ []) do
+    if is_list(opts), do: Replicas.nodes!(opts[:replicas])
+
     case Supervisor.start_child(@supervisor, {Foundation.MABEAM.Supervisor, opts}) do
       {:ok, pid} -> {:ok, pid}
       {:error, {:already_started, pid}} -> {:ok, pid}

@@ -125,6 +125,13 @@ defmodule Foundation.MABEAM.ReplicasTest do
     assert {:error, reason} = on(cluster, last, Economics, :deposit, [Spender.account(1), 5])
     assert reason in [:unknown, :no_leader, :unreachable]
     assert {:error, _} = on(cluster, client, Economics, :balance, [Spender.account(1)])
+
+    # All of them were killed in the end, and what was answered is on their disks.
+    Nodes.kill(cluster, last)
+    cluster = Enum.reduce(replicas, cluster, &Nodes.restart(&2, &1))
+    for node <- replicas, do: switch_on(cluster, node, replicas)
+    assert_eventually(on(cluster, client, Economics, :audit, []) == {:ok, 0}, 60_000)
+    assert entries -- journal(cluster, client) == []
   end
 
   test "a budget is one budget, whichever nodes spend of it; a hold is given back in time", context do

@@ -28,10 +28,8 @@ defmodule Foundation.MABEAM.Coordination.AveragingTest do
       ids = Map.keys(net.nodes)
 
       Enum.reduce(ids, net, fn id, net ->
-        case Enum.random(ids) do
-          ^id -> net
-          peer -> deliver(net, id, peer, Flow.ask(net.nodes[id], peer), loss)
-        end
+        {peer, message, flow} = Flow.ask(net.nodes[id], fn -> Enum.random(ids -- [id]) end)
+        deliver(put_in(net.nodes[id], flow), id, peer, message, loss)
       end)
       |> late(loss)
     end

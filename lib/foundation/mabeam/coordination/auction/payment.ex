@@ -17,7 +17,7 @@ defmodule Foundation.MABEAM.Coordination.Auction.Payment do
     with true <- Rules.account?(id) and id != to, {:ok, %{available: available}} <- Economics.balance(id) do
       if available >= amount, do: :ok, else: {:error, :over_balance}
     else
-      {:error, :not_running} -> {:error, :not_running}
+      {:error, reason} when reason != :not_found -> {:error, reason}
       _ -> {:error, :no_account}
     end
   end

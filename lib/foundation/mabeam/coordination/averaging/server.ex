@@ -165,9 +165,9 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Server do
         wait(run)
 
       true ->
-        peer = run.peers |> Map.keys() |> Enum.random()
-        send_to(peer, run.id, Flow.ask(run.flow, peer))
-        wait(%{run | messages: run.messages + 1})
+        {peer, message, flow} = Flow.ask(run.flow, fn -> run.peers |> Map.keys() |> Enum.random() end)
+        send_to(peer, run.id, message)
+        wait(%{run | flow: flow, messages: run.messages + 1})
     end
   end
 
