@@ -4,7 +4,9 @@ defmodule Foundation.MABEAM.Coordination.Market.Durable do
   # machine.
 
   alias Foundation.MABEAM.Coordination.Market.Order
-  alias Foundation.MABEAM.Replicas
+  alias Foundation.MABEAM.{Replicas, Types}
+
+  @fields [:agent, :side, :type, :price, :quantity]
 
   @spec create(String.t(), :continuous | :call, map) :: :ok | {:error, term}
   def create(id, kind, opts) do
@@ -20,16 +22,34 @@ defmodule Foundation.MABEAM.Coordination.Market.Durable do
   @doc "What a market's own process would be asked."
   @spec ask(map, term, term) :: term
   def ask(market, request, once \\ nil)
-  def ask(_market, {:submit, order}, _once) when not is_map(order), do: Order.invalid(order)
-  def ask(market, {:submit, order}, once), do: command({:submit, market.id, order}, once)
-  def ask(market, {:cancel, agent, id}, _once), do: command({:cancel, market.id, agent, id}, nil)
 
-  def ask(market, {:replace, agent, id, change}, _once),
-    do: command({:replace, market.id, agent, id, change}, nil)
+  # What is no order does not get into the log.
+  def ask(market, {:submit, order}, once) do
+    order = if is_map(order), do: Map.take(order, @fields), else: order
+
+    if is_map(order) and Types.serialisable?(order),
+      do: command({:submit, market.id, order}, once),
+      else: Order.invalid(order)
+  end
+
+  def ask(market, {:cancel, agent, id}, _once) do
+    if Types.agent_id?(agent) and is_integer(id),
+      do: command({:cancel, market.id, agent, id}, nil),
+      else: {:error, :not_found}
+  end
+
+  def ask(market, {:replace, agent, id, change}, _once) do
+    change = if is_map(change), do: Map.take(change, [:price, :quantity]), else: change
+
+    if Types.agent_id?(agent) and is_integer(id) and Types.serialisable?(change),
+      do: command({:replace, market.id, agent, id, change}, nil),
+      else: {:error, :not_found}
+  end
 
   def ask(market, :clear, once), do: command({:clear, market.id}, once)
   def ask(market, :end, _once), do: command({:end, market.id}, nil)
-  def ask(market, {:order, id}, _once), do: question({:order, market.id, id})
+  def ask(market, {:order, id}, _once) when is_integer(id), do: question({:order, market.id, id})
+  def ask(_market, {:order, _id}, _once), do: {:error, :not_found}
   def ask(market, {:depth, levels}, _once), do: question({:depth, market.id, levels})
   def ask(_market, _other, _once), do: {:error, :unsupported}
 
