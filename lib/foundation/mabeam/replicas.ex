@@ -18,7 +18,7 @@ defmodule Foundation.MABEAM.Replicas do
   # What passes: another leader, another member, another time.
   @passing [:no_leader, :busy, :unknown, :stopped, :no_group, :not_running, :unreachable, :timeout]
   # Here is no member, or none yet.
-  @absent [:no_group, :not_running, :unreachable]
+  @absent [:no_group, :not_running, :unreachable, :stopped]
   @most 7
 
   @spec group() :: Consensus.group()
