@@ -3,6 +3,7 @@ Code.require_file("support.exs", __DIR__)
 defmodule Foundation.MabeamBench do
   # Agents: what one costs in memory against a bare GenServer, what a request costs against a GenServer call, how long a
   # vote takes against asking the agents by hand, and how much one session at a time, or many, get done.
+  # `mix run bench/mabeam_bench.exs committed`: only what a variable costs that three nodes agree on.
   alias Foundation.{Bench, MABEAM, PeerNodes}
   alias Foundation.Distributed.Consensus
   alias Foundation.Distributed.Coordination, as: Group
@@ -30,9 +31,17 @@ defmodule Foundation.MabeamBench do
 
   @agents 1_000
 
-  def run do
+  def run(["committed"]), do: with_mabeam(&committed/0)
+  def run(_arguments), do: with_mabeam(&all/0)
+
+  defp with_mabeam(bench) do
     Logger.configure(level: :warning)
     {:ok, _} = MABEAM.start()
+    bench.()
+    MABEAM.stop()
+  end
+
+  defp all do
     memory()
     request()
     vote()
@@ -41,7 +50,6 @@ defmodule Foundation.MabeamBench do
     assignment()
     optimiser()
     committed()
-    MABEAM.stop()
   end
 
   # All that the VM has more, tables included, after everyone sleeps.
@@ -262,4 +270,4 @@ defmodule Foundation.MabeamBench do
   end
 end
 
-Foundation.MabeamBench.run()
+Foundation.MabeamBench.run(System.argv())

@@ -17,12 +17,6 @@ defmodule Foundation.MabeamAgents do
     def init(%{init: {:stall, ms}} = script), do: wait(ms, {:ok, script})
     def init(%{init: {:raise, text}}), do: raise(text)
 
-    def init(%{init: {:held, key}} = script) do
-      if :persistent_term.get({Foundation.MabeamAgents, :held, key}, false),
-        do: wait(:infinity, {:ok, script}),
-        else: {:ok, Map.put_new(script, :count, 0)}
-    end
-
     def init(script), do: {:ok, Map.put_new(script, :count, 0)}
 
     @impl true
@@ -70,7 +64,14 @@ defmodule Foundation.MabeamAgents do
     def snapshot(script), do: script.count
 
     @impl true
-    def restore(count, script), do: {:ok, Map.put(script, :count, count)}
+    def restore(count, script) do
+      key = {Foundation.MabeamAgents, :held, script[:restore]}
+
+      wait(
+        if(:persistent_term.get(key, false), do: :infinity, else: 0),
+        {:ok, Map.put(script, :count, count)}
+      )
+    end
 
     @impl true
     def terminate(reason, script) do
@@ -129,7 +130,7 @@ defmodule Foundation.MabeamAgents do
 
   def go(key, round \\ 1), do: :persistent_term.put({__MODULE__, :go, key, round}, true)
 
-  @doc "From now on agents of this node with `init: {:held, key}` do not come to an end of their beginning."
+  @doc "From now on agents of this node with `restore: key` do not come to an end of their beginning from a snapshot."
   def hold(key), do: :persistent_term.put({__MODULE__, :held, key}, true)
 
   @doc "Whether an agent of this node waits so."

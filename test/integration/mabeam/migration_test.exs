@@ -82,7 +82,7 @@ defmodule Foundation.MABEAM.MigrationTest do
   end
 
   test "to a node that dies while the agent begins there", %{cluster: cluster, names: [a, b, c]} do
-    place(cluster, a, "to", %{init: {:held, "to"}})
+    place(cluster, a, "to", %{restore: "to"})
     for n <- 1..5, do: assert({:ok, {:done, {^n, :x}}} = task(cluster, b, "to"))
     {:ok, %{node: from, fencing_token: token}} = on(cluster, a, AgentRegistry, :where, ["to"])
     [target, third] = [a, b, c] -- [from]

@@ -7,9 +7,9 @@ defmodule Foundation.MABEAM.Replicas.Member do
   use GenServer
 
   alias Foundation.Distributed.Consensus
-  alias Foundation.Distributed.Consensus.{Names, Roster}
+  alias Foundation.Distributed.Consensus.Names
   alias Foundation.MABEAM.{Machine, Replicas}
-  alias Foundation.{Native, Peers}
+  alias Foundation.Peers
 
   @again_ms 250
   @look_ms 2_000
@@ -89,11 +89,6 @@ defmodule Foundation.MABEAM.Replicas.Member do
   @doc false
   # What this node's member knows of the group, for one that begins; nil without one.
   def seen do
-    with {:ok, handle} <- Roster.handle(Replicas.group()),
-         %{voters: voters, learners: learners, leader: leader} <- Native.consensus_status(handle) do
-      %{members: voters ++ learners, led: leader != nil}
-    else
-      _ -> nil
-    end
+    with {:ok, seen} <- Consensus.lives(Replicas.group()), do: seen, else: (_ -> nil)
   end
 end
