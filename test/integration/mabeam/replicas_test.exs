@@ -57,6 +57,7 @@ defmodule Foundation.MABEAM.ReplicasTest do
     on(cluster, node, Consensus, :query, [Replicas.group(), question, [consistency: :local]])
   end
 
+  @tag :slow
   test "no payment is lost, doubled or made up when the leader of the ledger is killed in the middle",
        context do
     %{cluster: cluster, names: names, replicas: replicas, client: client} = context

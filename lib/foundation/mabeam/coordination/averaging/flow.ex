@@ -5,19 +5,18 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Flow do
   #
   # A message says how much has flowed in all, not how much more: so one that is lost, or comes twice or late, changes
   # nothing for good, and a node that dies takes back what it had brought, and no more. Each pair counts its exchanges; an
-  # older message does not undo a newer one. Who has not answered is asked again before another one is: it may have moved
-  # to the mean without us.
+  # older message does not undo a newer one. Every other time one is asked again who has not answered: it may have moved to
+  # the mean without us.
 
-  @tries 4
-
-  defstruct value: {0.0, 0.0}, flows: %{}, out: {0.0, 0.0}, asked: nil
+  defstruct value: {0.0, 0.0}, flows: %{}, out: {0.0, 0.0}, waiting: [], again: false
 
   @type amount :: {float, float}
   @type t :: %__MODULE__{
           value: amount,
           flows: %{term => {non_neg_integer, amount}},
           out: amount,
-          asked: {peer :: term, tries :: pos_integer} | nil
+          waiting: [peer :: term],
+          again: boolean
         }
   @type message :: {:ask | :answer, non_neg_integer, amount, amount}
 
@@ -43,12 +42,17 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Flow do
 
   @doc "Whom to ask for the next exchange, and what: a peer that `pick` gives, or one that has not answered."
   @spec ask(t, (() -> term)) :: {term, message, t}
-  def ask(%{asked: {peer, tries}} = flow, _pick) when tries < @tries, do: ask(flow, peer, tries + 1)
-  def ask(flow, pick), do: ask(flow, pick.(), 1)
+  def ask(%{again: true, waiting: [peer | others]} = flow, _pick),
+    do: asked(%{flow | again: false, waiting: others}, peer)
 
-  defp ask(flow, peer, tries) do
+  def ask(flow, pick) do
+    peer = pick.()
+    asked(%{flow | again: true, waiting: List.delete(flow.waiting, peer)}, peer)
+  end
+
+  defp asked(flow, peer) do
     {count, flown} = known(flow, peer)
-    {peer, {:ask, count, flown, has(flow)}, %{flow | asked: {peer, tries}}}
+    {peer, {:ask, count, flown, has(flow)}, %{flow | waiting: flow.waiting ++ [peer]}}
   end
 
   @doc "Takes a message of a peer: what to send back, or nothing."
@@ -71,7 +75,7 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Flow do
 
   def take(flow, peer, {:answer, count, flown, _its}) do
     {known, _own} = known(flow, peer)
-    flow = if match?({^peer, _tries}, flow.asked), do: %{flow | asked: nil}, else: flow
+    flow = %{flow | waiting: List.delete(flow.waiting, peer)}
     {nil, if(count > known, do: put(flow, peer, count, flown), else: flow)}
   end
 
@@ -79,8 +83,8 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Flow do
   @spec drop(t, term) :: t
   def drop(flow, peer) do
     {_count, flown} = known(flow, peer)
-    asked = if match?({^peer, _tries}, flow.asked), do: nil, else: flow.asked
-    %{flow | flows: Map.delete(flow.flows, peer), out: minus(flow.out, flown), asked: asked}
+    waiting = List.delete(flow.waiting, peer)
+    %{flow | flows: Map.delete(flow.flows, peer), out: minus(flow.out, flown), waiting: waiting}
   end
 
   defp known(flow, peer), do: Map.get(flow.flows, peer, {0, {0.0, 0.0}})
