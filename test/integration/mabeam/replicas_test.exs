@@ -171,6 +171,27 @@ defmodule Foundation.MABEAM.ReplicasTest do
   end
 
   @tag disk: false
+  test "the same money is not spent on both sides of a split", context do
+    %{cluster: cluster, names: names, replicas: replicas, client: client} = context
+    for account <- [:purse, :shop, :bar], do: :ok = on(cluster, client, Economics, :open_account, [account])
+    {:ok, _} = on(cluster, client, Economics, :deposit, [:purse, 100])
+    # The one that leads is cut off: it may have taken in what it can bring to nobody.
+    alone = leader(cluster, hd(replicas))
+    :ok = Nodes.split(cluster, [[alone], names -- [alone]])
+    there = later(cluster, alone, Economics, :pay, [:purse, :bar, 100, nil, [id: :there]])
+    here = fn -> on(cluster, client, Economics, :pay, [:purse, :shop, 100, nil, [id: :here]]) end
+    assert_eventually(match?({:ok, _}, here.()), 30_000)
+    assert {:error, reason} = Task.await(there, 60_000)
+    assert reason in [:unknown, :no_leader, :unreachable]
+    assert {:error, _} = on(cluster, alone, Economics, :balance, [:purse])
+    :ok = Nodes.heal(cluster)
+    again = fn -> on(cluster, alone, Economics, :pay, [:purse, :bar, 100, nil, [id: :there]]) end
+    assert_eventually(match?({:error, {:insufficient, _}}, again.()), 30_000)
+    for node <- names, do: assert({:ok, %{available: 100}} = on(cluster, node, Economics, :balance, [:shop]))
+    assert on(cluster, alone, Economics, :audit, []) == {:ok, 0}
+  end
+
+  @tag disk: false
   test "a market lives on when the node dies that made it, and who comes back in memory joins again",
        context do
     %{cluster: cluster, names: names, replicas: replicas, client: client} = context
