@@ -16,7 +16,7 @@ defmodule Foundation.MABEAM.Coordination do
   Built in: votes (`:majority`, `:weighted`, `:unanimity`, `:approval`, `:borda`, `:condorcet`, `:instant_runoff`, `:refinement`), votes of
   many or of some who lie (`:hierarchical`, `:sampled`, `:byzantine`), tasks (`:contract_net`, `:assignment`), deals (`:alternating_offers`,
   `:monotonic_concession`, `:multi_issue`), auctions (`:sealed_first_price`, `:vickrey`, `:english`, `:dutch`, `:multi_unit`,
-  `:combinatorial`, `:double_auction`; see `Foundation.MABEAM.Coordination.Auction`); guides/protocols.md says which is for what, and
+  `:combinatorial`, `:double_auction`; see `Foundation.MABEAM.Coordination.Auction`); an average that all nodes are to know is `Foundation.MABEAM.Coordination.Averaging`'s; guides/protocols.md says which is for what, and
   each is a module below this one that says where it comes from and what it guarantees. `register_protocol/2` adds
   others (`Foundation.MABEAM.Protocol`).
 
