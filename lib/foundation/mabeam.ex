@@ -22,6 +22,8 @@ defmodule Foundation.MABEAM do
   **Scheduling**: no function here calls the native library.
   """
 
+  alias Foundation.MABEAM.Replicas
+
   @supervisor Foundation.Supervisor
 
   @doc """
@@ -29,12 +31,16 @@ defmodule Foundation.MABEAM do
 
   Options, also in `config :foundation, mabeam: [...]`: `placement:` (false), true or the options of
   `Foundation.DistributedSupervisor.start_link/1` but `:name` and `:metadata`, and `capabilities:` of this node, a list: whether agents can be placed
-  here (`Foundation.MABEAM.AgentRegistry.place_agent/3`), and sessions outlive their node.
+  here (`Foundation.MABEAM.AgentRegistry.place_agent/3`), and sessions outlive their node. `replicas:` (none), one to seven nodes, the
+  same list on every node of the cluster: they keep the ledger (`Foundation.MABEAM.Economics`) and durable markets for all; a node of them
+  goes on keeping its part when MABEAM is switched off there. Raises ArgumentError for what is no such list.
 
   Errors: `:not_running` (Foundation does not). O(1).
   """
   @spec start(keyword) :: {:ok, pid} | {:error, term}
   def start(opts \\ []) do
+    if is_list(opts), do: Replicas.nodes!(opts[:replicas])
+
     case Supervisor.start_child(@supervisor, {Foundation.MABEAM.Supervisor, opts}) do
       {:ok, pid} -> {:ok, pid}
       {:error, {:already_started, pid}} -> {:ok, pid}

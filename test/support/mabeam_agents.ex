@@ -16,6 +16,7 @@ defmodule Foundation.MabeamAgents do
     def init(%{init: {:error, reason}}), do: {:error, reason}
     def init(%{init: {:stall, ms}} = script), do: wait(ms, {:ok, script})
     def init(%{init: {:raise, text}}), do: raise(text)
+
     def init(script), do: {:ok, Map.put_new(script, :count, 0)}
 
     @impl true
@@ -63,7 +64,14 @@ defmodule Foundation.MabeamAgents do
     def snapshot(script), do: script.count
 
     @impl true
-    def restore(count, script), do: {:ok, Map.put(script, :count, count)}
+    def restore(count, script) do
+      key = {Foundation.MabeamAgents, :held, script[:restore]}
+
+      wait(
+        if(:persistent_term.get(key, false), do: :infinity, else: 0),
+        {:ok, Map.put(script, :count, count)}
+      )
+    end
 
     @impl true
     def terminate(reason, script) do
@@ -98,6 +106,35 @@ defmodule Foundation.MabeamAgents do
       end
     end
   end
+
+  @doc """
+  What an agent answers, `{:say, {MabeamAgents, :waits, [key, answer]}}`, when this node is told `go/2` for the key and the
+  round of what it was asked (1 when that says none). An answer that is a list has one for each round.
+  """
+  def waits(input, key, answer) do
+    round = if is_map(input), do: Map.get(input, :round, 1), else: 1
+    :persistent_term.put({__MODULE__, :waits, key, round}, true)
+    wait({__MODULE__, :go, key, round}, if(is_list(answer), do: Enum.at(answer, round - 1), else: answer))
+  end
+
+  defp wait(term, answer) do
+    if :persistent_term.get(term, false) do
+      answer
+    else
+      receive do
+      after
+        5 -> wait(term, answer)
+      end
+    end
+  end
+
+  def go(key, round \\ 1), do: :persistent_term.put({__MODULE__, :go, key, round}, true)
+
+  @doc "From now on agents of this node with `restore: key` do not come to an end of their beginning from a snapshot."
+  def hold(key), do: :persistent_term.put({__MODULE__, :held, key}, true)
+
+  @doc "Whether an agent of this node waits so."
+  def waits?(key, round \\ 1), do: :persistent_term.get({__MODULE__, :waits, key, round}, false)
 
   @doc "Registers and starts an agent that does as it is told."
   def start(id, script \\ %{}, attributes \\ []) do

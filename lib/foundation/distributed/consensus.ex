@@ -435,6 +435,14 @@ defmodule Foundation.Distributed.Consensus do
     end
   end
 
+  @doc false
+  # The members by the names that they have in this life of their nodes, and whether any leads: for who decides whether to
+  # begin a group or to join it.
+  def lives(group) do
+    with {:ok, %{voters: voters, learners: learners, leader: leader}} <- raw_status(group),
+         do: {:ok, %{members: voters ++ learners, led: leader != nil}}
+  end
+
   @doc "The groups of this node."
   @spec groups() :: [group]
   def groups, do: for({name, _spec} <- Roster.all(), do: name)

@@ -16,7 +16,7 @@ defmodule Foundation.MABEAM.Coordination do
   Built in: votes (`:majority`, `:weighted`, `:unanimity`, `:approval`, `:borda`, `:condorcet`, `:instant_runoff`, `:refinement`), votes of
   many or of some who lie (`:hierarchical`, `:sampled`, `:byzantine`), tasks (`:contract_net`, `:assignment`), deals (`:alternating_offers`,
   `:monotonic_concession`, `:multi_issue`), auctions (`:sealed_first_price`, `:vickrey`, `:english`, `:dutch`, `:multi_unit`,
-  `:combinatorial`, `:double_auction`; see `Foundation.MABEAM.Coordination.Auction`); guides/protocols.md says which is for what, and
+  `:combinatorial`, `:double_auction`; see `Foundation.MABEAM.Coordination.Auction`); an average that all nodes are to know is `Foundation.MABEAM.Coordination.Averaging`'s; guides/protocols.md says which is for what, and
   each is a module below this one that says where it comes from and what it guarantees. `register_protocol/2` adds
   others (`Foundation.MABEAM.Protocol`).
 
@@ -27,7 +27,9 @@ defmodule Foundation.MABEAM.Coordination do
   With `durable: true` a session runs once in the cluster, as agents do that are placed (`mabeam: [placement: …]`), and on another node when
   its own dies, until its deadline. There it begins anew; agents that have answered a round give the same answer, and do nothing twice
   (within a minute, while they live). What was decided is an entry of the coordination group, made once: whoever awaits the session, on any
-  node, gets the same outcome, though two lives of it may have come to different ones. It is kept until `forget/1`.
+  node, gets the same outcome, though two lives of it may have come to different ones. It is kept until `forget/1`. When the cluster is in
+  two parts, the side with a majority goes on with it, and who is on the other side has not answered. Payments of an auction are made once:
+  see `Foundation.MABEAM.Coordination.Auction.run_auction/3`.
 
   Telemetry: the histograms `[:foundation, :mabeam, :session, :duration]` (µs) and `:messages`, with `protocol` and `result`; an
   event `:mabeam_session` in `Foundation.Events` at the end of each.
@@ -113,7 +115,7 @@ defmodule Foundation.MABEAM.Coordination do
 
   Errors: `{reason, outcome}` with what was answered until then: `:timeout`, `:no_quorum`, `:cancelled`, `{:guard, what}`,
   `{:protocol_crashed, what}`, and reasons of the protocol. Before it begins: `{:unknown_protocol, name}`, `:busy` (10,000 sessions
-  run), `:not_running`. Raises ArgumentError for what is no list of agents or no option. One message to each agent in each round, and one
+  run), `:not_running`; of a durable one `:no_placement`, and `:no_replicas` (an auction with accounts, and no ledger that outlives the node). Raises ArgumentError for what is no list of agents or no option. One message to each agent in each round, and one
   back.
   """
   @spec coordinate(atom, [Types.agent_id()], term, keyword) :: result | {:ok, String.t()}
@@ -257,9 +259,10 @@ defmodule Foundation.MABEAM.Coordination do
 
   @doc """
   Ends a session; who waits for it gets `{:error, {:cancelled, outcome}}`. Agents that were asked may still do their work; nobody
-  hears of it. Errors: `:not_found` (also when it has ended), `:not_running`. O(1).
+  hears of it. Errors: `:not_found` (also when it has ended, or is paid for), `:not_running`; of a durable one those of
+  `Foundation.Distributed.Consensus.propose/3`. O(1); durable, one round to a majority, two where there are replicas.
   """
-  @spec cancel(String.t()) :: :ok | {:error, :not_found | :not_running}
+  @spec cancel(String.t()) :: :ok | {:error, :not_found | :not_running | term}
   def cancel("durable-" <> _ = id), do: Durable.cancel(id)
 
   def cancel(id) when is_binary(id) do

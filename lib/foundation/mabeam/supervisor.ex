@@ -5,7 +5,7 @@ defmodule Foundation.MABEAM.Supervisor do
 
   use Supervisor
 
-  alias Foundation.MABEAM.{AgentRegistry, Comms, Coordination, Core, Economics, Sweeper}
+  alias Foundation.MABEAM.{AgentRegistry, Comms, Coordination, Core, Economics, Replicas, Sweeper}
 
   @protocols [
     majority: Coordination.Majority,
@@ -56,11 +56,16 @@ defmodule Foundation.MABEAM.Supervisor do
       {DynamicSupervisor, name: Foundation.MABEAM.Agents},
       AgentRegistry.Server,
       Comms.Inbox,
+      Coordination.Averaging.Server,
       Coordination.Market.Supervisor,
       {DynamicSupervisor, name: Foundation.MABEAM.Sessions, max_children: Coordination.most()}
     ]
 
-    children = children ++ AgentRegistry.Placement.children(opts)
+    children = replicas(opts[:replicas]) ++ children ++ AgentRegistry.Placement.children(opts)
     Supervisor.init(children, strategy: :one_for_one, max_restarts: 10, max_seconds: 10)
   end
+
+  # Where the ledger is must be known before anyone asks it.
+  defp replicas(nil), do: []
+  defp replicas(nodes), do: [{Replicas.Member, Replicas.nodes!(nodes)}]
 end

@@ -74,6 +74,37 @@ defmodule Foundation.MABEAM.EconomicsTest do
       assert_raise ArgumentError, fn -> Economics.deposit(:a, 1, self()) end
     end
 
+    test "does under an id what it does once" do
+      for account <- [:a, :b], do: :ok = Economics.open_account(account)
+      assert {:ok, first} = Economics.deposit(:a, 100, nil, id: {:fill, 1})
+      assert {:ok, ^first} = Economics.deposit(:a, 100, nil, id: {:fill, 1})
+      assert {:ok, payment} = Economics.pay(:a, :b, 30, nil, id: "x")
+      assert {:ok, ^payment} = Economics.pay(:a, :b, 30, nil, id: "x")
+      assert {:error, :id_reused} = Economics.pay(:a, :b, 31, nil, id: "x")
+      assert {:error, {:insufficient, _}} = refused = Economics.pay(:b, :a, 31, nil, id: "y")
+      {:ok, _} = Economics.pay(:a, :b, 1)
+      # The answer to an id is its answer.
+      assert Economics.pay(:b, :a, 31, nil, id: "y") == refused
+      assert {:ok, hold} = Economics.hold(:a, 9, id: "z")
+      assert {:ok, ^hold} = Economics.hold(:a, 9, id: "z")
+      assert {:ok, last} = Economics.capture(hold, :b, amount: 4, id: "c")
+      assert {:ok, ^last} = Economics.capture(hold, :b, amount: 4, id: "c")
+      assert {:ok, _} = Economics.settle([{:a, :b, 1}], nil, id: "s")
+      assert {:ok, _} = Economics.settle([{:a, :b, 1}], nil, id: "s")
+      assert {available(:a), available(:b)} == {100 - 30 - 1 - 4 - 1, 30 + 1 + 4 + 1}
+      assert_raise ArgumentError, ~r/id:/, fn -> Economics.pay(:a, :b, 1, nil, id: self()) end
+    end
+
+    test "concludes an affair once" do
+      for account <- [:a, :b], do: :ok = Economics.open_account(account)
+      {:ok, _} = Economics.deposit(:a, 10)
+      assert {:error, {:insufficient, _}} = Economics.conclude("lot", [{:a, :b, 11}], :dear)
+      assert {:ok, %{note: :fair, last: last}} = Economics.conclude("lot", [{:a, :b, 5}], :fair)
+      assert {:ok, %{note: :fair, last: ^last}} = Economics.conclude("lot", [{:a, :b, 1}], :cheap)
+      assert {:ok, %{note: :none, payments: []}} = Economics.conclude("nothing", [], :none)
+      assert {available(:a), available(:b)} == {5, 5}
+    end
+
     test "settles all or nothing" do
       for account <- [:a, :b, :c], do: :ok = Economics.open_account(account)
       {:ok, _} = Economics.deposit(:a, 100)

@@ -33,15 +33,19 @@ defmodule Foundation.MABEAM.Comms.Delivery do
 
   @doc "Sends to the inbox of another node."
   @spec to_node(node, term) :: :ok | {:error, term}
-  def to_node(node, message) do
+  def to_node(node, message), do: to_process(@inbox, node, message)
+
+  @doc "Sends to a process of another node, by its name."
+  @spec to_process(atom, node, term) :: :ok | {:error, term}
+  def to_process(name, node, message) do
     if connected?(node) do
-      case :erlang.send({@inbox, node}, message, [:noconnect, :nosuspend]) do
+      case :erlang.send({name, node}, message, [:noconnect, :nosuspend]) do
         :ok -> :ok
         :noconnect -> {:error, :unreachable}
         :nosuspend -> {:error, :busy}
       end
     else
-      with {:error, :not_running} <- Channels.send_message(@channel, {@inbox, node}, message),
+      with {:error, :not_running} <- Channels.send_message(@channel, {name, node}, message),
            do: {:error, :unreachable}
     end
   end

@@ -78,7 +78,7 @@ defmodule Foundation.MABEAM.Coordination.Auction do
           | :timeout
           | :not_running
 
-  @session [:async, :timeout, :quorum, :rounds, :round_timeout, :tokens, :money]
+  @session [:async, :durable, :timeout, :quorum, :rounds, :round_timeout, :tokens, :money]
   @longest 86_400_000
   @opening [:duration_ms, :interval_ms, :extend_ms, :bidders, :max_bids, :keep_ms]
 
@@ -90,7 +90,11 @@ defmodule Foundation.MABEAM.Coordination.Auction do
       outcome.decision     # %{agent: :bob, price: 3_000_000}
 
   A combinatorial auction leaves `search_ms:` of its `timeout:` for the search, unless `round_timeout:` is
-  given. Errors: those of `coordinate/4`, of which `{:unsold, outcome}` is the one of auctions. Raises
+  given. With `durable: true` it outlives its node as other sessions do, and with `accounts: true` it is paid
+  once, whatever its lives have come to: the decision that was settled first in the ledger is the outcome. That takes a
+  ledger which outlives the node too (`mabeam: [replicas: nodes]`), else `:no_replicas`.
+
+  Errors: those of `coordinate/4`, of which `{:unsold, outcome}` is the one of auctions. Raises
   ArgumentError for an unknown kind.
   """
   @spec run_auction(kind, [Types.agent_id()], keyword) :: Coordination.result() | {:ok, String.t()}

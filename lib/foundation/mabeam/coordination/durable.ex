@@ -7,7 +7,8 @@ defmodule Foundation.MABEAM.Coordination.Durable do
 
   alias Foundation.Distributed.Consensus
   alias Foundation.DistributedSupervisor
-  alias Foundation.MABEAM.Coordination
+  alias Foundation.MABEAM.{Coordination, Replicas}
+  alias Foundation.MABEAM.Coordination.Auction.{Payment, Rules}
   alias Foundation.Utils
 
   @supervisor Foundation.MABEAM.Placed
@@ -23,12 +24,24 @@ defmodule Foundation.MABEAM.Coordination.Durable do
     timeout = Keyword.get(opts, :timeout, 5_000)
     id = "durable-" <> Utils.generate_correlation_id()
     due = System.system_time(:millisecond) + timeout
-    what = %{id: id, protocol: protocol, agents: agents, problem: problem, opts: opts, due: due}
 
-    with :ok <- begin(what) do
+    with {:ok, problem} <- payable(protocol, problem, id),
+         what = %{id: id, protocol: protocol, agents: agents, problem: problem, opts: opts, due: due},
+         :ok <- begin(what) do
       if async, do: {:ok, id}, else: await(id, timeout + @takeover_ms)
     end
   end
+
+  # What is paid is paid once, whichever life of the session pays it: in a ledger that outlives them all.
+  defp payable(protocol, %{accounts: true} = problem, id) when not is_struct(problem) do
+    cond do
+      protocol not in Rules.kinds() -> {:ok, problem}
+      Replicas.nodes() == nil -> {:error, :no_replicas}
+      true -> {:ok, Map.put(problem, :once, id)}
+    end
+  end
+
+  defp payable(_protocol, problem, _id), do: {:ok, problem}
 
   defp begin(%{id: id} = what) do
     if Process.whereis(@supervisor) do
@@ -85,8 +98,12 @@ defmodule Foundation.MABEAM.Coordination.Durable do
     _kind, _reason -> {:error, :not_found}
   end
 
-  # Whoever is first has decided.
+  # Whoever is first has decided. What was paid for cannot be called off any more.
   def cancel(id) do
+    with :ok <- if(Replicas.nodes(), do: Payment.call_off(id), else: :ok), do: called_off(id)
+  end
+
+  defp called_off(id) do
     case decide(id, {:error, :cancelled}) do
       {:ok, {:error, :cancelled}} ->
         _ = DistributedSupervisor.terminate_child(@supervisor, {:session, id})

@@ -16,29 +16,50 @@ defmodule Foundation.MABEAM.Coordination.Market do
   Prices are whole numbers of millionths from 1, quantities whole numbers from 1. What is no order is refused
   with `{:error, {:invalid, details}}` and changes nothing.
 
-  A market is a value for `submit_order/2` and the others, on the node where it was created; it ends with
+  A market is a value for `submit_order/3` and the others, on the node where it was created; it ends with
   `end_market/1` or with MABEAM there. Orders of a continuous one go straight from the caller to the book:
   from several processes they come in some order, one after the other. Trades of `:continuous` and `:call`
-  markets are told and not paid: see `Foundation.MABEAM.Economics.settle/2`.
+  markets are told and not paid: see `Foundation.MABEAM.Economics.settle/3`.
+
+  ## Markets that outlive their node
+
+  With `durable: true` a continuous or call market is kept by the replicas (`mabeam: [replicas: nodes]`, see
+  `Foundation.MABEAM.Economics`): each order is agreed on before it is answered, all replicas have the same book, and
+  the market goes on, for all nodes of the cluster, while more than half of them live. Its value is good on any node, and
+  `find_market/1` makes it of the id. An order with `id:` counts once, however often it is sent. Nobody can listen to
+  such a market. It ends with `end_market/1` alone. The rules are the same, and so are answers; errors besides:
+  `:unknown` (it may have been done, or may yet be), `:no_leader`, `:busy`, `:unreachable`, `:id_reused`,
+  `:no_replicas`.
 
   Properties. Continuous: not truthful; efficient in the long run, even with traders that act at random within
   their means (Gode and Sunder 1993; `simulate/2`). Call: not truthful; efficient at true orders. Prediction:
   truthful for who trades once (a proper scoring rule); the maker's loss is bounded by liquidity ·
   ln(outcomes). Prices of `find_equilibrium/2` are efficient (first welfare theorem), of truth-tellers. One
-  call an order.
+  call an order; one of a durable market a round to a majority of the replicas.
 
   **Scheduling**: orders, `cancel_order/3`, `order/2` and `order_book/2` of a continuous market on a normal
   scheduler, below 100 µs (an order that meets more than 256 others, or finds the book busy for 20 µs, on a
-  dirty CPU one); everything else on a dirty CPU scheduler.
+  dirty CPU one); everything else on a dirty CPU scheduler; durable
+  markets as `Foundation.Distributed.Consensus`.
   """
 
-  alias Foundation.MABEAM.Coordination.Market.{Book, Call, Equilibrium, Order, Prediction, Server, Simulation}
+  alias Foundation.MABEAM.Coordination.Market.{
+    Book,
+    Call,
+    Durable,
+    Equilibrium,
+    Order,
+    Prediction,
+    Server,
+    Simulation
+  }
+
   alias Foundation.MABEAM.Types
   alias Foundation.MABEAM.Types.Fields
   alias Foundation.{Native, Utils}
 
   @enforce_keys [:id, :kind]
-  defstruct [:id, :kind, :pid, :book, :names, :counters, tick: 1]
+  defstruct [:id, :kind, :pid, :book, :names, :counters, tick: 1, durable: false]
 
   @typedoc "A market; what is in it is its own affair."
   @type t :: %__MODULE__{id: String.t(), kind: :continuous | :call | :prediction}
@@ -52,29 +73,41 @@ defmodule Foundation.MABEAM.Coordination.Market do
   Options of `:continuous`: `tick:` of which prices are multiples (1); `max_orders:` that wait at once
   (1,000,000); `self_trade:` when an order meets one of the same agent: `:cancel_incoming` (the rest of the
   new one is dropped), `:cancel_resting`, `:cancel_both`, `:allow`. Of `:call`: `max_orders:` (1,000,000). Of
+  both: `durable:` (false), see above. Of
   `:prediction`: `outcomes:` 2 to 10,000 different terms; `liquidity:` b, millionths above 0: the larger, the
   less a trade moves prices; `to:` the account that pays and is paid (none: nothing is paid). It needs b ·
   ln(outcomes) to pay whatever comes true.
 
-  Errors: `{:invalid, details}`, `:busy` (10,000 auctions and markets), `:not_running`. O(1).
+  Errors: `{:invalid, details}`, `:busy` (10,000 auctions and markets), `:not_running`; of a durable one those above. O(1).
   """
   @spec create_market(:continuous | :call | :prediction, keyword) ::
-          {:ok, t} | {:error, invalid | :busy | :not_running}
+          {:ok, t} | {:error, invalid | :busy | :not_running | term}
   def create_market(kind, opts \\ [])
 
   def create_market(:continuous, opts) do
-    with {:ok, opts} <- Fields.build(__MODULE__.Continuous, opts, continuous()),
+    with {:ok, %{durable: false} = opts} <- Fields.build(__MODULE__.Continuous, opts, continuous()),
          {:ok, book} <- Native.market_book_new(opts.self_trade, opts.tick, opts.max_orders) do
       start(
         %__MODULE__{id: id(), kind: :continuous, book: book, counters: Book.counters(), tick: opts.tick},
         nil
       )
+    else
+      {:ok, opts} -> durable(:continuous, opts)
+      error -> error
     end
   end
 
   def create_market(:call, opts) do
-    with {:ok, opts} <- Fields.build(__MODULE__.Continuous, opts, [max_orders()]),
-         do: start(%__MODULE__{id: id(), kind: :call}, %Call{most: opts.max_orders})
+    case Fields.build(__MODULE__.Continuous, opts, [max_orders(), durable()]) do
+      {:ok, %{durable: false} = opts} ->
+        start(%__MODULE__{id: id(), kind: :call}, %Call{most: opts.max_orders})
+
+      {:ok, opts} ->
+        durable(:call, opts)
+
+      error ->
+        error
+    end
   end
 
   def create_market(:prediction, opts) do
@@ -88,6 +121,11 @@ defmodule Foundation.MABEAM.Coordination.Market do
 
   defp id, do: Utils.generate_correlation_id()
 
+  defp durable(kind, opts) do
+    market = %__MODULE__{id: id(), kind: kind, durable: true}
+    with :ok <- Durable.create(market.id, kind, opts), do: {:ok, market}
+  end
+
   defp start(market, inside) do
     with {:ok, pid} <- __MODULE__.Supervisor.start({Server, {market, inside}}),
          do: GenServer.call(pid, :market)
@@ -95,7 +133,7 @@ defmodule Foundation.MABEAM.Coordination.Market do
 
   defmodule Continuous do
     @moduledoc false
-    defstruct [:tick, :max_orders, :self_trade]
+    defstruct [:tick, :max_orders, :self_trade, :durable]
   end
 
   defmodule Bets do
@@ -109,9 +147,12 @@ defmodule Foundation.MABEAM.Coordination.Market do
     [
       {:tick, 1, &whole?(&1, 1_000_000_000_000_000), "a whole number of millionths from 1"},
       {:self_trade, :cancel_incoming, &(&1 in rules), "one of #{inspect(rules)}"},
-      max_orders()
+      max_orders(),
+      durable()
     ]
   end
+
+  defp durable, do: {:durable, false, &is_boolean/1, "true or false"}
 
   defp max_orders,
     do: {:max_orders, 1_000_000, &whole?(&1, 10_000_000), "a whole number from 1 to 10,000,000"}
@@ -132,8 +173,16 @@ defmodule Foundation.MABEAM.Coordination.Market do
       MapSet.size(MapSet.new(list)) == length(list)
   end
 
-  @doc "Ends a market: what is in it is gone. `:ok` also when it has ended. O(orders)."
-  @spec end_market(t) :: :ok
+  @doc "The durable market with that id: `{:ok, market}`. Errors: `:not_found`, and those of durable markets. A round to the leader."
+  @spec find_market(String.t()) :: {:ok, t} | {:error, term}
+  def find_market(id) when is_binary(id) do
+    with {:ok, kind} <- Durable.kind(id), do: {:ok, %__MODULE__{id: id, kind: kind, durable: true}}
+  end
+
+  @doc "Ends a market: what is in it is gone. `:ok` also when it has ended. Errors: of durable markets. O(orders)."
+  @spec end_market(t) :: :ok | {:error, term}
+  def end_market(%__MODULE__{durable: true} = market), do: Durable.ask(market, :end)
+
   def end_market(%__MODULE__{} = market) do
     _ = Server.ask(market, :end)
     :ok
@@ -158,14 +207,26 @@ defmodule Foundation.MABEAM.Coordination.Market do
   `:not_enough_shares`, `:over_limit`, `:closed`, `:over_balance`, `:no_account`, `{:invalid, :change}` (so
   many that a price would be 1).
 
-  Errors of all: `{:invalid, details}`, `:not_found` (it has ended), `:timeout`. O(log prices + trades);
-  prediction O(outcomes).
-  """
-  @spec submit_order(t, map) :: {:ok, map} | {:error, term}
-  def submit_order(%__MODULE__{kind: :continuous} = market, order), do: Book.submit(market, order)
+  Options: `id:` of an order of a durable market, any term: under it, it counts once.
 
-  def submit_order(%__MODULE__{} = market, order) when is_map(order), do: Server.ask(market, {:submit, order})
-  def submit_order(%__MODULE__{}, order), do: Order.invalid(order)
+  Errors of all: `{:invalid, details}`, `:not_found` (it has ended), `:timeout`; of durable ones those above. O(log
+  prices + trades); prediction O(outcomes).
+  """
+  @spec submit_order(t, map, keyword) :: {:ok, map} | {:error, term}
+  def submit_order(market, order, opts \\ [])
+
+  def submit_order(%__MODULE__{durable: true} = market, order, opts),
+    do: Durable.ask(market, {:submit, order}, opts[:id])
+
+  def submit_order(%__MODULE__{}, _order, [_ | _] = opts),
+    do: raise(ArgumentError, "only orders of durable markets have options, got: #{inspect(opts)}")
+
+  def submit_order(%__MODULE__{kind: :continuous} = market, order, []), do: Book.submit(market, order)
+
+  def submit_order(%__MODULE__{} = market, order, []) when is_map(order),
+    do: Server.ask(market, {:submit, order})
+
+  def submit_order(%__MODULE__{}, order, []), do: Order.invalid(order)
 
   @doc """
   Takes an agent's waiting order back: `{:ok, %{id:, agent:, side:, price:, quantity: what was left}}`.
@@ -173,17 +234,23 @@ defmodule Foundation.MABEAM.Coordination.Market do
   prices).
   """
   @spec cancel_order(t, Types.agent_id(), pos_integer) :: {:ok, map} | {:error, term}
+  def cancel_order(%__MODULE__{durable: true} = market, agent, id),
+    do: Durable.ask(market, {:cancel, agent, id})
+
   def cancel_order(%__MODULE__{kind: :continuous} = market, agent, id) when is_integer(id) and id >= 0,
     do: Book.cancel(market, agent, id)
 
   def cancel_order(%__MODULE__{} = market, agent, id), do: Server.ask(market, {:cancel, agent, id})
 
   @doc """
-  Changes price and quantity of an agent's waiting order in a continuous market: as `submit_order/2`. Less at
+  Changes price and quantity of an agent's waiting order in a continuous market: as `submit_order/3`. Less at
   the same price keeps its place. Errors besides: `:not_found`, `:unsupported`. O(log prices + trades).
   """
   @spec replace_order(t, Types.agent_id(), pos_integer, %{price: pos_integer, quantity: pos_integer}) ::
           {:ok, map} | {:error, term}
+  def replace_order(%__MODULE__{durable: true} = market, agent, id, change),
+    do: Durable.ask(market, {:replace, agent, id, change})
+
   def replace_order(%__MODULE__{kind: :continuous} = market, agent, id, change)
       when is_integer(id) and id >= 0,
       do: Book.replace(market, agent, id, change)
@@ -192,6 +259,8 @@ defmodule Foundation.MABEAM.Coordination.Market do
 
   @doc "A waiting order: as `cancel_order/3`, and it goes on waiting. O(1)."
   @spec order(t, pos_integer) :: {:ok, map} | {:error, term}
+  def order(%__MODULE__{durable: true} = market, id), do: Durable.ask(market, {:order, id})
+
   def order(%__MODULE__{kind: :continuous} = market, id) when is_integer(id) and id >= 0,
     do: Book.order(market, id)
 
@@ -206,6 +275,7 @@ defmodule Foundation.MABEAM.Coordination.Market do
   `:not_found`. O(n log n).
   """
   @spec clear(t) :: {:ok, map} | {:error, term}
+  def clear(%__MODULE__{durable: true} = market), do: Durable.ask(market, :clear)
   def clear(%__MODULE__{kind: :call} = market), do: Server.ask(market, :clear)
   def clear(%__MODULE__{}), do: {:error, :unsupported}
 
@@ -213,7 +283,7 @@ defmodule Foundation.MABEAM.Coordination.Market do
   Ends the trade of a prediction market, of which `outcome` has come true:
   `{:ok, %{outcome:, payouts: %{agent => money}, loss: the maker's}}`, one unit a share. With `to:` all are
   paid, or nobody, and it stays open. The same again when asked again. Errors: `:no_such_outcome`, of
-  `Foundation.MABEAM.Economics.settle/2`, `:unsupported`, `:not_found`. O(agents).
+  `Foundation.MABEAM.Economics.settle/3`, `:unsupported`, `:not_found`. O(agents).
   """
   @spec resolve(t, term) :: {:ok, map} | {:error, term}
   def resolve(%__MODULE__{kind: :prediction} = market, outcome), do: Server.ask(market, {:resolve, outcome})
@@ -232,6 +302,9 @@ defmodule Foundation.MABEAM.Coordination.Market do
   @spec order_book(t, 1..100) :: {:ok, map} | {:error, term}
   def order_book(market, levels \\ 10)
 
+  def order_book(%__MODULE__{durable: true} = market, levels) when levels in 1..100,
+    do: Durable.ask(market, {:depth, levels})
+
   def order_book(%__MODULE__{kind: :continuous} = market, levels) when levels in 1..100,
     do: Book.depth(market, levels)
 
@@ -241,9 +314,10 @@ defmodule Foundation.MABEAM.Coordination.Market do
   @doc """
   Sends `{:market, id, event}` to the calling process: `{:traded, %{order:, agent:, side:, trades:}}` of a
   continuous market (who came, and whom it met), `{:cleared, result}`, `{:traded, map}` and
-  `{:resolved, result}` of the others. Errors: `:not_found`. O(1).
+  `{:resolved, result}` of the others. Errors: `:not_found`; `:unsupported` (durable). O(1).
   """
-  @spec subscribe(t) :: :ok | {:error, :not_found | :timeout}
+  @spec subscribe(t) :: :ok | {:error, :not_found | :timeout | :unsupported}
+  def subscribe(%__MODULE__{durable: true}), do: {:error, :unsupported}
   def subscribe(%__MODULE__{} = market), do: Server.ask(market, {:subscribe, self()})
 
   @doc """

@@ -7,6 +7,10 @@ defmodule Foundation.MABEAM.Economics.Reputation do
 
   @half_life_ms 7 * 86_400_000
   @prior 2.0
+  @ln_2 0.6931471805599453
+  # Of the series of e^x, for x from -ln 2 to 0: the next would be below 1.0e-17.
+  @terms 20
+  @never 1_000
 
   defstruct good: 0.0, bad: 0.0, at: nil, ratings: 0
 
@@ -33,7 +37,22 @@ defmodule Foundation.MABEAM.Economics.Reputation do
   defp fade(%{at: nil} = reputation, at), do: %{reputation | at: at}
 
   defp fade(reputation, at) do
-    by = :math.pow(0.5, max(at - reputation.at, 0) / @half_life_ms)
+    by = faded(max(at - reputation.at, 0))
     %{reputation | good: reputation.good * by, bad: reputation.bad * by, at: max(at, reputation.at)}
+  end
+
+  # Half for each half-life. Sums and products alone, which are the same on every machine, as powers are not: those who
+  # keep the same ratings are to have the same scores to the last digit.
+  defp faded(ms) do
+    halves = div(ms, @half_life_ms)
+    part = rem(ms, @half_life_ms) / @half_life_ms
+    if halves > @never, do: 0.0, else: exp(-part * @ln_2) / Integer.pow(2, halves)
+  end
+
+  defp exp(x) do
+    {sum, _term} =
+      Enum.reduce(1..@terms, {1.0, 1.0}, fn n, {sum, term} -> {sum + term * x / n, term * x / n} end)
+
+    sum
   end
 end

@@ -1,61 +1,53 @@
 defmodule Foundation.MABEAM.Economics.Server do
   @moduledoc false
-  # Holds the ledger, the budgets and the reputations of this node, and ends what was on hold for too long.
+  # Holds the books of this node, and ends what was on hold for too long; and brings commands and questions to where the
+  # books are: here, or at the replicas (Foundation.MABEAM.Replicas) when there are some.
 
   use GenServer
 
-  alias Foundation.MABEAM.Economics.{Ledger, Reputation}
+  alias Foundation.MABEAM.{Answers, Replicas}
+  alias Foundation.MABEAM.Economics.Books
   alias Foundation.Telemetry
-
-  @rateable 100_000
 
   def start_link(_opts), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
-  @doc "Asks the server; `{:error, :not_running}` where there is none."
-  def call(request) do
+  @doc "Has the books changed, once for an id that is not nil."
+  @spec change(Books.command(), term) :: term
+  def change(command, id \\ nil) do
+    if Replicas.nodes(),
+      do: Replicas.command(:books, command, id),
+      else: call({:change, id, command}, :unknown)
+  end
+
+  @doc "Asks the books."
+  @spec read(Books.question()) :: term
+  def read(question) do
+    if Replicas.nodes(),
+      do: Replicas.query(:books, {question, now()}),
+      else: call({:read, question}, :timeout)
+  end
+
+  defp call(request, late) do
     GenServer.call(__MODULE__, request)
   catch
-    :exit, {:timeout, _} -> {:error, :timeout}
+    :exit, {:timeout, _} -> {:error, late}
     :exit, {_reason, {GenServer, :call, _}} -> {:error, :not_running}
   end
 
-  # `paid` are payments of which each of the two may rate the other once: {number, who} => whom.
   @impl true
-  def init(nil), do: {:ok, %{ledger: Ledger.new(), reputations: %{}, paid: %{}, timer: nil}}
+  def init(nil), do: {:ok, %{books: Books.new(), answers: Answers.new(), timer: nil}}
 
   @impl true
-  def handle_call({:change, function, arguments}, _from, state) do
-    before = state.ledger
-
-    case apply(Ledger, function, [before | arguments]) do
-      {:ok, ledger} ->
-        state = %{state | ledger: ledger, paid: rateable(state.paid, before, ledger)}
-        {:reply, {:ok, ledger.number}, if(ledger.holds == before.holds, do: state, else: timed(state))}
-
-      error ->
-        {:reply, error, state}
-    end
+  def handle_call({:change, id, command}, _from, state) do
+    at = now()
+    before = expire(state.books, at)
+    run = fn -> Books.apply(before, command, at) end
+    {answer, answers, books} = Answers.once(state.answers, id, command, before, run)
+    {:reply, answer, timed(%{state | books: books, answers: answers}, state.books.due)}
   end
 
-  def handle_call({:read, function, arguments}, _from, state),
-    do: {:reply, apply(Ledger, function, [state.ledger | arguments]), state}
-
-  def handle_call({:rate, payment, by, rating}, _from, state) do
-    case Map.pop(state.paid, {payment, by}) do
-      {nil, _paid} ->
-        {:reply, {:error, :not_rateable}, state}
-
-      {whom, paid} ->
-        reputation = Map.get(state.reputations, whom, Reputation.new())
-        reputations = Map.put(state.reputations, whom, Reputation.rate(reputation, rating, now()))
-        {:reply, :ok, %{state | paid: paid, reputations: reputations}}
-    end
-  end
-
-  def handle_call({:reputation, id}, _from, state) do
-    reputation = Map.get(state.reputations, id, Reputation.new())
-    {:reply, {:ok, %{score: Reputation.score(reputation, now()), ratings: reputation.ratings}}, state}
-  end
+  def handle_call({:read, question}, _from, state),
+    do: {:reply, Books.read(state.books, question, now()), state}
 
   def handle_call(_other, _from, state), do: {:reply, {:error, :unknown_request}, state}
 
@@ -64,43 +56,29 @@ defmodule Foundation.MABEAM.Economics.Server do
 
   @impl true
   def handle_info(:expire, state) do
-    {ledger, over} = Ledger.expire(state.ledger, now())
-
-    for id <- over,
-        do: Telemetry.execute([:foundation, :mabeam, :economics, :hold_expired], %{counter: 1}, %{hold: id})
-
-    {:noreply, timed(%{state | ledger: ledger, timer: nil})}
+    before = state.books.due
+    {:noreply, timed(%{state | books: expire(state.books, now()), timer: nil}, before)}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
 
+  defp expire(books, at) do
+    {books, over} = Books.expire(books, at)
+
+    for id <- over,
+        do: Telemetry.execute([:foundation, :mabeam, :economics, :hold_expired], %{counter: 1}, %{hold: id})
+
+    books
+  end
+
   # One timer, for the first that is over.
-  defp timed(%{timer: timer, ledger: %{holds: holds}} = state) do
+  defp timed(%{timer: timer, books: %{due: due}} = state, due) when timer != nil or due == nil, do: state
+
+  defp timed(%{timer: timer, books: %{due: due}} = state, _before) do
     if timer, do: Process.cancel_timer(timer)
-
-    case holds |> Map.values() |> Enum.map(& &1.until) |> Enum.min(fn -> nil end) do
-      nil -> %{state | timer: nil}
-      until -> %{state | timer: Process.send_after(self(), :expire, min(max(until - now(), 0), 0xFFFFFFFF))}
-    end
+    ms = due && min(max(due - now(), 0), 0xFFFFFFFF)
+    %{state | timer: ms && Process.send_after(self(), :expire, ms)}
   end
-
-  # The bound keeps the newest; a payment that nobody rates is forgotten in the end.
-  defp rateable(paid, before, ledger) do
-    new =
-      for entry <- ledger |> Ledger.entries(:all, ledger.number - before.number),
-          entry.kind in [:payment, :capture],
-          payer = payer(entry, before),
-          pair <- [{{entry.number, payer}, entry.to}, {{entry.number, entry.to}, payer}],
-          into: paid,
-          do: pair
-
-    if map_size(new) > @rateable,
-      do: new |> Enum.sort() |> Enum.drop(div(@rateable, 10)) |> Map.new(),
-      else: new
-  end
-
-  defp payer(%{from: {:hold, id}}, before), do: before.holds[id].from
-  defp payer(%{from: from}, _before), do: from
 
   defp now, do: System.system_time(:millisecond)
 end

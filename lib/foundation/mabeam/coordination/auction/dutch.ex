@@ -86,9 +86,8 @@ defmodule Foundation.MABEAM.Coordination.Auction.Dutch do
 
   def decide(report, %{taker: id} = state) do
     with {:ok, _machine, sale} <- event(state.machine, {:accept, report.round - 1, state.places[id]}),
-         decision = %{agent: id, price: sale.price},
-         {:ok, payments} <- Payment.settle(state.rules, decision) do
-      {:decided, decision, Map.merge(detail(report, state), %{payments: payments, confidence: 1.0}), state}
+         {:ok, decision, payments} <- Payment.settle(state.rules, %{agent: id, price: sale.price}) do
+      sold(decision, payments, report, state)
     else
       {:cannot_pay, ids} ->
         lower(report, %{state | active: state.active -- ids, cannot_pay: ids ++ state.cannot_pay})
@@ -104,9 +103,20 @@ defmodule Foundation.MABEAM.Coordination.Auction.Dutch do
         {:again, %{state | machine: machine, price: price}}
 
       _ ->
-        {:failed, :unsold, detail(report, state), state}
+        unsold(report, state)
     end
   end
+
+  # An earlier life of the session may have sold it.
+  defp unsold(report, state) do
+    case Payment.unsold(state.rules, :unsold) do
+      {:ok, decision, payments} -> sold(decision, payments, report, state)
+      {:error, reason} -> {:failed, reason, detail(report, state), state}
+    end
+  end
+
+  defp sold(decision, payments, report, state),
+    do: {:decided, decision, Map.merge(detail(report, state), %{payments: payments, confidence: 1.0}), state}
 
   defp detail(report, state), do: %{prices: report.round, cannot_pay: state.cannot_pay}
 

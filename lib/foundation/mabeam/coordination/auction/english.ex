@@ -110,20 +110,20 @@ defmodule Foundation.MABEAM.Coordination.Auction.English do
 
     case event(state.machine, {:close}) do
       {:ok, _machine, nil} ->
-        {:failed, :unsold, detail, state}
+        unsold(:unsold, detail, state)
 
       {:ok, _machine, _sale} ->
         history |> Enum.reverse() |> Enum.filter(&(elem(&1, 1) >= rules.reserve)) |> paid([], detail, state)
     end
   end
 
-  defp paid([], without, detail, state), do: {:failed, :unsold, Map.put(detail, :cannot_pay, without), state}
+  defp paid([], without, detail, state), do: unsold(:unsold, Map.put(detail, :cannot_pay, without), state)
 
   defp paid([{id, amount} | before], without, detail, state) do
     decision = %{agent: id, price: amount}
 
     case Payment.settle(state.rules, decision) do
-      {:ok, payments} ->
+      {:ok, decision, payments} ->
         {:decided, decision, Map.merge(detail, %{payments: payments, cannot_pay: without}), state}
 
       {:cannot_pay, [id]} ->
@@ -131,6 +131,14 @@ defmodule Foundation.MABEAM.Coordination.Auction.English do
 
       {:error, reason} ->
         {:failed, reason, detail, state}
+    end
+  end
+
+  # An earlier life of the session may have sold it.
+  defp unsold(reason, detail, state) do
+    case Payment.unsold(state.rules, reason) do
+      {:ok, decision, payments} -> {:decided, decision, Map.put(detail, :payments, payments), state}
+      {:error, reason} -> {:failed, reason, detail, state}
     end
   end
 

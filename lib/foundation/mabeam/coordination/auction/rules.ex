@@ -27,7 +27,8 @@ defmodule Foundation.MABEAM.Coordination.Auction.Rules do
     :search_ms,
     reserve: 0,
     most: @most,
-    accounts: false
+    accounts: false,
+    once: nil
   ]
 
   @type t :: %__MODULE__{}
@@ -92,7 +93,9 @@ defmodule Foundation.MABEAM.Coordination.Auction.Rules do
       {:data, nil, fn _ -> true end, "any term"},
       {:most, @most, &above?(&1, 0), "a whole number of millionths from 1"},
       {:accounts, false, &is_boolean/1, "true or false"},
-      {:to, nil, &(&1 == nil or account?(&1)), "the id of an account"}
+      {:to, nil, &(&1 == nil or account?(&1)), "the id of an account"},
+      # Under which payments are settled once for all lives of a session.
+      {:once, nil, &(&1 == nil or is_binary(&1)), "a text"}
     ]
   end
 

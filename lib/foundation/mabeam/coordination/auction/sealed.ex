@@ -55,11 +55,18 @@ defmodule Foundation.MABEAM.Coordination.Auction.Sealed do
   defp decide(bids, without, %{rules: rules} = state) do
     detail = %{bids: Map.new(bids), cannot_pay: without}
 
-    with {:ok, decision} <- Solve.solve(rules, bids), {:ok, payments} <- Payment.settle(rules, decision) do
-      {:decided, decision, Map.merge(detail, %{payments: payments, confidence: 1.0}), state}
-    else
-      {:cannot_pay, ids} -> bids |> Enum.reject(&(elem(&1, 0) in ids)) |> decide(ids ++ without, state)
-      {:error, reason} -> {:failed, reason, detail, state}
+    case settled(rules, Solve.solve(rules, bids)) do
+      {:ok, decision, payments} ->
+        {:decided, decision, Map.merge(detail, %{payments: payments, confidence: 1.0}), state}
+
+      {:cannot_pay, ids} ->
+        bids |> Enum.reject(&(elem(&1, 0) in ids)) |> decide(ids ++ without, state)
+
+      {:error, reason} ->
+        {:failed, reason, detail, state}
     end
   end
+
+  defp settled(rules, {:ok, decision}), do: Payment.settle(rules, decision)
+  defp settled(rules, {:error, reason}), do: Payment.unsold(rules, reason)
 end
