@@ -27,17 +27,15 @@ impl Clock for SystemClock {
 }
 
 /// Runs the log on the clock of the runtime instead of on a thread of its own, for simulation: each write takes a time
-/// drawn from the seed. And bugs to be found.
+/// drawn from the seed, and what `acknowledge_early` says.
 #[derive(Debug, Clone, Copy)]
 pub struct SimulatedDisk {
     /// The shortest time of a write.
     pub fastest: Duration,
     /// The longest time of a write.
     pub slowest: Duration,
-    /// Says that a record is stored before it is.
+    /// A bug to be found: says that a record is stored before it is.
     pub acknowledge_early: bool,
-    /// Another: agrees with every leader, whatever it has promised to others.
-    pub agree_always: bool,
 }
 
 /// How an engine behaves. One engine a virtual machine: its groups share one log and one tick.

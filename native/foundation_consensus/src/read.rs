@@ -210,7 +210,7 @@ impl Group {
             let request = Request::Read {
                 ttl_ms: milliseconds_to(deadline),
                 consistency,
-                promised: self.promised(),
+                promised: self.inner.log.promised(),
                 query,
             };
             return self.ask_leader(leader, &request, deadline).await;

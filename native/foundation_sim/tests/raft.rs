@@ -70,11 +70,6 @@ fn forgetting_votes_over_a_restart_is_found() {
     is_found(Bug::ForgetVotes);
 }
 
-#[test]
-fn agreeing_with_every_leader_is_found() {
-    is_found(Bug::AgreeAlways);
-}
-
 /// Runs the seed that is asked for, to look at what an earlier run has found.
 #[test]
 fn one_seed() {

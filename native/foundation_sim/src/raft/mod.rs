@@ -32,8 +32,6 @@ pub enum Bug {
     AcknowledgeEarly,
     /// A node that starts again has forgotten its log and whom it voted for.
     ForgetVotes,
-    /// A member that is asked by a leader whether it has promised nobody else always says so.
-    AgreeAlways,
 }
 
 /// What a run found.

@@ -203,7 +203,6 @@ impl World {
             fastest: Duration::from_micros(100),
             slowest: Duration::from_millis(8),
             acknowledge_early: self.bug == Some(Bug::AcknowledgeEarly),
-            agree_always: self.bug == Some(Bug::AgreeAlways),
         });
         config
     }
