@@ -148,7 +148,10 @@ defmodule Foundation.MixProject do
       prune_code_paths: Mix.env() != :test,
       test_coverage: [
         summary: [threshold: 0],
-        ignore_modules: [Foundation.Native, ~r"Foundation\.(NifCatalog|LogProbe|Eventually|TestSupport)"]
+        ignore_modules: [
+          ~r"^Foundation\.Native(\.|$)",
+          ~r"Foundation\.(NifCatalog|LogProbe|Eventually|TestSupport)"
+        ]
       ],
       deps: deps(),
       package: package(),
