@@ -69,6 +69,25 @@ defmodule Foundation.MABEAM.AveragingNodesTest do
     assert_in_delta result.average, mean, 0.01
   end
 
+  test "each node knows the shares of all votes", %{peers: [one, two, _three]} do
+    here = for n <- 1..3, do: MabeamAgents.start("here-#{n}", %{vote: {:say, :a}})
+
+    there =
+      for {peer, prefix, options} <- [{one, "one", [:b, :b, :a]}, {two, "two", [:b, :b, :b, :c]}],
+          {option, n} <- Enum.with_index(options),
+          do: RealNode.call(peer, MabeamAgents, :start, ["#{prefix}-#{n}", %{vote: {:say, option}}, []])
+
+    ballot = %{question: "which?", options: [:a, :b, :c]}
+    assert {:ok, result} = Averaging.vote(here ++ there, ballot, timeout: 10_000)
+    assert {result.decision, result.count, result.nodes, result.missing} == {:b, 10, 3, []}
+    for {option, share} <- [a: 0.4, b: 0.5, c: 0.1], do: assert_in_delta(result.shares[option], share, 0.01)
+
+    for peer <- [one, two] do
+      assert {:ok, %{done: true, shares: shares}} = RealNode.call(peer, Averaging, :result, [result.id])
+      assert_in_delta shares.b, 0.5, 0.01
+    end
+  end
+
   defp gone_round?(peer) do
     %{runs: runs} = RealNode.call(peer, :sys, :get_state, [Averaging.Server])
     Enum.any?(runs, fn {_id, run} -> not run.done and run.messages > 40 end)

@@ -1,11 +1,15 @@
 defmodule Foundation.MABEAM.Coordination.Averaging do
   @moduledoc """
-  Comes to the average of what many agents say by gossip between their nodes: no node counts for the others, and each
-  knows the result.
+  Comes to the average of what many agents say, or to the shares of their votes, by gossip between their nodes: no node
+  counts for the others, and each knows the result.
 
       {:ok, result} = Averaging.average(agents, %{question: "How full is your queue?"})
       result.average     # 41.3
       result.error       # 2.1e-9
+
+      {:ok, result} = Averaging.vote(agents, %{question: "Lunch?", options: [:soup, :salad]})
+      result.decision    # :soup
+      result.shares      # %{soup: 0.62, salad: 0.38}
 
   Each node asks its own agents once, in `handle_proposal/2` as `Foundation.MABEAM.Coordination.Refinement` does
   (`{:counter, number}` counts, within `min:` and `max:` of the problem), and brings their sum and number. At each step
@@ -33,6 +37,7 @@ defmodule Foundation.MABEAM.Coordination.Averaging do
 
   alias Foundation.MABEAM.Comms.Directory
   alias Foundation.MABEAM.Coordination.Averaging.Server
+  alias Foundation.MABEAM.Coordination.Ballot
   alias Foundation.MABEAM.Coordination.Refinement
   alias Foundation.MABEAM.Types
   alias Foundation.Utils
@@ -52,6 +57,9 @@ defmodule Foundation.MABEAM.Coordination.Averaging do
           duration_us: non_neg_integer
         }
 
+  @typedoc "As of an average, with `decision` and `shares` in the place of `average`."
+  @type elected :: map
+
   @doc """
   The average of what these agents say, on whatever nodes they are: `{:ok, result}`.
 
@@ -64,14 +72,52 @@ defmodule Foundation.MABEAM.Coordination.Averaging do
   """
   @spec average([Types.agent_id()], map, keyword) :: {:ok, result} | {:error, term}
   def average(agents, problem, opts \\ []) do
+    with {:ok, _state} <- Refinement.init(problem, agents),
+         {:ok, [average], result} <- run(agents, problem, nil, opts),
+         do: {:ok, Map.put(result, :average, average)}
+  end
+
+  @doc """
+  The shares of the options in the votes of these agents, and the option with the greatest: `{:ok, result}`.
+
+  `problem` is that of `Foundation.MABEAM.Coordination.Majority`, of which `question:`, `options:` and `data:` are used;
+  agents answer in `handle_vote/2`. Options as of `average/3`. `count` is how many votes were cast; who abstained is in
+  neither. Every node comes to the same decision, or to none.
+
+  Errors: those of `average/3`, and `{:undecided, result}` when the two greatest shares are no further apart than twice
+  `error` and 1.0e-9, as of equal votes: more steps part them if they differ, and one place that counts exactly does
+  (`Foundation.MABEAM.Coordination.Hierarchical`).
+  """
+  @spec vote([Types.agent_id()], map, keyword) :: {:ok, elected} | {:error, term}
+  def vote(agents, problem, opts \\ []) do
+    with {:ok, ballot} <- Ballot.new(problem),
+         shown = ballot |> Ballot.shown() |> Map.put(:threshold, {0, 1}),
+         {:ok, shares, result} <- run(agents, shown, ballot.options, opts),
+         do: elected(Enum.zip(ballot.options, shares), result)
+  end
+
+  defp elected(shares, result) do
+    result = Map.put(result, :shares, Map.new(shares))
+
+    case Enum.sort_by(shares, fn {_, share} -> -share end) do
+      [{_, first}, {_, second} | _] when first - second <= 2 * result.error + 1.0e-9 ->
+        {:error, {:undecided, result}}
+
+      [{winner, _} | _] ->
+        {:ok, Map.put(result, :decision, winner)}
+    end
+  end
+
+  defp run(agents, problem, options, opts) do
     opts = options!(opts)
     agents = agents!(agents)
     began = System.monotonic_time(:microsecond)
 
-    with {:ok, _state} <- Refinement.init(problem, agents), :ok <- running() do
+    with :ok <- running() do
       places = places(agents, opts.timeout)
       nodes = places |> Map.keys() |> Enum.sort()
-      run = Map.merge(opts, %{id: Utils.generate_correlation_id(), problem: problem, nodes: nodes})
+      own = %{id: Utils.generate_correlation_id(), problem: problem, options: options, nodes: nodes}
+      run = Map.merge(opts, own)
 
       begun =
         on_all(nodes, fn node ->
@@ -85,12 +131,20 @@ defmodule Foundation.MABEAM.Coordination.Averaging do
   end
 
   @doc """
-  What this node has come to, or has so far: `{:ok, map}` with `:average` (nil while nothing is known), `:done`, `:messages`. For a minute after the
-  end. Errors: `:not_found` (no agent of this node was asked), `:not_running`. O(1).
+  What this node has come to, or has so far: `{:ok, map}` with `:average` or `:shares` (nil while nothing is known), `:done`,
+  `:messages`. For a minute after the end. Errors: `:not_found` (no agent of this node was asked), `:not_running`. O(1).
   """
   @spec result(String.t()) :: {:ok, map} | {:error, :not_found | :not_running | :timeout}
   def result(id) when is_binary(id) do
-    with {:ok, seen} <- Server.result(id), do: {:ok, Map.take(seen, [:average, :done, :messages])}
+    with {:ok, seen} <- Server.result(id) do
+      came_to =
+        case seen do
+          %{options: nil, averages: averages} -> %{average: averages && hd(averages)}
+          %{options: options, averages: shares} -> %{shares: shares && Map.new(Enum.zip(options, shares))}
+        end
+
+      {:ok, Map.merge(came_to, Map.take(seen, [:done, :messages]))}
+    end
   end
 
   defp running, do: if(Foundation.MABEAM.running?(), do: :ok, else: {:error, :not_running})
@@ -122,34 +176,31 @@ defmodule Foundation.MABEAM.Coordination.Averaging do
   end
 
   defp result(id, begun, ended, places) do
-    known = for {node, {:ok, %{average: average} = seen}} <- ended, do: {node, average, seen}
-    averages = for {_node, average, _seen} <- known, average != nil, do: average
-    there = for {node, _average, _seen} <- known, do: node
+    known = for {node, {:ok, %{averages: _} = seen}} <- ended, into: %{}, do: {node, seen}
+    there = Map.keys(known)
 
     failed =
       begun
       |> Enum.map(&failures(&1, there, places))
       |> Enum.reduce(%{}, &Map.merge(&1, &2, fn _, a, b -> a + b end))
 
-    count = Enum.sum(for {node, {:ok, %{votes: votes}}} <- begun, node in there, do: votes)
+    case for {_node, %{averages: [_ | _] = averages}} <- known, do: averages do
+      [] ->
+        {:error, {:no_numbers, failed}}
 
-    if averages == [] do
-      {:error, {:no_numbers, failed}}
-    else
-      own =
-        Enum.find_value(known, hd(averages), fn {node, average, _seen} -> if node == node(), do: average end)
+      [first | _] = all ->
+        own = if known[node()], do: known[node()].averages
 
-      {:ok,
-       %{
-         id: id,
-         average: own,
-         error: Enum.max(averages) - Enum.min(averages),
-         count: count,
-         failed: failed,
-         nodes: length(there),
-         missing: Map.keys(places) -- there,
-         messages: Enum.sum(for {_node, _average, seen} <- known, do: seen.messages)
-       }}
+        {:ok, own || first,
+         %{
+           id: id,
+           error: all |> Enum.zip_with(&(Enum.max(&1) - Enum.min(&1))) |> Enum.max(),
+           count: Enum.sum(for {node, {:ok, %{votes: votes}}} <- begun, node in there, do: votes),
+           failed: failed,
+           nodes: length(there),
+           missing: Map.keys(places) -- there,
+           messages: Enum.sum(for {_node, seen} <- known, do: seen.messages)
+         }}
     end
   end
 
@@ -158,8 +209,8 @@ defmodule Foundation.MABEAM.Coordination.Averaging do
 
   defp failures({node, {:error, reason}}, _there, places), do: %{reason => length(places[node])}
 
-  defp timed({:ok, result}, began),
-    do: {:ok, Map.put(result, :duration_us, System.monotonic_time(:microsecond) - began)}
+  defp timed({:ok, averages, result}, began),
+    do: {:ok, averages, Map.put(result, :duration_us, System.monotonic_time(:microsecond) - began)}
 
   defp timed(error, _began), do: error
 

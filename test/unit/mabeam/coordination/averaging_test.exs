@@ -11,17 +11,17 @@ defmodule Foundation.MABEAM.Coordination.AveragingTest do
   defmodule Net do
     def new(count, seed) do
       :rand.seed(:exsss, {seed, seed, seed})
-      nodes = Map.new(1..count, &{&1, Flow.new({:rand.uniform() * 100, 1.0})})
+      nodes = Map.new(1..count, &{&1, Flow.new([:rand.uniform() * 100, 1.0])})
       %{nodes: nodes, later: []}
     end
 
     def mean(net), do: ratio(for {_, %{value: value}} <- net.nodes, do: value)
     def held(net), do: ratio(for {_, flow} <- net.nodes, do: Flow.has(flow))
-    def errors(net, mean), do: for({_, flow} <- net.nodes, do: abs(Flow.estimate(flow) - mean))
+    def errors(net, mean), do: for({_, flow} <- net.nodes, do: abs(hd(Flow.estimate(flow)) - mean))
 
     defp ratio(amounts) do
-      sum = amounts |> Enum.map(&elem(&1, 0)) |> Enum.sum()
-      sum / (amounts |> Enum.map(&elem(&1, 1)) |> Enum.sum())
+      [sum, weight] = Enum.zip_with(amounts, &Enum.sum/1)
+      sum / weight
     end
 
     def step(net, loss) do
@@ -100,9 +100,9 @@ defmodule Foundation.MABEAM.Coordination.AveragingTest do
 
     test "who comes later is counted" do
       net = Net.new(20, 9) |> steps(20, 0.0)
-      net = put_in(net.nodes[21], Flow.add(Flow.new(), {1_000.0, 1.0})) |> steps(40, 0.0)
+      net = put_in(net.nodes[21], Flow.add(Flow.empty(1), [1_000.0, 1.0])) |> steps(40, 0.0)
       assert Enum.max(Net.errors(net, Net.mean(net))) < 1.0e-4
-      assert Flow.estimate(Flow.new()) == nil
+      assert Flow.estimate(Flow.empty(1)) == nil
     end
   end
 
@@ -127,6 +127,24 @@ defmodule Foundation.MABEAM.Coordination.AveragingTest do
       assert_raise ArgumentError, ~r/agents/, fn -> Averaging.average([], %{}) end
       assert_raise ArgumentError, ~r/steps/, fn -> Averaging.average(agents, %{}, steps: 0) end
       assert_raise ArgumentError, ~r/pace/, fn -> Averaging.average(agents, %{}, pace: 1) end
+    end
+
+    test "vote; who abstains, or votes for nothing there is, is not counted" do
+      voters =
+        for {option, n} <- Enum.with_index([:a, :b, :b, :b, :c]),
+            do: start("voter #{n}", %{vote: {:say, option}})
+
+      others = [start(:silent, %{vote: {:say, :abstain}}), start(:stray, %{vote: {:say, :z}}), :nobody]
+      ballot = %{question: "which?", options: [:a, :b, :c]}
+      assert {:ok, result} = Averaging.vote(voters ++ others, ballot, steps: 3)
+      assert {result.decision, result.count, result.failed[:not_found]} == {:b, 5, 1}
+      assert result.shares == %{a: 0.2, b: 0.6, c: 0.2}
+      assert {:ok, %{done: true, shares: shares}} = Averaging.result(result.id)
+      assert shares == result.shares
+      assert {:error, {:undecided, even}} = Averaging.vote(Enum.take(voters, 2), ballot, steps: 1)
+      assert even.shares == %{a: 0.5, b: 0.5, c: 0.0}
+      assert {:error, {:no_numbers, _}} = Averaging.vote([:nobody], ballot, steps: 1)
+      assert {:error, {:invalid, _}} = Averaging.vote(voters, %{options: []})
     end
 
     test "rubbish to the process is dropped" do

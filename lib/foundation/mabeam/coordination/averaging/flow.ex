@@ -1,16 +1,17 @@
 defmodule Foundation.MABEAM.Coordination.Averaging.Flow do
   @moduledoc false
-  # One node's part in an average by gossip: what it has brought, {sum, weight}, and what has flowed from it to each other
-  # node. Two that exchange come to the mean of what they have. Pure.
+  # One node's part in averages by gossip: what it has brought, sums and last their weight, and what has flowed from it to
+  # each other node. Two that exchange come to the mean of what they have. Pure.
   #
   # A message says how much has flowed in all, not how much more: so one that is lost, or comes twice or late, changes
   # nothing for good, and a node that dies takes back what it had brought, and no more. Each pair counts its exchanges; an
   # older message does not undo a newer one. Every other time one is asked again who has not answered: it may have moved to
   # the mean without us.
 
-  defstruct value: {0.0, 0.0}, flows: %{}, out: {0.0, 0.0}, waiting: [], again: false
+  @enforce_keys [:zero, :value, :out]
+  defstruct [:zero, :value, :out, flows: %{}, waiting: [], again: false]
 
-  @type amount :: {float, float}
+  @type amount :: [float, ...]
   @type t :: %__MODULE__{
           value: amount,
           flows: %{term => {non_neg_integer, amount}},
@@ -20,8 +21,22 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Flow do
         }
   @type message :: {:ask | :answer, non_neg_integer, amount, amount}
 
+  @doc "Has nothing yet, of so many sums."
+  @spec empty(pos_integer) :: t
+  def empty(sums), do: new(List.duplicate(0.0, sums + 1))
+
   @spec new(amount) :: t
-  def new(value \\ {0.0, 0.0}), do: %__MODULE__{value: value}
+  def new(value) do
+    zero = Enum.map(value, fn _ -> 0.0 end)
+    %__MODULE__{zero: zero, value: value, out: zero}
+  end
+
+  @doc "Whether that could be an amount of such averages."
+  @spec amount?(t, term) :: boolean
+  def amount?(%{zero: zero}, amount),
+    do:
+      is_list(amount) and List.improper?(amount) == false and length(amount) == length(zero) and
+        Enum.all?(amount, &is_float/1)
 
   @doc "Brings more."
   @spec add(t, amount) :: t
@@ -31,13 +46,11 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Flow do
   @spec has(t) :: amount
   def has(flow), do: minus(flow.value, flow.out)
 
-  @doc "The average as far as this node knows; nil while it knows nothing."
-  @spec estimate(t) :: float | nil
+  @doc "The averages as far as this node knows; nil while it knows nothing."
+  @spec estimate(t) :: [float] | nil
   def estimate(flow) do
-    case has(flow) do
-      {sum, weight} when weight > 1.0e-9 -> sum / weight
-      _ -> nil
-    end
+    {sums, [weight]} = flow |> has() |> Enum.split(-1)
+    if weight > 1.0e-9, do: Enum.map(sums, &(&1 / weight))
   end
 
   @doc "Whom to ask for the next exchange, and what: a peer that `pick` gives, or one that has not answered."
@@ -87,15 +100,15 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Flow do
     %{flow | flows: Map.delete(flow.flows, peer), out: minus(flow.out, flown), waiting: waiting}
   end
 
-  defp known(flow, peer), do: Map.get(flow.flows, peer, {0, {0.0, 0.0}})
+  defp known(flow, peer), do: Map.get(flow.flows, peer, {0, flow.zero})
 
   defp put(flow, peer, count, flown) do
     {_count, before} = known(flow, peer)
     %{flow | flows: Map.put(flow.flows, peer, {count, flown}), out: plus(minus(flow.out, before), flown)}
   end
 
-  defp plus({a, b}, {c, d}), do: {a + c, b + d}
-  defp minus({a, b}, {c, d}), do: {a - c, b - d}
-  defp half({a, b}), do: {a / 2, b / 2}
-  defp negative({a, b}), do: {-a, -b}
+  defp plus(one, other), do: Enum.zip_with(one, other, &(&1 + &2))
+  defp minus(one, other), do: Enum.zip_with(one, other, &(&1 - &2))
+  defp half(amount), do: Enum.map(amount, &(&1 / 2))
+  defp negative(amount), do: Enum.map(amount, &(-&1))
 end

@@ -48,13 +48,14 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Server do
 
     own = %{
       id: run.id,
+      options: run.options,
       step_ms: run.step_ms,
       steps: run.steps,
-      flow: Flow.new(),
+      flow: Flow.empty(length(run.options || [:number])),
       peers: watch(run.nodes -- [node()]),
       task: task.ref,
       gathering: from,
-      gathered: %{votes: 0, failed: %{}, sum: 0.0},
+      gathered: %{votes: 0, failed: %{}, sums: nil},
       # Nobody may tell it to come to an end.
       ends: due + run.steps * run.step_ms,
       finishing: [],
@@ -122,7 +123,7 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Server do
   end
 
   def handle_info({:DOWN, monitor, :process, _object, reason}, state) do
-    state = gathered(state, monitor, %{votes: 0, sum: 0.0, failed: %{{:crashed, reason} => 1}})
+    state = gathered(state, monitor, none(%{{:crashed, reason} => 1}))
 
     runs =
       Map.new(state.runs, fn {id, run} ->
@@ -138,11 +139,14 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Server do
   def handle_info(_other, state), do: {:noreply, state}
 
   # Messages are of nodes of the cluster, and still must be some.
-  defp taken(flow, peer, {kind, count, {a, b}, {c, d}} = message)
-       when kind in [:ask, :answer] and is_integer(count) and is_float(a) and is_float(b) and is_float(c) and
-              is_float(d) do
-    {answer, flow} = Flow.take(flow, peer, message)
-    {:ok, answer, flow}
+  defp taken(flow, peer, {kind, count, flown, has} = message)
+       when kind in [:ask, :answer] and is_integer(count) do
+    if Flow.amount?(flow, flown) and Flow.amount?(flow, has) do
+      {answer, flow} = Flow.take(flow, peer, message)
+      {:ok, answer, flow}
+    else
+      :error
+    end
   end
 
   defp taken(_flow, _peer, _message), do: :error
@@ -183,7 +187,7 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Server do
     case Enum.find(state.runs, fn {_id, run} -> run.task == task end) do
       {_id, run} ->
         GenServer.reply(run.gathering, {:ok, found})
-        flow = Flow.add(run.flow, {found.sum, found.votes * 1.0})
+        flow = if found.sums, do: Flow.add(run.flow, found.sums ++ [found.votes * 1.0]), else: run.flow
         put(state, %{run | task: nil, gathered: found, flow: flow})
 
       nil ->
@@ -191,39 +195,45 @@ defmodule Foundation.MABEAM.Coordination.Averaging.Server do
     end
   end
 
-  # What the agents of this node say, as `:counter` of a proposal.
-  defp gather(_run, [], _carrier), do: {:gathered, %{votes: 0, sum: 0.0, failed: %{}}}
+  # What the agents of this node say: `:counter` of a proposal, or a vote for one of the options.
+  defp gather(_run, [], _carrier), do: {:gathered, none(%{})}
 
   defp gather(run, agents, carrier) do
     Context.attach(carrier, {:average, node()})
     opts = [timeout: run.timeout, round_timeout: run.timeout, rounds: 1, quorum: 1]
+    protocol = if run.options, do: :majority, else: :refinement
 
     found =
-      case Coordination.coordinate(:refinement, agents, run.problem, opts) do
-        {:ok, outcome} -> counted(outcome)
-        {:error, {_reason, %{answers: _} = outcome}} -> counted(outcome)
-        {:error, reason} -> %{votes: 0, sum: 0.0, failed: %{reason => length(agents)}}
+      case Coordination.coordinate(protocol, agents, run.problem, opts) do
+        {:ok, outcome} -> counted(outcome, run.options)
+        {:error, {_reason, %{answers: _} = outcome}} -> counted(outcome, run.options)
+        {:error, reason} -> none(%{reason => length(agents)})
       end
 
     {:gathered, found}
   end
 
-  defp counted(outcome) do
-    numbers = for {_id, {:counter, number}} <- outcome.answers, do: number * 1.0
+  defp none(failed), do: %{votes: 0, sums: nil, failed: failed}
 
-    %{
-      votes: length(numbers),
-      sum: Enum.sum(numbers) * 1.0,
-      failed: outcome.failures |> Map.values() |> Enum.frequencies()
-    }
+  defp counted(outcome, options) do
+    numbers = for {_id, answer} <- outcome.answers, number = number(answer, options), do: number
+    failed = outcome.failures |> Map.values() |> Enum.frequencies()
+    sums = if numbers != [], do: Enum.zip_with(numbers, &Enum.sum/1)
+    %{votes: length(numbers), sums: sums, failed: failed}
   end
 
-  defp seen(run) do
-    {_sum, weight} = Flow.has(run.flow)
+  defp number({:counter, number}, nil), do: [number * 1.0]
 
+  defp number({:vote, choice}, options) when options != nil,
+    do:
+      if(Enum.any?(options, &(&1 === choice)), do: Enum.map(options, &if(&1 === choice, do: 1.0, else: 0.0)))
+
+  defp number(_abstained, _options), do: nil
+
+  defp seen(run) do
     %{
-      average: Flow.estimate(run.flow),
-      weight: weight,
+      averages: Flow.estimate(run.flow),
+      options: run.options,
       messages: run.messages,
       done: run.done,
       votes: run.gathered.votes,
