@@ -164,8 +164,7 @@ defmodule Foundation.MabeamAgents do
 
   @doc "Adds a part to a variable that has parts."
   def add_part(name, part, value) do
-    {:ok, parts} = Foundation.MABEAM.Core.get_variable(name)
-    {:ok, _version} = Foundation.MABEAM.Core.update_variable(name, Map.put(parts, part, value), :ann)
+    {:ok, _version} = Foundation.MABEAM.Core.change_variable(name, &Map.put(&1, part, value), :ann)
   end
 
   @doc "The status of an agent."

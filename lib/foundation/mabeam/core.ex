@@ -194,6 +194,42 @@ defmodule Foundation.MABEAM.Core do
   end
 
   @doc """
+  Changes the value by a function of it, in the name of `by`: `{:ok, version}`.
+
+      {:ok, _version} = Core.change_variable(:shares, &Map.put(&1, :ann, 3), :ann)
+
+  Nothing that others change meanwhile is undone: of a `:crdt` allocation or topology only the parts that the function
+  changes are written; otherwise the function, which runs in the caller, runs again when somebody else was faster.
+
+  Errors: those of `update_variable/4`, but for a conflict; `:contended`, after 20 others were faster. What the function raises
+  is raised.
+  """
+  @spec change_variable(name, (term -> term), by) :: {:ok, pos_integer} | {:error, term}
+  def change_variable(name, fun, by) when is_function(fun, 1) do
+    with {:ok, %{variable: variable}} <- Table.fetch(name),
+         :ok <- allowed(variable, by),
+         do: change(variable, fun, by, @attempts)
+  end
+
+  defp change(_variable, _fun, _by, 0), do: {:error, :contended}
+
+  defp change(%{conflict: :crdt, name: name} = variable, fun, by, _attempts) do
+    with {:ok, entry} <- Table.fetch(name),
+         {:ok, parts} <- Shared.parts(variable),
+         value = fun.(Shared.value(variable, parts, entry.value)),
+         :ok <- Variable.check(variable, value),
+         {:ok, version} <- Server.call({:update, name, value, by, :any}),
+         :ok <- Shared.write(variable, parts, value),
+         do: {:ok, version}
+  end
+
+  defp change(%{name: name} = variable, fun, by, attempts) do
+    with {:ok, before, version} <- get_version(name),
+         {:error, {:conflict, _}} <- update_variable(name, fun.(before), by, expected_version: version),
+         do: change(variable, fun, by, attempts - 1)
+  end
+
+  @doc """
   Deletes a variable, of this node, and where it is shared its value, in the name of `by`; an optimiser that it has goes with
   it. Errors: as `update_variable/4`.
   """

@@ -157,6 +157,33 @@ defmodule Foundation.MABEAM.CoreTest do
                Core.register_variable(name: :t, type: :allocation, total: 5, conflict: :crdt)
     end
 
+    test "a change by a function undoes nothing that others change meanwhile" do
+      for conflict <- [:last_write_wins, {:priority, [:ann]}, :crdt, :consensus] do
+        name = "parts-#{inspect(conflict)}-#{System.unique_integer([:positive])}"
+        assert :ok = Core.register_variable(name: name, type: :allocation, conflict: conflict, value: %{a: 1})
+        test = self()
+
+        add_b = fn value ->
+          if conflict == :crdt or Process.put(:was_here, true) == nil,
+            do: {:ok, _} = Core.change_variable(name, &Map.put(&1, :c, 3), :ann)
+
+          send(test, {:saw, value})
+          Map.put(value, :b, 2)
+        end
+
+        Process.delete(:was_here)
+        assert {:ok, _} = Core.change_variable(name, add_b, :ann)
+        assert Core.get_variable(name) == {:ok, %{a: 1, b: 2, c: 3}}
+        assert_received {:saw, %{a: 1}}
+        assert {:ok, _} = Core.change_variable(name, &Map.delete(&1, :b), :ann)
+        assert Core.get_variable(name) == {:ok, %{a: 1, c: 3}}
+        assert {:error, {:invalid, _}} = Core.change_variable(name, fn _ -> :nothing end, :ann)
+        assert :ok = Core.delete_variable(name, :ann)
+      end
+
+      assert {:error, :not_found} = Core.change_variable(:nobody, & &1, :ann)
+    end
+
     test ":consensus is one value for the cluster" do
       name = "agreed-#{System.unique_integer([:positive])}"
       assert :ok = Core.register_variable(name: name, value: 1, conflict: :consensus)

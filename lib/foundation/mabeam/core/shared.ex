@@ -26,6 +26,11 @@ defmodule Foundation.MABEAM.Core.Shared do
     end
   end
 
+  @doc "The value that parts make; `default` of none."
+  @spec value(Variable.t(), map, term) :: term
+  def value(_variable, parts, default) when parts == %{}, do: default
+  def value(%{type: type}, parts, _default), do: whole(type, parts)
+
   @doc "Has the calling process told of changes: `{:foundation_state, name, diffs}`."
   @spec subscribe() :: :ok | {:error, term}
   def subscribe, do: State.subscribe(@state)
@@ -43,24 +48,29 @@ defmodule Foundation.MABEAM.Core.Shared do
 
   @doc "Changes what differs from what is there."
   @spec write(Variable.t(), term) :: :ok | {:error, term}
-  def write(%{name: name, type: type} = variable, value) do
-    with {:ok, before} <- parts(variable) do
-      wanted = to_parts(type, value)
-      puts = for {part, its} <- wanted, before[part] !== {:ok, its}, do: {:update, name, {:put, part, its}}
-      gone = for part <- Map.keys(before), not is_map_key(wanted, part), do: {:update, name, {:remove, part}}
-      if puts ++ gone == [], do: :ok, else: State.mutate(@state, puts ++ gone)
-    end
+  def write(variable, value) do
+    with {:ok, parts} <- parts(variable), do: write(variable, parts, value)
   end
+
+  @doc "Writes what `value` makes different from these parts, and leaves what others have changed since."
+  @spec write(Variable.t(), map, term) :: :ok | {:error, term}
+  def write(%{name: name, type: type}, parts, value) do
+    seen = if parts == %{}, do: %{}, else: to_parts(type, whole(type, parts))
+    wanted = to_parts(type, value)
+    puts = for {part, its} <- wanted, not same?(seen, part, its), do: {:update, name, {:put, part, its}}
+    gone = for part <- Map.keys(parts), not is_map_key(wanted, part), do: {:update, name, {:remove, part}}
+    if puts ++ gone == [], do: :ok, else: State.mutate(@state, puts ++ gone)
+  end
+
+  defp same?(parts, part, its), do: is_map_key(parts, part) and parts[part] === its
 
   @spec delete(Variable.t()) :: :ok | {:error, term}
   def delete(%{name: name}), do: State.mutate(@state, {:remove, name})
 
-  defp parts(%{name: name}) do
-    case State.read(@state, [name]) do
-      {:ok, parts} -> {:ok, Map.new(parts, fn {part, value} -> {part, {:ok, value}} end)}
-      {:error, :not_found} -> {:ok, %{}}
-      error -> error
-    end
+  @doc "What there is, by parts: none when no node has written one."
+  @spec parts(Variable.t()) :: {:ok, map} | {:error, term}
+  def parts(%{name: name}) do
+    with {:error, :not_found} <- State.read(@state, [name]), do: {:ok, %{}}
   end
 
   defp to_parts(type, value) when type in [:allocation, :topology], do: value
