@@ -149,7 +149,7 @@ defmodule Foundation.FabricTest do
       assert Enum.all?(kept(b, pid), fn {n, body} -> body == Visitor.body(n) end)
     end
 
-    test "of each sender is kept while many move between the lanes of a channel", %{a: a, b: b} do
+    test "of each of many senders is kept, on all lanes of a channel", %{a: a, b: b} do
       pid = keeper(b, :bursts)
       assert Peers.rpc(a, Visitor, :send_in_bursts, [:data, {:bursts, b.node}, 24, 30], 90_000) == :ok
       assert_eventually(length(kept(b, pid)) == 24 * 600, 30_000)

@@ -61,7 +61,7 @@ defmodule Foundation.Distributed.Channels do
   Opens a channel on this node. Opening it again with the same options changes nothing.
 
   Options: `:reliability` (`:at_least_once`), `:priority` (0 to 255, 128; a greater one goes first), `:lanes` (1 to 64
-  links to each node, 1; what a sender has under way is all on one), `:max_messages` (100,000) and `:max_bytes` (32 MB) that wait or
+  links to each node, 1; a sender always takes the same), `:max_messages` (100,000) and `:max_bytes` (32 MB) that wait or
   are not acknowledged, for each node and lane, `:max_message` (64 MB), `:window_bytes` (8 MB) and `:window_messages`
   (16,384) that may be on the way to this node on one lane, `:compress_above` (nil; bytes from which zstd is tried).
 

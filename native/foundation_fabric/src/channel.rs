@@ -86,6 +86,16 @@ impl Settings {
             None => Ok(()),
         }
     }
+
+    /// Which lane the messages of a sender take.
+    pub fn lane(&self, flow: u64) -> usize {
+        if self.lanes == 1 {
+            return 0;
+        }
+        // The sender's number may count up in steps; its upper bits after a multiplication do not.
+        let mixed = flow.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        ((mixed * u64::from(self.lanes)) >> 32) as usize
+    }
 }
 
 /// An open channel.
@@ -119,5 +129,18 @@ mod tests {
             ..Settings::default()
         };
         assert!(matches!(bad.check(), Err(Error::Range("lanes"))));
+    }
+
+    #[test]
+    fn lanes_are_used_evenly() {
+        let settings = Settings {
+            lanes: 8,
+            ..Settings::default()
+        };
+        for step in [1, 2, 8, 16, 1024] {
+            let mut used = [0; 8];
+            (0..800).for_each(|n| used[settings.lane(n * step)] += 1);
+            assert!(used.iter().all(|n| *n > 40), "{step}: {used:?}");
+        }
     }
 }

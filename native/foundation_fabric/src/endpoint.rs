@@ -7,9 +7,6 @@ mod measure;
 mod pipe;
 #[cfg(test)]
 mod pipe_tests;
-mod places;
-#[cfg(test)]
-mod places_tests;
 mod receive;
 mod relaying;
 mod remote;
@@ -327,10 +324,10 @@ impl<S: Sink> Hub<S> {
         }
         let up = remote.is_up();
         let lane = |number| Arc::new(Lane::new(channel, number, self.origin, up));
-        let outlet = Arc::new(Outlet::new(
-            channel,
-            (0..channel.settings.lanes).map(lane).collect(),
-        ));
+        let outlet = Arc::new(Outlet {
+            channel: Arc::clone(channel),
+            lanes: (0..channel.settings.lanes).map(lane).collect(),
+        });
         for lane in &outlet.lanes {
             let task = send::run(
                 Arc::clone(self),

@@ -68,10 +68,6 @@ pub struct Outbox {
     granted: Grant,
     their_max: u64,
     probed: u64,
-    /// Messages taken so far.
-    taken: u64,
-    /// Whether messages may arrive in another order than they were taken in, since the queue was empty last.
-    mixed: bool,
     counts: Counts,
 }
 
@@ -101,8 +97,6 @@ impl Outbox {
             granted: Grant::default(),
             their_max: u64::MAX,
             probed: 0,
-            taken: 0,
-            mixed: false,
             counts: Counts::default(),
         }
     }
@@ -135,27 +129,9 @@ impl Outbox {
             return Err(Error::TooLarge);
         }
         self.check_room()?;
-        self.mixed &= self.counts.held_messages > 0;
-        self.taken += 1;
         self.counts.held_messages += 1;
         self.counts.held_bytes += length;
         Ok(())
-    }
-
-    /// How many messages were taken so far.
-    pub fn taken(&self) -> u64 {
-        self.taken
-    }
-
-    /// How many messages wait or are not acknowledged.
-    pub fn held(&self) -> u64 {
-        self.counts.held_messages
-    }
-
-    /// Whether none of the first `count` messages taken waits or is not acknowledged; where that is not known, false.
-    pub fn is_through(&self, count: u64) -> bool {
-        let held = self.counts.held_messages;
-        held == 0 || (self.keeps && !self.mixed && count <= self.taken - held)
     }
 
     /// Queues a message of at most [`MAX_SMALL`] bytes.
@@ -204,7 +180,6 @@ impl Outbox {
     ) -> Result<(), Error> {
         let large = Large::new(parts, token, now);
         self.admit(large.total)?;
-        self.mixed = true;
         self.seal();
         let flow = if self.ordered { 0 } else { flow };
         self.turns.push(flow, large, self.made);
@@ -218,7 +193,6 @@ impl Outbox {
         }
         if !self.monotonic.holds(key) {
             self.admit(message.len() as u64)?;
-            self.mixed = true;
         }
         if let Some(before) = self.monotonic.put(key, message) {
             self.counts.held_bytes = self.counts.held_bytes + message.len() as u64 - before as u64;

@@ -34,15 +34,9 @@ fn lane(settings: Settings, capacity: usize) -> (Lane, DuplexStream) {
     (lane, far)
 }
 
-fn put(lane: &Lane, message: &[u8]) -> Result<(), Error> {
-    let now = lane.now();
-    lane.outbox.lock().push(1, message, None, now)?;
-    lane.push_out(now);
-    Ok(())
-}
-
 fn queue(lane: &Lane) {
-    put(lane, b"hello").unwrap();
+    lane.queue(|outbox, now| outbox.push(1, b"hello", None, now))
+        .unwrap();
 }
 
 /// Whether the task was left asleep.
@@ -81,7 +75,9 @@ async fn what_comes_right_after_is_left_to_the_task() {
 #[tokio::test]
 async fn what_is_large_or_kept_nowhere_is_left_to_the_task() {
     let (large, _far) = lane(Settings::default(), 1 << 20);
-    put(&large, &[7; 9_000]).unwrap();
+    large
+        .queue(|outbox, now| outbox.push(1, &[7; 9_000], None, now))
+        .unwrap();
     assert!(!asleep(&large));
     let (best_effort, _far) = lane(
         Settings {
@@ -115,4 +111,8 @@ async fn the_task_is_told_of_a_link_that_broke() {
     assert!(!asleep(&lane));
     let written = poll_fn(|context| lane.poll_write(context, |_| ())).await;
     assert!(written.is_err());
+    assert!(matches!(
+        lane.queue(|_, _| Err(Error::Closed)),
+        Err(Error::Closed)
+    ));
 }

@@ -1,7 +1,6 @@
 //! What is known of another node, and the queues of what goes there.
 
 use super::pipe::Pipe;
-use super::places::Places;
 use crate::channel::Channel;
 use crate::channel::outbox::{Counts, Outbox, Settled, Token};
 use crate::error::Error;
@@ -55,7 +54,6 @@ impl Remote {
 pub struct Outlet {
     pub(crate) channel: Arc<Channel>,
     pub(crate) lanes: Vec<Arc<Lane>>,
-    places: Places,
 }
 
 /// One of the parallel links of a channel to a node, and its queue.
@@ -112,42 +110,26 @@ impl Lane {
             self.wake.notify_one();
         }
     }
+
+    pub(super) fn queue(&self, put: impl FnOnce(&mut Outbox, u64) -> Result<(), Error>) -> Result<(), Error> {
+        if !self.reachable.load(Ordering::Relaxed) {
+            return Err(Error::Unreachable);
+        }
+        let now = self.now();
+        put(&mut self.outbox.lock(), now)?;
+        self.push_out(now);
+        Ok(())
+    }
 }
 
 impl Outlet {
-    pub(crate) fn new(channel: &Arc<Channel>, lanes: Vec<Arc<Lane>>) -> Self {
-        Self {
-            places: Places::new(&channel.settings),
-            channel: Arc::clone(channel),
-            lanes,
-        }
-    }
-
     /// The channel's settings.
     pub fn channel(&self) -> &Channel {
         &self.channel
     }
 
     fn lane(&self, flow: u64) -> &Lane {
-        &self.lanes[self.places.lane(flow)]
-    }
-
-    #[cfg(test)]
-    pub(super) fn lane_of(&self, flow: u64) -> usize {
-        self.places.lane(flow)
-    }
-
-    fn queue(&self, flow: u64, put: impl FnOnce(&mut Outbox, u64) -> Result<(), Error>) -> Result<(), Error> {
-        let (lane, mut outbox, seat) = self.places.take(&self.lanes, flow);
-        if !lane.reachable.load(Ordering::Relaxed) {
-            return Err(Error::Unreachable);
-        }
-        let now = lane.now();
-        put(&mut outbox, now)?;
-        seat.keep(outbox.taken());
-        drop(outbox);
-        lane.push_out(now);
-        Ok(())
+        &self.lanes[self.channel.settings.lane(flow)]
     }
 
     /// Whether a message of that sender would be taken now; else why not.
@@ -163,17 +145,20 @@ impl Outlet {
     /// Queues a message of at most [`crate::channel::outbox::MAX_SMALL`] bytes. `flow` is a number of the sender's own,
     /// `token` is settled when the message was delivered.
     pub fn push(&self, flow: u64, message: &[u8], token: Option<Token>) -> Result<(), Error> {
-        self.queue(flow, |outbox, now| outbox.push(flow, message, token, now))
+        self.lane(flow)
+            .queue(|outbox, now| outbox.push(flow, message, token, now))
     }
 
     /// Queues a message of any length, made of parts that are shared, not copied.
     pub fn push_large(&self, flow: u64, parts: Vec<Bytes>, token: Option<Token>) -> Result<(), Error> {
-        self.queue(flow, |outbox, now| outbox.push_large(flow, parts, token, now))
+        self.lane(flow)
+            .queue(|outbox, now| outbox.push_large(flow, parts, token, now))
     }
 
     /// Queues a message in the place of one with the same key that was not sent yet.
     pub fn push_monotonic(&self, flow: u64, key: u128, message: &[u8]) -> Result<(), Error> {
-        self.queue(flow, |outbox, _| outbox.push_monotonic(key, message))
+        self.lane(flow)
+            .queue(|outbox, _| outbox.push_monotonic(key, message))
     }
 
     /// Asks to be told when half of the sender's queue is free; true when there is room already.

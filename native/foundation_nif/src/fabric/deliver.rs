@@ -54,8 +54,8 @@ pub(crate) struct Shared {
     pub(crate) diverted: Diverted,
 }
 
-/// Messages that a process is decoding, by the node and channel they came on. Senders may change between the links of a
-/// channel as soon as a message was handed to that process, so all its links divert while any of them does.
+/// Messages that a process is decoding, by the node and channel they came on. They are acknowledged as soon as that process
+/// has them, so a link that takes the place of one that broke goes on with its count: what comes next may not overtake them.
 #[derive(Default)]
 pub(crate) struct Diverted(Mutex<HashMap<(u64, u64), Weak<AtomicUsize>>>);
 
