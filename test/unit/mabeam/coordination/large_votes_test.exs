@@ -5,7 +5,7 @@ defmodule Foundation.MABEAM.Coordination.LargeVotesTest do
 
   alias Foundation.MABEAM
   alias Foundation.MABEAM.Coordination
-  alias Foundation.MABEAM.Coordination.Hierarchical
+  alias Foundation.MABEAM.Coordination.{Averaging, Hierarchical}
 
   @ab %{question: "which?", options: [:a, :b]}
 
@@ -60,6 +60,8 @@ defmodule Foundation.MABEAM.Coordination.LargeVotesTest do
       agents = voters(10_000, &third/1)
       assert {:ok, vote} = Hierarchical.vote(agents, @ab, timeout: 30_000)
       assert {vote.tally, vote.groups, vote.failed} == {%{a: 6_667, b: 3_333}, 20, %{}}
+      assert {:ok, vote} = Averaging.vote(agents, @ab, timeout: 30_000, steps: 1)
+      assert {vote.decision, vote.count, vote.shares} == {:a, 10_000, %{a: 0.6667, b: 0.3333}}
     end
   end
 
