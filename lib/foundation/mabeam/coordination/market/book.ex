@@ -3,8 +3,7 @@ defmodule Foundation.MABEAM.Coordination.Market.Book do
   # Orders on their way to the book of a continuous market, without a process in between: agents are numbers in the book,
   # which a table of the market's process knows, and sums are counters that all may add to.
 
-  import Foundation.MABEAM.Coordination.Market.Order,
-    only: [is_price: 1, is_quantity: 1, is_side: 1, is_type: 1]
+  import Foundation.MABEAM.Coordination.Market.Order, only: [is_price: 1, is_quantity: 1]
 
   alias Foundation.MABEAM.Coordination.Market.{Order, Server}
   alias Foundation.MABEAM.Types
@@ -21,27 +20,10 @@ defmodule Foundation.MABEAM.Coordination.Market.Book do
   def listening(counters, count), do: :atomics.put(counters, @listening, count)
 
   @spec submit(map, term) :: {:ok, map} | {:error, term}
-  def submit(market, %{agent: agent, side: side, quantity: quantity} = order)
-      when is_side(side) and is_quantity(quantity) do
-    case order do
-      %{type: :market} ->
-        place(market, agent, side, :market, market.tick, quantity)
-
-      %{type: type, price: price} when is_type(type) and is_price(price) ->
-        place(market, agent, side, type, price, quantity)
-
-      %{type: _} ->
-        Order.invalid(order)
-
-      %{price: price} when is_price(price) ->
-        place(market, agent, side, :limit, price, quantity)
-
-      _ ->
-        Order.invalid(order)
-    end
+  def submit(market, order) do
+    with {:ok, type, price} <- Order.terms(order),
+         do: place(market, order.agent, order.side, type, price || market.tick, order.quantity)
   end
-
-  def submit(_market, order), do: Order.invalid(order)
 
   defp place(market, agent, side, type, price, quantity) do
     with {:ok, owner} <- owner(market, agent) do

@@ -22,6 +22,21 @@ defmodule Foundation.MABEAM.Coordination.Market.Order do
   defguard is_type(type) when type in @types
   defguard is_side(side) when side in [:buy, :sell]
 
+  @doc "The type of a well-formed order and its price, nil of a `:market` order: its agent may still be none."
+  @spec terms(term) :: {:ok, atom, pos_integer | nil} | {:error, {:invalid, map}}
+  def terms(%{agent: _, side: side, quantity: quantity} = order)
+      when is_side(side) and is_quantity(quantity) do
+    case order do
+      %{type: :market} -> {:ok, :market, nil}
+      %{type: type, price: price} when is_type(type) and is_price(price) -> {:ok, type, price}
+      %{type: _} -> invalid(order)
+      %{price: price} when is_price(price) -> {:ok, :limit, price}
+      _ -> invalid(order)
+    end
+  end
+
+  def terms(order), do: invalid(order)
+
   @doc "What is wrong with an order that is none."
   @spec invalid(term) :: {:error, {:invalid, map}}
   def invalid(%{} = order) do

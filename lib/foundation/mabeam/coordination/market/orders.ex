@@ -6,8 +6,7 @@ defmodule Foundation.MABEAM.Coordination.Market.Orders do
   # Waiting orders are in two trees, the best price first and at one price the oldest first, by keys that compare so:
   # {price, id} of asks, {-price, id} of bids.
 
-  import Foundation.MABEAM.Coordination.Market.Order,
-    only: [is_price: 1, is_quantity: 1, is_side: 1, is_type: 1]
+  import Foundation.MABEAM.Coordination.Market.Order, only: [is_price: 1, is_quantity: 1]
 
   alias Foundation.MABEAM.Coordination.Market.Order
   alias Foundation.MABEAM.Types
@@ -32,27 +31,10 @@ defmodule Foundation.MABEAM.Coordination.Market.Orders do
 
   @doc "As `Market.submit_order/2` of a continuous market, with the book after it."
   @spec submit(t, term) :: {:ok, map, t} | {:error, term}
-  def submit(book, %{agent: agent, side: side, quantity: quantity} = order)
-      when is_side(side) and is_quantity(quantity) do
-    case order do
-      %{type: :market} ->
-        checked(book, agent, side, :market, book.tick, quantity)
-
-      %{type: type, price: price} when is_type(type) and is_price(price) ->
-        checked(book, agent, side, type, price, quantity)
-
-      %{type: _} ->
-        Order.invalid(order)
-
-      %{price: price} when is_price(price) ->
-        checked(book, agent, side, :limit, price, quantity)
-
-      _ ->
-        Order.invalid(order)
-    end
+  def submit(book, order) do
+    with {:ok, type, price} <- Order.terms(order),
+         do: checked(book, order.agent, order.side, type, price || book.tick, order.quantity)
   end
-
-  def submit(_book, order), do: Order.invalid(order)
 
   defp checked(book, agent, side, type, price, quantity) do
     cond do
