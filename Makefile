@@ -13,7 +13,7 @@ demo: setup
 
 test: setup
 	@cargo test --profile checked --workspace
-	@MIX_ENV=test $(MIX) test --include slow --include soak --cover $(TEST_OPTIONS)
+	@MIX_ENV=test $(MIX) test --include slow --include soak --cover
 
 bench: setup
 	@set -e; for file in bench/*_bench.exs; do MIX_ENV=test STEADY_MINUTES=$${STEADY_MINUTES:-1} $(MIX) run $$file; done
