@@ -44,7 +44,7 @@ Code.require_file("support.exs", __DIR__)
         max_links: 64
       }
 
-      {:ok, handle} = Native.fabric_start(options, self(), [self()])
+      {:ok, handle} = Native.fabric_start(options, self(), [self()], [self()])
       for channel <- @channels, do: :ok = Native.fabric_open(handle, channel, Settings.new(channel, []))
       {:"memory#{n}@127.0.0.1", handle}
     end

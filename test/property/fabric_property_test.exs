@@ -17,6 +17,7 @@ defmodule Foundation.FabricPropertyTest do
     ]
 
   alias Foundation.Distributed.Channels.Settings
+  alias Foundation.Distributed.Fabric.Deliverer
   alias Foundation.Native
 
   @a :property_fabric_a
@@ -35,7 +36,7 @@ defmodule Foundation.FabricPropertyTest do
   end
 
   defp start(name) do
-    decoder = spawn_link(fn -> decode() end)
+    deliverer = start_supervised!({Deliverer, {name, 1}}, id: name)
 
     {:ok, fabric} =
       Native.fabric_start(
@@ -53,20 +54,11 @@ defmodule Foundation.FabricPropertyTest do
           max_links: 64
         },
         self(),
-        [decoder]
+        [],
+        [deliverer]
       )
 
     fabric
-  end
-
-  # What the callees of a fabric do with messages that only a scheduler can decode.
-  defp decode do
-    receive do
-      {:foundation_decode, ticket, pid, :foundation_term, bytes} ->
-        send(pid, :erlang.binary_to_term(bytes))
-        Native.fabric_decoded(ticket)
-        decode()
-    end
   end
 
   @tag timeout: 120_000

@@ -40,8 +40,8 @@ defmodule Foundation.Distributed.Fabric do
 
   @doc false
   # Within a function, because supervisors write the arguments of their children into logs, and options may be secret.
-  def start_link({scope, options, callees}) do
-    GenServer.start_link(__MODULE__, {scope, fn -> options end, callees},
+  def start_link({scope, options, callees, deliverers}) do
+    GenServer.start_link(__MODULE__, {scope, fn -> options end, callees, deliverers},
       name: Scope.process(scope, __MODULE__)
     )
   end
@@ -131,7 +131,7 @@ defmodule Foundation.Distributed.Fabric do
   end
 
   @impl true
-  def init({scope, given, callees}) do
+  def init({scope, given, callees, deliverers}) do
     Process.flag(:trap_exit, true)
     options = Options.new(given.())
 
@@ -139,18 +139,18 @@ defmodule Foundation.Distributed.Fabric do
     if old = handle(scope), do: Native.fabric_stop(old)
     native = options |> Map.drop([:channels, :peers]) |> Map.put(:names, Scope.names(scope))
 
-    case start_endpoint(native, callees, @bind_tries) do
+    case start_endpoint(native, {callees, deliverers}, @bind_tries) do
       {:ok, handle} -> {:ok, started(scope, handle, options, callees)}
       {:error, reason} -> {:stop, reason}
     end
   end
 
-  defp start_endpoint(options, callees, tries) do
-    case Native.fabric_start(options, self(), callees) do
+  defp start_endpoint(options, {callees, deliverers} = hands, tries) do
+    case Native.fabric_start(options, self(), callees, deliverers) do
       {:error, {:transport, :eaddrinuse}} when tries > 1 ->
         receive do
         after
-          @bind_wait_ms -> start_endpoint(options, callees, tries - 1)
+          @bind_wait_ms -> start_endpoint(options, hands, tries - 1)
         end
 
       answer ->

@@ -7,7 +7,7 @@ defmodule Foundation.Distributed.Supervisor do
 
   alias Foundation.Distributed.Clusters.Roll
   alias Foundation.Distributed.{Discovery, Fabric, Overlay}
-  alias Foundation.Distributed.Fabric.{Callee, Relay, Scope, Subscribers}
+  alias Foundation.Distributed.Fabric.{Callee, Deliverer, Relay, Scope, Subscribers}
 
   # Within a function, because supervisors write the arguments of their children into logs, and options may be secret.
   def child_spec({_scope, _options} = argument),
@@ -23,10 +23,12 @@ defmodule Foundation.Distributed.Supervisor do
   @impl true
   def init(argument) do
     {scope, _options} = argument.()
-    callees = 1..System.schedulers_online()
+
+    # As many as can run at once.
+    hands = for n <- 1..System.schedulers_online(), module <- [Callee, Deliverer], do: {module, {scope, n}}
 
     children =
-      [{Subscribers, scope} | Enum.map(callees, &{Callee, {scope, &1}})] ++
+      [{Subscribers, scope} | hands] ++
         [
           {Relay, scope},
           %{id: Fabric, start: {__MODULE__, :start_fabric, [argument]}},
@@ -41,9 +43,15 @@ defmodule Foundation.Distributed.Supervisor do
   defp discovery(nil), do: []
   defp discovery(scope), do: [{Discovery.Supervisor, scope}]
 
-  # The endpoint sends to its callees by pid.
+  # The endpoint sends to them by pid.
   def start_fabric(argument) do
     {scope, options} = argument.()
-    Fabric.start_link({scope, options, Enum.map(Fabric.callees(scope), &Process.whereis/1)})
+
+    [callees, deliverers] =
+      for module <- [Callee, Deliverer] do
+        for n <- 1..System.schedulers_online(), do: Process.whereis(module.name(scope, n))
+      end
+
+    Fabric.start_link({scope, options, callees, deliverers})
   end
 end

@@ -9,8 +9,8 @@ defmodule Foundation.Native.Fabric do
       @type fabric_queued :: :ok | :dirty | fabric_refusal
       @type fabric_waiting :: {:ok, pos_integer} | :dirty | fabric_refusal
 
-      @spec fabric_start(map, pid, [pid]) :: {:ok, fabric} | fabric_refusal
-      def fabric_start(_options, _owner, _callees), do: missing()
+      @spec fabric_start(map, pid, [pid], [pid]) :: {:ok, fabric} | fabric_refusal
+      def fabric_start(_options, _owner, _callees, _deliverers), do: missing()
 
       @spec fabric_stop(fabric) :: :ok
       def fabric_stop(_fabric), do: missing()
@@ -36,8 +36,8 @@ defmodule Foundation.Native.Fabric do
       @spec fabric_pause(fabric, atom, boolean) :: :ok
       def fabric_pause(_fabric, _channel, _paused), do: missing()
 
-      @spec fabric_decoded(reference) :: :ok
-      def fabric_decoded(_ticket), do: missing()
+      @spec fabric_deliver(reference) :: :done | :more | [{pid, term, binary}, ...]
+      def fabric_deliver(_errand), do: missing()
 
       @spec fabric_subscribe(fabric, atom, pid, how :: boolean | :context) :: :ok
       def fabric_subscribe(_fabric, _channel, _pid, _how), do: missing()

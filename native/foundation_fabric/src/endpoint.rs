@@ -58,8 +58,8 @@ pub trait Sink: Send + Sync + 'static {
     /// Takes the messages of a link.
     type Receiver: Receiver;
 
-    /// A node opened a link of a channel to us.
-    fn receiver(&self, from: &NodeId, channel: &str) -> Self::Receiver;
+    /// A node opened a link to us, for that lane of a channel.
+    fn receiver(&self, from: &NodeId, channel: &str, lane: u16) -> Self::Receiver;
     /// What a token stood for ended.
     fn settled(&self, token: Token, outcome: Outcome);
     /// A node is known from now on, or believed to be gone.

@@ -143,6 +143,11 @@ impl<'a> Messages<'a> {
             left: count,
         }
     }
+
+    /// The bytes that were not read yet, and how many messages they are.
+    pub fn left(&self) -> (&'a [u8], u16) {
+        (self.rest, self.left)
+    }
 }
 
 impl<'a> Iterator for Messages<'a> {

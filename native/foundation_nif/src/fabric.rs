@@ -95,7 +95,7 @@ impl Fabric {
 
 /// Registers the resource; only while the library is being loaded.
 pub(crate) fn load(env: Env<'_>) -> bool {
-    handle::open::<Fabric>(env) && handle::open::<deliver::Ticket>(env) && handle::open::<send::Calling>(env)
+    handle::open::<Fabric>(env) && handle::open::<deliver::Errand>(env) && handle::open::<send::Calling>(env)
 }
 
 /// The reason of a refusal.
@@ -114,7 +114,8 @@ fn reason<'a>(env: Env<'a>, refused: &Refused) -> Term<'a> {
     }
 }
 
-/// Starts an endpoint; its news go to `owner`, calls from other nodes to `callees`.
+/// Starts an endpoint; its news go to `owner`, calls from other nodes to `callees`, and messages that come thick and
+/// fast are handed over by `deliverers`.
 // Its runtime, transport and endpoint are left whole by a panic.
 #[rustler::nif(schedule = "DirtyIo")]
 fn fabric_start<'a>(
@@ -122,9 +123,13 @@ fn fabric_start<'a>(
     options: Term<'a>,
     owner: LocalPid,
     callees: Term<'a>,
+    deliverers: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let callees = crate::term::list(callees, 1024)?;
-    let callees = callees.iter().map(|pid| pid.decode()).collect::<NifResult<_>>()?;
+    let pids = |list| -> NifResult<Vec<LocalPid>> {
+        let list = crate::term::list(list, 1024)?;
+        list.iter().map(|pid| pid.decode()).collect()
+    };
+    let (callees, deliverers) = (pids(callees)?, pids(deliverers)?);
     let (runtime, bulk) = match runtime().and_then(|runtime| Ok((runtime, bulk()?))) {
         Ok(runtimes) => runtimes,
         Err(kind) => {
@@ -136,10 +141,11 @@ fn fabric_start<'a>(
         pending: Default::default(),
         subscribers: Default::default(),
         callees,
+        deliverers,
         owner,
         engine: RwLock::new(None),
         names: options.names(),
-        diverted: Default::default(),
+        lanes: Default::default(),
     });
     let (identity, transport) = match runtime.block_on(options.transport()) {
         Ok(transport) => transport,
@@ -225,13 +231,6 @@ fn fabric_peer(handle: Term<'_>, node: Term<'_>, boot: u64, addr: Term<'_>) -> N
             None => endpoint.peer_down(&id),
         }
     });
-    Ok(common::ok())
-}
-
-/// A message that was decoded for the fabric is on its way.
-#[rustler::nif]
-fn fabric_decoded(ticket: Term<'_>) -> NifResult<Atom> {
-    get::<deliver::Ticket>(ticket)?.done();
     Ok(common::ok())
 }
 

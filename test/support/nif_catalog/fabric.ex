@@ -10,8 +10,8 @@ defmodule Foundation.NifCatalog.Fabric do
 
   defp lifecycle do
     [
-      entry({:fabric_start, 3}, :dirty_io, "one certificate, one socket", fn ->
-        [options(:c), self(), [self()]]
+      entry({:fabric_start, 4}, :dirty_io, "one certificate, one socket", fn ->
+        [options(:c), self(), [self()], [self()]]
       end),
       entry({:fabric_stop, 1}, :normal, "O(1), the rest by the runtime", fn -> [new(:c)] end),
       entry(
@@ -30,7 +30,7 @@ defmodule Foundation.NifCatalog.Fabric do
         [pair(), :catalog_nowhere, 1, "127.0.0.1:1"]
       end),
       entry({:fabric_pause, 3}, :normal, "O(1)", fn -> [pair(), :catalog_paused, false] end),
-      entry({:fabric_decoded, 1}, :normal, "O(1)", fn -> [ticket()] end),
+      entry({:fabric_deliver, 1}, :normal, "some 40 KB of messages", fn -> [errand()] end),
       entry({:fabric_subscribe, 4}, :normal, "O(subscribers)", fn -> [pair(), :catalog, self(), false] end),
       entry({:fabric_subscribers, 2}, :normal, "O(subscribers)", fn -> [pair(), :catalog] end)
     ]
@@ -98,25 +98,26 @@ defmodule Foundation.NifCatalog.Fabric do
   end
 
   # Comes with a message that the library leaves to a process.
-  defp ticket do
-    name = :"catalog_ticket_#{:erlang.unique_integer([:positive])}"
+  defp errand do
+    name = :"catalog_errand_#{:erlang.unique_integer([:positive])}"
     Process.register(self(), name)
+    :persistent_term.get({__MODULE__, :deliverer}) |> send({:catalog_for, self()})
     :ok = Native.fabric_send(pair(), :data, @peer, name, Map.new(1..33, &{&1, &1}))
 
     receive do
-      {:catalog_ticket, ticket} ->
+      {:catalog_errand, errand} ->
         Process.unregister(name)
-        ticket
+        errand
     end
   end
 
-  defp callee do
+  defp deliverer(asks) do
     receive do
-      {:foundation_decode, ticket, pid, _message, _bytes} -> send(pid, {:catalog_ticket, ticket})
-      _other -> :ok
+      {:catalog_for, pid} -> deliverer(pid)
+      {:foundation_deliver, errand} -> send(asks, {:catalog_errand, errand})
     end
 
-    callee()
+    deliverer(asks)
   end
 
   defp known(a) do
@@ -124,7 +125,9 @@ defmodule Foundation.NifCatalog.Fabric do
   end
 
   defp new(name) do
-    {:ok, fabric} = Native.fabric_start(options(name), spawn(fn -> :ok end), [spawn(&callee/0)])
+    deliverer = spawn(fn -> deliverer(nil) end)
+    if name == @peer, do: :persistent_term.put({__MODULE__, :deliverer}, deliverer)
+    {:ok, fabric} = Native.fabric_start(options(name), spawn(fn -> :ok end), [], [deliverer])
     fabric
   end
 

@@ -92,6 +92,7 @@ defmodule Foundation.NifCatalog.Topology do
           max_links: 64
         },
         self(),
+        [],
         []
       )
 

@@ -2,12 +2,8 @@ defmodule Foundation.Distributed.Fabric.Callee do
   @moduledoc false
   # Makes the calls here that other nodes ask for: to the called process it is the caller, so that any GenServer
   # answers it. Several of these share the work by the number of the call.
-  #
-  # Also decodes what the library's own threads cannot: maps of more than 32 entries, which the VM builds on its
-  # schedulers only.
 
   use GenServer
-  require Logger
 
   alias Foundation.Distributed.Channels.InContext
   alias Foundation.Distributed.Clusters.Member
@@ -45,12 +41,6 @@ defmodule Foundation.Distributed.Fabric.Callee do
     end
   end
 
-  def handle_info({:foundation_decode, ticket, pid, message, bytes}, state) do
-    decode(pid, message, bytes)
-    Native.fabric_decoded(ticket)
-    {:noreply, state}
-  end
-
   def handle_info({{__MODULE__, key, _carrier}, reply}, state), do: settle(state, key, false, reply)
 
   def handle_info({:DOWN, monitor, :process, _pid, reason}, state) do
@@ -79,28 +69,6 @@ defmodule Foundation.Distributed.Fabric.Callee do
     {_, state} = pop(state, key)
     state
   end
-
-  # The decoded term goes where the atom stands. Peers of the cluster are trusted: atoms are made.
-  defp decode(pid, message, bytes) do
-    send(pid, fill(message, :erlang.binary_to_term(bytes)))
-  rescue
-    ArgumentError -> Logger.warning("a message from another node holds no term and was dropped")
-  end
-
-  defp fill(:foundation_term, term), do: term
-
-  defp fill({:foundation_channel, channel, node, :foundation_term}, term),
-    do: {:foundation_channel, channel, node, term |> InContext.unwrap() |> elem(0)}
-
-  defp fill({:foundation_channel, channel, node, :foundation_term, nil}, term) do
-    {message, carrier} = InContext.unwrap(term)
-    {:foundation_channel, channel, node, message, carrier}
-  end
-
-  defp fill({:foundation_call, node, channel, number, timeout, target, :foundation_term}, term),
-    do: {:foundation_call, node, channel, number, timeout, target, term}
-
-  defp fill({reference, {tag, :foundation_term}}, term), do: {reference, {tag, term}}
 
   defp process(_scope, pid) when is_pid(pid), do: if(node(pid) == node(), do: pid)
   defp process(scope, name), do: Scope.whereis(scope, name)

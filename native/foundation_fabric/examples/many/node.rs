@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use foundation_fabric::channel::inbox::{Receiver, Verdict};
+use foundation_fabric::channel::inbox::{Receiver, Taken, Verdict};
 use foundation_fabric::channel::outbox::Token;
 use foundation_fabric::identity::IdentityOptions;
 use foundation_fabric::overlay_driver::{Driver, DriverConfig, Watcher, beside};
@@ -28,19 +28,19 @@ impl Receiver for Quiet {
         None
     }
 
-    fn small(&self, _: &[u8]) -> Verdict {
-        Verdict::Delivered
+    fn small(&self, _: &[u8]) -> Taken {
+        Taken::Now(Verdict::Delivered)
     }
 
-    fn large(&self, _: Vec<u8>) -> Verdict {
-        Verdict::Delivered
+    fn large(&self, _: Vec<u8>) -> Taken {
+        Taken::Now(Verdict::Delivered)
     }
 }
 
 impl Sink for Quiet {
     type Receiver = Self;
 
-    fn receiver(&self, _: &NodeId, _: &str) -> Self {
+    fn receiver(&self, _: &NodeId, _: &str, _: u16) -> Self {
         Self
     }
 

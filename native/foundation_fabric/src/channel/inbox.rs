@@ -5,11 +5,15 @@ use crate::compress;
 use crate::error::Error;
 use crate::frame::{FIRST, Grant, Header, LAST, MAX_BATCH, MAX_CHUNK, Messages, PACKED, URGENT};
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 /// Large messages a sender may have under way on one link.
 const MAX_UNDER_WAY: usize = 2 * crate::chunk::ABREAST;
+/// Batches that a receiver may have taken and not delivered, before no more is given to it.
+const MAX_LATER: usize = 2;
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,18 @@ pub enum Verdict {
     Malformed,
 }
 
+/// Comes when what was taken is delivered: what became of it. Dropped by who will not deliver it.
+pub type Promise = oneshot::Receiver<Arrived>;
+
+/// What a receiver did with a message.
+#[derive(Debug)]
+pub enum Taken {
+    /// It delivered it, or did not.
+    Now(Verdict),
+    /// It delivers it later, after everything that it was given before and before everything after it.
+    Later(Promise),
+}
+
 /// Takes the messages of one link. Never blocks.
 pub trait Receiver: Send + Sync + 'static {
     /// Memory that a large message is put together in.
@@ -29,10 +45,15 @@ pub trait Receiver: Send + Sync + 'static {
 
     /// Memory of that many bytes, or none.
     fn buffer(&self, length: usize) -> Option<Self::Buffer>;
+    /// A batch of so many small messages, whose form was checked, to be delivered after everything that was given
+    /// before and before everything that is given from now on. `None`: they are given one by one instead.
+    fn batch(&self, _batch: &[u8], _count: u16) -> Option<Promise> {
+        None
+    }
     /// A small message.
-    fn small(&self, bytes: &[u8]) -> Verdict;
+    fn small(&self, bytes: &[u8]) -> Taken;
     /// A large message.
-    fn large(&self, buffer: Self::Buffer) -> Verdict;
+    fn large(&self, buffer: Self::Buffer) -> Taken;
 }
 
 /// How far one life of a sender got on one lane; it outlives the links.
@@ -86,7 +107,8 @@ impl Arrived {
         self.malformed += other.malformed;
     }
 
-    fn verdict(&mut self, verdict: Verdict, bytes: usize) {
+    /// Counts a message of so many bytes.
+    pub fn verdict(&mut self, verdict: Verdict, bytes: usize) {
         match verdict {
             Verdict::Delivered => {
                 self.messages += 1;
@@ -101,6 +123,13 @@ impl Arrived {
 struct Assembly<B> {
     buffer: B,
     filled: usize,
+}
+
+/// What is delivered with a batch that the receiver took to deliver later.
+struct Later {
+    done: Promise,
+    last: u64,
+    urgent: bool,
 }
 
 /// Where the bytes of a chunk go.
@@ -126,6 +155,7 @@ pub struct Inbox<R: Receiver> {
     taken: Grant,
     told: Grant,
     urgent: bool,
+    later: VecDeque<Later>,
     /// What was counted on this link.
     pub arrived: Arrived,
 }
@@ -153,6 +183,7 @@ impl<R: Receiver> Inbox<R> {
             taken,
             told: taken,
             urgent: false,
+            later: VecDeque::new(),
             arrived: Arrived::default(),
         };
         inbox.grant(false);
@@ -181,18 +212,101 @@ impl<R: Receiver> Inbox<R> {
         if state.link != self.link {
             return Err(Error::Closed);
         }
-        for (seq, message) in (header.number..).zip(Messages::new(body, header.count)) {
-            let message = message?;
-            if seq > state.last {
+        let mut messages = Messages::new(body, header.count);
+        let mut seq = header.number;
+        while seq <= state.last
+            && let Some(known) = messages.next()
+        {
+            known?;
+            self.arrived.duplicates += 1;
+            seq = seq.saturating_add(1);
+        }
+        let (rest, count) = messages.left();
+        let sound = Messages::new(rest, count).all(|message| message.is_ok());
+        if sound
+            && count > 0
+            && let Some(done) = self.receiver.batch(rest, count)
+        {
+            state.last = (seq - 1).saturating_add(count.into());
+            self.owe(done);
+        } else {
+            for (seq, message) in (seq..).zip(messages) {
+                let message = message?;
                 state.last = seq;
-                let verdict = self.receiver.small(message);
-                self.arrived.verdict(verdict, message.len());
-            } else {
-                self.arrived.duplicates += 1;
+                let taken = self.receiver.small(message);
+                self.count(taken, message.len());
             }
         }
-        self.taken.delivered = state.last;
+        self.reached(state.last);
         Ok(())
+    }
+
+    fn count(&mut self, taken: Taken, bytes: usize) {
+        match taken {
+            Taken::Now(verdict) => self.arrived.verdict(verdict, bytes),
+            Taken::Later(done) => self.owe(done),
+        }
+    }
+
+    fn owe(&mut self, done: Promise) {
+        let last = self.taken.delivered;
+        self.later.push_back(Later {
+            done,
+            last,
+            urgent: false,
+        });
+    }
+
+    /// Everything up to there is delivered, once that is which the receiver took to deliver later.
+    fn reached(&mut self, last: u64) {
+        match self.later.back_mut() {
+            Some(later) => {
+                later.last = last;
+                later.urgent |= std::mem::take(&mut self.urgent);
+            }
+            None => self.taken.delivered = last,
+        }
+    }
+
+    /// Whether the receiver has so much to deliver that it is given no more.
+    pub fn is_behind(&self) -> bool {
+        self.later.len() >= MAX_LATER
+    }
+
+    /// Whether the receiver has something to deliver.
+    pub fn owes_delivery(&self) -> bool {
+        !self.later.is_empty()
+    }
+
+    /// Counts what the receiver has delivered of what it took to deliver later. An error when it never will.
+    pub fn catch_up(&mut self) -> Result<(), Error> {
+        while let Some(first) = self.later.front_mut() {
+            match first.done.try_recv() {
+                Ok(arrived) => self.caught_up(&arrived),
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Closed) => return Err(Error::Closed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the receiver has delivered the first batch of those that it took to deliver later; for ever when
+    /// there are none. Cancelling it loses nothing.
+    pub async fn delivered(&mut self) -> Result<(), Error> {
+        let Some(first) = self.later.front_mut() else {
+            return std::future::pending().await;
+        };
+        let arrived = (&mut first.done).await.map_err(|_| Error::Closed)?;
+        self.caught_up(&arrived);
+        Ok(())
+    }
+
+    fn caught_up(&mut self, arrived: &Arrived) {
+        self.arrived.add(arrived);
+        if let Some(first) = self.later.pop_front() {
+            self.taken.delivered = self.taken.delivered.max(first.last);
+            self.urgent |= first.urgent;
+        }
     }
 
     /// Counts against what was granted. A sender goes on while anything is left, so that it may be over by a frame.
@@ -261,7 +375,7 @@ impl<R: Receiver> Inbox<R> {
     fn pass_over(&mut self, session: &Session, seq: u64) {
         let mut state = session.state.lock();
         state.last = state.last.max(seq);
-        self.taken.delivered = state.last;
+        self.reached(state.last);
     }
 
     /// Where the bytes of an unpacked chunk belong. Call [`Inbox::placed`] when they are there.
@@ -307,12 +421,12 @@ impl<R: Receiver> Inbox<R> {
         }
         if header.number > state.last {
             state.last = header.number;
-            let verdict = self.receiver.large(assembly.buffer);
-            self.arrived.verdict(verdict, length);
+            let taken = self.receiver.large(assembly.buffer);
+            self.count(taken, length);
         } else {
             self.arrived.duplicates += 1;
         }
-        self.taken.delivered = state.last;
+        self.reached(state.last);
         Ok(())
     }
 

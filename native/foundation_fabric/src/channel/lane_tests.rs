@@ -1,6 +1,6 @@
 //! Both ends of a lane, with a link between them that breaks: what is queued arrives once and in order, or is counted.
 
-use super::inbox::{Inbox, Next, Receiver, Session, Verdict};
+use super::inbox::{Inbox, Next, Receiver, Session, Taken, Verdict};
 use super::outbox::{Frame, Outbox, Settled};
 use super::{Reliability, Settings};
 use crate::compress;
@@ -37,12 +37,12 @@ impl Receiver for Recorder {
         Some(vec![0; length])
     }
 
-    fn small(&self, bytes: &[u8]) -> Verdict {
-        self.record(bytes)
+    fn small(&self, bytes: &[u8]) -> Taken {
+        Taken::Now(self.record(bytes))
     }
 
-    fn large(&self, buffer: Vec<u8>) -> Verdict {
-        self.record(&buffer)
+    fn large(&self, buffer: Vec<u8>) -> Taken {
+        Taken::Now(self.record(&buffer))
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Hub, Sink};
 use crate::channel::inbox::{Inbox, Next, Receiver, Session};
 use crate::compress;
 use crate::error::Error;
-use crate::frame::{HEADER, Header, Kind, MAX_CHUNK, PACKED};
+use crate::frame::{HEADER, Header, Kind, LAST, MAX_CHUNK, PACKED};
 use crate::transport::Stream;
 use foundation_overlay::NodeId;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(super) async fn run<S: Sink>(hub: &Arc<Hub<S>>, stream: Stream) {
     }
     let settings = hub.settings(&channel);
     let mut link = Link {
-        inbox: Inbox::new(hub.sink.receiver(&peer, &channel), &settings, session.begin()),
+        inbox: Inbox::new(hub.sink.receiver(&peer, &channel, stream.hello.lane), &settings, session.begin()),
         incoming: Incoming::new(stream.read),
         write: stream.write,
         session,
@@ -53,6 +53,8 @@ pub(super) async fn run<S: Sink>(hub: &Arc<Hub<S>>, stream: Stream) {
         max_message: settings.max_message,
     };
     let end = link.serve(hub, &peer, &channel).await;
+    // What the receiver took is delivered without the link.
+    while link.inbox.owes_delivery() && link.inbox.delivered().await.is_ok() {}
     hub.count_arrived(&peer.name, &channel, &std::mem::take(&mut link.inbox.arrived));
     report(&peer, &channel, end);
 }
@@ -73,6 +75,7 @@ impl<R: Receiver> Link<R> {
         loop {
             let mut wanted = HEADER;
             while let Some(header) = self.incoming.header()? {
+                self.keep_up().await?;
                 match self.frame(&header).await? {
                     Step::Done => self.acknowledge(false).await?,
                     Step::Wants(bytes) => {
@@ -88,13 +91,26 @@ impl<R: Receiver> Link<R> {
         }
     }
 
+    /// Waits while the receiver has too much to deliver.
+    async fn keep_up(&mut self) -> Result<(), Error> {
+        self.inbox.catch_up()?;
+        while self.inbox.is_behind() {
+            self.inbox.delivered().await?;
+            self.acknowledge(false).await?;
+        }
+        Ok(())
+    }
+
     /// Waits for more bytes; acknowledges when it is time.
     async fn more(&mut self, wanted: usize) -> Result<(), Error> {
         loop {
+            self.inbox.catch_up()?;
+            self.acknowledge(false).await?;
             let owes = self.inbox.owes_ack();
             tokio::select! {
                 biased;
                 read = self.incoming.more(wanted) => return read,
+                delivered = self.inbox.delivered() => delivered?,
                 changed = self.gate.changed() => {
                     changed.map_err(|_| Error::Closed)?;
                     self.acknowledge(true).await?;
@@ -115,6 +131,12 @@ impl<R: Receiver> Link<R> {
 
     async fn frame(&mut self, header: &Header) -> Result<Step, Error> {
         let length = header.length as usize;
+        if header.kind == Kind::Chunk && header.has(LAST) {
+            // A receiver that delivers small messages later is not given a large one before it has.
+            while self.inbox.owes_delivery() {
+                self.inbox.delivered().await?;
+            }
+        }
         match header.kind {
             Kind::Bye => return Ok(Step::Bye),
             Kind::Chunk if !header.has(PACKED) => self.chunk(header).await?,

@@ -2,7 +2,7 @@
 
 use super::{SECRET, name};
 use bytes::Bytes;
-use foundation_fabric::channel::inbox::{Receiver, Verdict};
+use foundation_fabric::channel::inbox::{Receiver, Taken, Verdict};
 use foundation_fabric::channel::outbox::Token;
 use foundation_fabric::channel::{Reliability, Settings};
 use foundation_fabric::datagram::Port;
@@ -38,21 +38,21 @@ impl Receiver for Recorder {
         Some(vec![0; length])
     }
 
-    fn small(&self, bytes: &[u8]) -> Verdict {
+    fn small(&self, bytes: &[u8]) -> Taken {
         self.large(bytes.to_vec())
     }
 
-    fn large(&self, bytes: Vec<u8>) -> Verdict {
+    fn large(&self, bytes: Vec<u8>) -> Taken {
         let message = (self.from.clone(), self.channel.clone(), bytes);
         self.log.lock().unwrap().push(message);
-        Verdict::Delivered
+        Taken::Now(Verdict::Delivered)
     }
 }
 
 impl Sink for Recorder {
     type Receiver = Self;
 
-    fn receiver(&self, from: &NodeId, channel: &str) -> Self {
+    fn receiver(&self, from: &NodeId, channel: &str, _: u16) -> Self {
         Self {
             from: from.name.to_string(),
             channel: channel.to_owned(),
