@@ -30,7 +30,9 @@ defmodule Foundation.NifCatalog.Fabric do
         [pair(), :catalog_nowhere, 1, "127.0.0.1:1"]
       end),
       entry({:fabric_pause, 3}, :normal, "O(1)", fn -> [pair(), :catalog_paused, false] end),
-      entry({:fabric_deliver, 1}, :normal, "some 40 KB of messages", fn -> [errand()] end),
+      {:fabric_deliver, 1}
+      |> entry(:normal, "O(bytes), at most 40 KB and 150 messages", fn -> [errand()] end)
+      |> Map.put(:consumes, true),
       entry({:fabric_subscribe, 4}, :normal, "O(subscribers)", fn -> [pair(), :catalog, self(), false] end),
       entry({:fabric_subscribers, 2}, :normal, "O(subscribers)", fn -> [pair(), :catalog] end)
     ]
@@ -97,27 +99,35 @@ defmodule Foundation.NifCatalog.Fabric do
     end
   end
 
-  # Comes with a message that the library leaves to a process.
+  # Comes with messages that the library leaves to a process: many, and one that holds a large map.
   defp errand do
-    name = :"catalog_errand_#{:erlang.unique_integer([:positive])}"
-    Process.register(self(), name)
-    :persistent_term.get({__MODULE__, :deliverer}) |> send({:catalog_for, self()})
-    :ok = Native.fabric_send(pair(), :data, @peer, name, Map.new(1..33, &{&1, &1}))
+    fabric = pair()
+    deliverer = :persistent_term.get({__MODULE__, :deliverer})
+    send(deliverer, {:catalog_for, self()})
+    receive do: (:catalog_idle -> :ok)
+    for n <- 1..150, do: :ok = Native.fabric_send(fabric, :data, @peer, :catalog_sink, {:put, n, "value"})
+    :ok = Native.fabric_send(fabric, :data, @peer, :catalog_sink, Map.new(1..33, &{&1, &1}))
+    receive do: ({:catalog_errand, errand} -> errand)
+  end
 
+  # Finishes what nobody wants, then gives the next errand to who asks.
+  defp deliverer(asks, errand) do
     receive do
-      {:catalog_errand, errand} ->
-        Process.unregister(name)
-        errand
+      {:catalog_for, pid} ->
+        if errand, do: finish(errand)
+        send(pid, :catalog_idle)
+        deliverer(pid, nil)
+
+      {:foundation_deliver, errand} ->
+        if asks, do: send(asks, {:catalog_errand, errand}), else: finish(errand)
+        deliverer(nil, errand)
     end
   end
 
-  defp deliverer(asks) do
-    receive do
-      {:catalog_for, pid} -> deliverer(pid)
-      {:foundation_deliver, errand} -> send(asks, {:catalog_errand, errand})
-    end
+  defp finish(errand), do: unless(Native.fabric_deliver(errand) == :done, do: finish(errand))
 
-    deliverer(asks)
+  defp sink do
+    receive do: (_ -> sink())
   end
 
   defp known(a) do
@@ -125,8 +135,13 @@ defmodule Foundation.NifCatalog.Fabric do
   end
 
   defp new(name) do
-    deliverer = spawn(fn -> deliverer(nil) end)
-    if name == @peer, do: :persistent_term.put({__MODULE__, :deliverer}, deliverer)
+    deliverer = spawn(fn -> deliverer(nil, nil) end)
+
+    if name == @peer do
+      :persistent_term.put({__MODULE__, :deliverer}, deliverer)
+      Process.register(spawn(&sink/0), :catalog_sink)
+    end
+
     {:ok, fabric} = Native.fabric_start(options(name), spawn(fn -> :ok end), [], [deliverer])
     fabric
   end

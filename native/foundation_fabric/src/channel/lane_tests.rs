@@ -1,20 +1,33 @@
 //! Both ends of a lane, with a link between them that breaks: what is queued arrives once and in order, or is counted.
 
-use super::inbox::{Inbox, Next, Receiver, Session, Taken, Verdict};
+use super::inbox::{Arrived, Inbox, Next, Promise, Receiver, Session, Taken, Verdict};
 use super::outbox::{Frame, Outbox, Settled};
 use super::{Reliability, Settings};
 use crate::compress;
-use crate::frame::{Grant, Kind, PACKED, u64_at};
+use crate::frame::{Grant, Kind, LAST, Messages, PACKED, u64_at};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// Messages as they were handed over: flow, number, length.
 type Log = Arc<Mutex<Vec<(u8, u32, usize)>>>;
 
-struct Recorder(Log);
+/// Messages that are delivered when the test says so.
+#[derive(Default)]
+struct Left {
+    /// Whether batches are left for later.
+    lazy: bool,
+    jobs: VecDeque<(Vec<Vec<u8>>, oneshot::Sender<Arrived>)>,
+}
+
+#[derive(Clone, Default)]
+struct Recorder {
+    log: Log,
+    left: Arc<Mutex<Left>>,
+}
 
 impl Recorder {
     fn record(&self, bytes: &[u8]) -> Verdict {
@@ -25,8 +38,35 @@ impl Recorder {
                 .enumerate()
                 .all(|(at, byte)| *byte == pattern(number, at))
         );
-        self.0.lock().push((bytes[0], number, bytes.len()));
+        self.log.lock().push((bytes[0], number, bytes.len()));
         Verdict::Delivered
+    }
+
+    fn leave(&self, messages: Vec<Vec<u8>>) -> Promise {
+        let (done, when) = oneshot::channel();
+        self.left.lock().jobs.push_back((messages, done));
+        when
+    }
+
+    fn take(&self, bytes: &[u8]) -> Taken {
+        if self.left.lock().jobs.is_empty() {
+            Taken::Now(self.record(bytes))
+        } else {
+            Taken::Later(self.leave(vec![bytes.to_vec()]))
+        }
+    }
+
+    /// Delivers what was left first; false when nothing was.
+    fn deliver(&self) -> bool {
+        let Some((messages, done)) = self.left.lock().jobs.pop_front() else {
+            return false;
+        };
+        let mut arrived = Arrived::default();
+        for message in messages {
+            arrived.verdict(self.record(&message), message.len());
+        }
+        let _ = done.send(arrived);
+        true
     }
 }
 
@@ -37,12 +77,22 @@ impl Receiver for Recorder {
         Some(vec![0; length])
     }
 
+    fn batch(&self, batch: &[u8], count: u16) -> Option<Promise> {
+        let left = self.left.lock();
+        if !left.lazy && left.jobs.is_empty() {
+            return None;
+        }
+        drop(left);
+        let messages = Messages::new(batch, count).map(|message| message.unwrap().to_vec());
+        Some(self.leave(messages.collect()))
+    }
+
     fn small(&self, bytes: &[u8]) -> Taken {
-        Taken::Now(self.record(bytes))
+        self.take(bytes)
     }
 
     fn large(&self, buffer: Vec<u8>) -> Taken {
-        Taken::Now(self.record(&buffer))
+        self.take(&buffer)
     }
 }
 
@@ -62,7 +112,10 @@ struct Wire {
     session: Session,
     inbox: Option<Inbox<Recorder>>,
     settings: Settings,
-    log: Log,
+    recorder: Recorder,
+    /// Whether tokens are the numbers of messages, and no link broke: what was on the way then may be said to be
+    /// delivered when it is only about to be.
+    exact: bool,
     there: VecDeque<(Frame, Vec<u8>)>,
     back: VecDeque<(Kind, Grant, u16)>,
     paused: bool,
@@ -77,7 +130,8 @@ impl Wire {
             session: Session::default(),
             inbox: None,
             settings,
-            log: Log::default(),
+            recorder: Recorder::default(),
+            exact: false,
             there: VecDeque::new(),
             back: VecDeque::new(),
             paused: false,
@@ -101,11 +155,12 @@ impl Wire {
         self.there.clear();
         self.back.clear();
         if self.inbox.is_some() {
+            self.exact = false;
             let settled = self.outbox.link_down();
             self.collect(settled);
         }
         let inbox = Inbox::new(
-            Recorder(Arc::clone(&self.log)),
+            self.recorder.clone(),
             &self.settings,
             self.session.begin(),
         );
@@ -142,8 +197,12 @@ impl Wire {
         let Some((frame, body)) = self.there.pop_front() else {
             return;
         };
-        let inbox = self.inbox.as_mut().unwrap();
         let header = crate::frame::Header::decode(&frame.header.encode()).unwrap();
+        let last = header.kind == Kind::Chunk && header.has(LAST);
+        while self.inbox().is_behind() || (last && self.inbox().owes_delivery()) {
+            assert!(self.deliver(), "what is owed is somewhere");
+        }
+        let inbox = self.inbox.as_mut().unwrap();
         if header.kind == Kind::Batch {
             inbox.batch(&self.session, &header, &body).unwrap();
         } else {
@@ -167,6 +226,17 @@ impl Wire {
         self.acknowledge(false);
     }
 
+    fn inbox(&self) -> &Inbox<Recorder> {
+        self.inbox.as_ref().unwrap()
+    }
+
+    fn deliver(&mut self) -> bool {
+        let any = self.recorder.deliver();
+        self.inbox.as_mut().unwrap().catch_up().unwrap();
+        self.acknowledge(false);
+        any
+    }
+
     fn acknowledge(&mut self, due: bool) {
         if let Some(grant) = self.inbox.as_mut().unwrap().ack(self.paused, due) {
             self.back.push_back((Kind::Ack, grant, 0));
@@ -181,6 +251,10 @@ impl Wire {
             Kind::Refuse => self.outbox.refused(id),
             _ => self.outbox.acked(grant, self.now),
         };
+        let log = self.recorder.log.lock();
+        let is_there = |token: &u64| log.iter().any(|(_, number, _)| u64::from(*number) == *token);
+        assert!(!self.exact || settled.delivered.iter().all(is_there));
+        drop(log);
         self.collect(settled);
     }
 
@@ -192,6 +266,7 @@ impl Wire {
             while !self.there.is_empty() {
                 self.receive();
             }
+            while self.deliver() {}
             self.acknowledge(true);
             while !self.back.is_empty() {
                 self.hear();
@@ -213,6 +288,8 @@ enum Step {
     Hear,
     Break,
     Pause(bool),
+    Lazy(bool),
+    Deliver,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -225,6 +302,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => Just(Step::Hear),
         1 => Just(Step::Break),
         1 => any::<bool>().prop_map(Step::Pause),
+        2 => any::<bool>().prop_map(Step::Lazy),
+        2 => Just(Step::Deliver),
     ];
     proptest::collection::vec(step, 1..200)
 }
@@ -253,6 +332,7 @@ proptest! {
         let keeps = settings.keeps();
         let ordered = settings.reliability == Reliability::Ordered;
         let mut wire = Wire::new(settings);
+        wire.exact = true;
         let mut queued: Vec<(u8, u32, usize)> = Vec::new();
         let mut asked = HashSet::new();
         for step in steps {
@@ -279,10 +359,12 @@ proptest! {
                 Step::Hear => wire.hear(),
                 Step::Break => wire.link(),
                 Step::Pause(paused) => wire.paused = paused,
+                Step::Lazy(lazy) => wire.recorder.left.lock().lazy = lazy,
+                Step::Deliver => _ = wire.deliver(),
             }
         }
         wire.settle();
-        let got = wire.log.lock().clone();
+        let got = wire.recorder.log.lock().clone();
         let unique: HashSet<_> = got.iter().map(|(_, number, _)| *number).collect();
         prop_assert_eq!(unique.len(), got.len(), "nothing arrives twice");
         let mut flows: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
@@ -327,9 +409,9 @@ fn a_small_message_is_not_held_up_by_a_large_one_of_another_sender() {
     while !wire.there.is_empty() {
         wire.receive();
     }
-    assert_eq!(*wire.log.lock(), [(2, 1, 50)]);
+    assert_eq!(*wire.recorder.log.lock(), [(2, 1, 50)]);
     wire.settle();
-    assert_eq!(*wire.log.lock(), [(2, 1, 50), (1, 0, 10 << 20), (1, 2, 50)]);
+    assert_eq!(*wire.recorder.log.lock(), [(2, 1, 50), (1, 0, 10 << 20), (1, 2, 50)]);
 }
 
 #[test]
@@ -389,11 +471,11 @@ fn credit_stops_the_sender_while_the_receiver_is_paused() {
             }
         }
     }
-    let taken = wire.log.lock().len();
+    let taken = wire.recorder.log.lock().len();
     assert!((16..16 + 700).contains(&taken), "{taken}");
     assert!(!wire.outbox.is_ready());
     wire.settle();
-    assert_eq!(wire.log.lock().len(), 10_000);
+    assert_eq!(wire.recorder.log.lock().len(), 10_000);
 }
 
 #[test]
@@ -418,7 +500,7 @@ fn a_message_larger_than_the_receiver_takes_is_refused_and_the_rest_goes_on() {
     refused.sort_unstable();
     assert_eq!(refused, [5, 6]);
     assert_eq!(wire.settled.delivered, [7]);
-    assert_eq!(*wire.log.lock(), [(1, 2, 40)]);
+    assert_eq!(*wire.recorder.log.lock(), [(1, 2, 40)]);
     assert!(matches!(
         wire.outbox.push_large(1, vec![vec![0; 81 << 10].into()], None, 0),
         Err(crate::Error::TooLarge)
@@ -436,7 +518,7 @@ fn a_link_that_was_replaced_delivers_nothing_more() {
     wire.link();
     assert!(old.batch(&wire.session, &frame.header, &body).is_err());
     wire.settle();
-    assert_eq!(wire.log.lock().len(), 1);
+    assert_eq!(wire.recorder.log.lock().len(), 1);
 }
 
 #[test]
@@ -463,7 +545,7 @@ fn a_new_queue_goes_on_behind_what_its_receiver_has_seen() {
     wire.link();
     wire.outbox.push(0, &message(0, 1, 20), None, 0).unwrap();
     wire.settle();
-    assert_eq!(wire.log.lock().len(), 2);
+    assert_eq!(wire.recorder.log.lock().len(), 2);
 }
 
 #[test]
@@ -476,7 +558,7 @@ fn monotonic_messages_take_each_others_place() {
     }
     assert_eq!(wire.outbox.counts().held_messages, 2);
     wire.settle();
-    assert_eq!(*wire.log.lock(), [(9, 998, 20), (9, 999, 20)]);
+    assert_eq!(*wire.recorder.log.lock(), [(9, 998, 20), (9, 999, 20)]);
     assert_eq!(wire.outbox.counts().superseded, 998);
 }
 
@@ -499,4 +581,30 @@ fn giving_up_tells_everyone_and_counts() {
     wire.settle();
     let counts = wire.outbox.counts();
     assert_eq!((counts.held_messages, counts.held_bytes, counts.lost), (0, 0, 4));
+}
+
+#[test]
+fn what_is_delivered_later_is_acknowledged_then() {
+    let mut wire = Wire::new(Settings::default());
+    wire.recorder.left.lock().lazy = true;
+    wire.outbox.push(0, &message(0, 0, 20), Some(0), 0).unwrap();
+    wire.send(1 << 20);
+    wire.receive();
+    wire.acknowledge(true);
+    wire.hear();
+    assert!(wire.settled.delivered.is_empty());
+    assert!(wire.deliver());
+    wire.hear();
+    assert_eq!(wire.settled.delivered, [0]);
+}
+
+#[test]
+fn a_receiver_that_will_not_deliver_ends_the_link() {
+    let mut wire = Wire::new(Settings::default());
+    wire.recorder.left.lock().lazy = true;
+    wire.outbox.push(0, &message(0, 0, 20), Some(0), 0).unwrap();
+    wire.send(1 << 20);
+    wire.receive();
+    wire.recorder.left.lock().jobs.clear();
+    assert!(wire.inbox.as_mut().unwrap().catch_up().is_err());
 }
