@@ -77,6 +77,10 @@ defmodule Foundation.Distributed.Channels do
     with_fabric(scope, &Native.fabric_open(&1, channel, settings))
   end
 
+  defguardp only_timeout(options)
+            when tl(options) == [] and elem(hd(options), 0) == :timeout and
+                   is_integer(elem(hd(options), 1)) and elem(hd(options), 1) in 0..0xFFFFFFFF
+
   @doc """
   Sends a message.
 
@@ -93,21 +97,18 @@ defmodule Foundation.Distributed.Channels do
   @spec send_message(channel, destination, term, keyword) :: :ok | {:error, reason}
   def send_message(channel, destination, message, options \\ [])
 
-  # The usual case, without a look at options that are not there.
+  # The usual case, without a look at options: there are none, or a timeout, which matters when the queue is full.
   def send_message(channel, {name, node} = destination, message, options)
       when is_atom(channel) and is_atom(name) and is_atom(node) and node != node() and
-             name not in [:service, :capability] and channel != :auto do
-    case Fabric.handle() do
-      # Perhaps of another cluster, where this node has no main one.
-      _handle when options != [] ->
-        resolved(channel, destination, message, options)
-
-      nil ->
-        {:error, :not_running}
-
-      handle ->
-        with :dirty <- Native.fabric_send(handle, channel, node, name, message),
-             do: Wire.send(channel, {node, name}, message, Wire.options([]))
+             name not in [:service, :capability] and channel != :auto and
+             (options == [] or only_timeout(options)) do
+    with handle when handle != nil <- Fabric.handle(),
+         :ok <- Native.fabric_send(handle, channel, node, name, message) do
+      :ok
+    else
+      {:error, reason} when reason != :busy or options == [] -> {:error, reason}
+      # Perhaps of another cluster, where this node has no main one; or it takes longer.
+      _ -> resolved(channel, destination, message, options)
     end
   end
 

@@ -7,8 +7,10 @@ use crate::error::Error;
 use crate::facts::{Facts, printable};
 use crate::peers::{Counts, Event, Peers, Stranger};
 use crate::proof::ProofKey;
-use mdns_sd::{IfKind, Receiver, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{HostnameResolutionEvent, IfKind, Receiver, ServiceDaemon, ServiceEvent, ServiceInfo};
 use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,9 @@ pub const MAX_INTERFACES: usize = 64;
 
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 const INSTANCE_NAME: usize = 40;
+/// How long a host is asked for its addresses, and how many at once.
+const ASK_FOR_MS: u64 = 10_000;
+const MAX_ASKED: usize = 64;
 
 /// What to announce, and where.
 #[derive(Debug, Clone)]
@@ -222,9 +227,15 @@ impl Shared {
     }
 
     fn listen(&self, mut events: Receiver<ServiceEvent>, sink: impl Fn(Event)) {
+        // Whoever does not keep its end of a question is not answered.
+        let mut asked = VecDeque::new();
         loop {
             while let Ok(event) = events.recv() {
                 if let Some(news) = self.digest(&event) {
+                    asked.extend(self.ask(&event, &news));
+                    if asked.len() > MAX_ASKED {
+                        asked.pop_front();
+                    }
                     sink(news);
                 }
             }
@@ -253,6 +264,19 @@ impl Shared {
             ServiceEvent::ServiceRemoved(_, fullname) => self.peers.lock().removed(fullname),
             _ => None,
         }
+    }
+
+    /// Asks for the addresses of a host of which none of IPv4 came: the answers on IPv4 and on IPv6 hold their own kind
+    /// each, and once one of the two is there the other is asked for no more.
+    fn ask(&self, event: &ServiceEvent, news: &Event) -> Option<Receiver<HostnameResolutionEvent>> {
+        let (ServiceEvent::ServiceResolved(service), Event::Found(peer)) = (event, news) else {
+            return None;
+        };
+        if peer.addresses.iter().any(IpAddr::is_ipv4) {
+            return None;
+        }
+        let daemon = self.running.lock().daemon.clone()?;
+        daemon.resolve_hostname(&service.host, Some(ASK_FOR_MS)).ok()
     }
 
     /// Another daemon in place of one that ended by itself; `None` once we are to stop.

@@ -13,6 +13,7 @@ mod settings;
 use crate::handle::{self, get, held};
 use crate::runtime::{bulk, runtime};
 use crate::{atoms as common, key};
+use arc_swap::ArcSwap;
 use deliver::{Shared, ToProcesses};
 use foundation_fabric::{Error as Refused, Identity, Outlet};
 use foundation_overlay::{NodeId, PeerName};
@@ -36,12 +37,15 @@ pub(crate) use settings::{io_reason, secret, secrets};
 
 pub(crate) type Endpoint = foundation_fabric::Endpoint<ToProcesses>;
 
+/// By the atoms of channel and node.
+type Outlets = HashMap<(u64, u64), Arc<Outlet>, ahash::RandomState>;
+
 /// An endpoint, and what its users need to find their queues.
 pub(crate) struct Fabric {
     endpoint: Arc<Endpoint>,
     shared: Arc<Shared>,
-    /// By the atoms of channel and node.
-    outlets: RwLock<HashMap<(u64, u64), Arc<Outlet>, ahash::RandomState>>,
+    /// The queues that were asked for; read for every message, added to seldom.
+    outlets: ArcSwap<Outlets>,
     identity: Arc<Identity>,
 }
 
@@ -78,7 +82,7 @@ impl Fabric {
 
     fn outlet(&self, channel: Term<'_>, node: Term<'_>) -> NifResult<Found> {
         let words = (key::atom_word(channel)?, key::atom_word(node)?);
-        if let Some(outlet) = self.outlets.read().get(&words) {
+        if let Some(outlet) = self.outlets.load().get(&words) {
             return Ok(Ok(Arc::clone(outlet)));
         }
         let (channel, node) = (channel.atom_to_string()?, node.atom_to_string()?);
@@ -87,7 +91,11 @@ impl Fabric {
         };
         let found = self.endpoint.outlet(&peer, &channel);
         if let Ok(outlet) = &found {
-            self.outlets.write().insert(words, Arc::clone(outlet));
+            self.outlets.rcu(|outlets| {
+                let mut outlets = Outlets::clone(outlets);
+                outlets.insert(words, Arc::clone(outlet));
+                outlets
+            });
         }
         Ok(found)
     }
@@ -161,7 +169,7 @@ fn fabric_start<'a>(
     let fabric = Fabric {
         endpoint: Arc::new(endpoint),
         shared,
-        outlets: RwLock::default(),
+        outlets: ArcSwap::default(),
         identity,
     };
     Ok((common::ok(), handle::make(env, fabric)).encode(env))

@@ -13,7 +13,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 /// Large messages a sender may have under way on one link.
 const MAX_UNDER_WAY: usize = 2 * crate::chunk::ABREAST;
 /// Batches that a receiver may have taken and not delivered, before no more is given to it.
-const MAX_LATER: usize = 2;
+const MAX_LATER: usize = 8;
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -51,6 +51,8 @@ pub struct Outbox {
     max_bytes: u64,
     max_message: u64,
     open: Batch,
+    /// How long the batch before was, which the next is expected to be.
+    usual: usize,
     sealed: VecDeque<Batch>,
     made: u64,
     written: u64,
@@ -81,6 +83,7 @@ impl Outbox {
             max_bytes: settings.max_bytes,
             max_message: settings.max_message,
             open: Batch::default(),
+            usual: 0,
             sealed: VecDeque::new(),
             made: 0,
             written: 0,
@@ -113,6 +116,11 @@ impl Outbox {
         }
         self.counts.busy += 1;
         Err(Error::Busy)
+    }
+
+    /// Whether a message of that length would join others, whose time is that of the first of them.
+    pub fn is_gathering(&self, length: usize) -> bool {
+        self.open.count > 0 && self.open.takes(length) && self.turns.is_empty()
     }
 
     /// Asks to be told, by [`Settled::room`], when half of the queue is free. True when it is so already.
@@ -160,11 +168,15 @@ impl Outbox {
         if !self.open.takes(message.len()) {
             self.seal();
         }
+        if self.open.count == 0 {
+            self.open.bytes.reserve(self.usual);
+        }
         self.open.push(message, token, now);
     }
 
     fn seal(&mut self) {
         if self.open.count > 0 {
+            self.usual = self.open.bytes.len();
             self.sealed.push_back(std::mem::take(&mut self.open));
             self.made += 1;
         }

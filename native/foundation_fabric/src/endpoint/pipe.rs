@@ -99,8 +99,8 @@ impl Lane {
     }
 
     /// After something was queued: writes it, if all that waits is little and the link is idle; else wakes the task.
-    pub(crate) fn push_out(&self, now: u64) {
-        if self.asleep.load(Ordering::SeqCst) && !self.write_at_once(now) {
+    pub(crate) fn push_out(&self) {
+        if self.asleep.load(Ordering::SeqCst) && !self.write_at_once(self.now()) {
             self.rouse();
         }
     }

@@ -35,7 +35,7 @@ fn lane(settings: Settings, capacity: usize) -> (Lane, DuplexStream) {
 }
 
 fn queue(lane: &Lane) {
-    lane.queue(|outbox, now| outbox.push(1, b"hello", None, now))
+    lane.queue(None, |outbox, now| outbox.push(1, b"hello", None, now))
         .unwrap();
 }
 
@@ -76,7 +76,7 @@ async fn what_comes_right_after_is_left_to_the_task() {
 async fn what_is_large_or_kept_nowhere_is_left_to_the_task() {
     let (large, _far) = lane(Settings::default(), 1 << 20);
     large
-        .queue(|outbox, now| outbox.push(1, &[7; 9_000], None, now))
+        .queue(None, |outbox, now| outbox.push(1, &[7; 9_000], None, now))
         .unwrap();
     assert!(!asleep(&large));
     let (best_effort, _far) = lane(
@@ -112,7 +112,7 @@ async fn the_task_is_told_of_a_link_that_broke() {
     let written = poll_fn(|context| lane.poll_write(context, |_| ())).await;
     assert!(written.is_err());
     assert!(matches!(
-        lane.queue(|_, _| Err(Error::Closed)),
+        lane.queue(None, |_, _| Err(Error::Closed)),
         Err(Error::Closed)
     ));
 }

@@ -60,6 +60,8 @@ pub struct Outlet {
 pub(crate) struct Lane {
     pub(crate) number: u16,
     pub(crate) outbox: Mutex<Outbox>,
+    /// Whether the queue was found full, and not since found to have room.
+    pub(crate) full: AtomicBool,
     /// The link's writing end while there is a link. Locked before the queue.
     pub(crate) pipe: Mutex<Option<Pipe>>,
     /// Whether who queues a small message may write it.
@@ -85,6 +87,7 @@ impl Lane {
         Self {
             number,
             outbox: Mutex::new(Outbox::new(&channel.settings)),
+            full: AtomicBool::new(false),
             pipe: Mutex::new(None),
             at_once: channel.settings.keeps(),
             stuck: AtomicBool::new(false),
@@ -111,13 +114,26 @@ impl Lane {
         }
     }
 
-    pub(super) fn queue(&self, put: impl FnOnce(&mut Outbox, u64) -> Result<(), Error>) -> Result<(), Error> {
+    /// Queues something; `small` is its length where it may join a batch.
+    pub(super) fn queue(
+        &self,
+        small: Option<usize>,
+        put: impl FnOnce(&mut Outbox, u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if !self.reachable.load(Ordering::Relaxed) {
             return Err(Error::Unreachable);
         }
-        let now = self.now();
-        put(&mut self.outbox.lock(), now)?;
-        self.push_out(now);
+        let mut outbox = self.outbox.lock();
+        // The clock is read for the first message of a batch only.
+        let joins = small.is_some_and(|length| outbox.is_gathering(length));
+        let now = if joins { 0 } else { self.now() };
+        let put = put(&mut outbox, now);
+        if put.is_err() && !outbox.has_room() {
+            self.full.store(true, Ordering::Relaxed);
+        }
+        drop(outbox);
+        put?;
+        self.push_out();
         Ok(())
     }
 }
@@ -132,33 +148,36 @@ impl Outlet {
         &self.lanes[self.channel.settings.lane(flow)]
     }
 
-    /// Whether a message of that sender would be taken now; else why not.
+    /// Why a message of that sender would not be taken now, where that is known without a look at the queue.
     pub fn check(&self, flow: u64) -> Result<(), Error> {
         let lane = self.lane(flow);
         if !lane.reachable.load(Ordering::Relaxed) {
-            Err(Error::Unreachable)
-        } else {
-            lane.outbox.lock().check_room()
+            return Err(Error::Unreachable);
         }
+        if lane.full.load(Ordering::Relaxed) {
+            lane.outbox.lock().check_room()?;
+            lane.full.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Queues a message of at most [`crate::channel::outbox::MAX_SMALL`] bytes. `flow` is a number of the sender's own,
     /// `token` is settled when the message was delivered.
     pub fn push(&self, flow: u64, message: &[u8], token: Option<Token>) -> Result<(), Error> {
         self.lane(flow)
-            .queue(|outbox, now| outbox.push(flow, message, token, now))
+            .queue(Some(message.len()), |outbox, now| outbox.push(flow, message, token, now))
     }
 
     /// Queues a message of any length, made of parts that are shared, not copied.
     pub fn push_large(&self, flow: u64, parts: Vec<Bytes>, token: Option<Token>) -> Result<(), Error> {
         self.lane(flow)
-            .queue(|outbox, now| outbox.push_large(flow, parts, token, now))
+            .queue(None, |outbox, now| outbox.push_large(flow, parts, token, now))
     }
 
     /// Queues a message in the place of one with the same key that was not sent yet.
     pub fn push_monotonic(&self, flow: u64, key: u128, message: &[u8]) -> Result<(), Error> {
         self.lane(flow)
-            .queue(|outbox, _| outbox.push_monotonic(key, message))
+            .queue(None, |outbox, _| outbox.push_monotonic(key, message))
     }
 
     /// Asks to be told when half of the sender's queue is free; true when there is room already.

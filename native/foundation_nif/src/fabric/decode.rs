@@ -20,7 +20,7 @@ const SMALL_MAP: u32 = 32;
 /// Whether a short message may hold a map that only a scheduler can build. Says yes for bytes that merely look so.
 pub(crate) fn may_need_scheduler(bytes: &[u8]) -> bool {
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| *byte == 116) {
+    while let Some(at) = memchr::memchr(116, rest) {
         rest = &rest[at + 1..];
         match rest.first_chunk() {
             Some(size) if u32::from_be_bytes(*size) > SMALL_MAP && u32::from_be_bytes(*size) < 1 << 24 => {

@@ -32,6 +32,23 @@ pub(crate) enum Stop {
     TooLarge,
 }
 
+/// The name of an atom, where it is ASCII.
+pub(crate) fn plain_name<'b>(term: Term<'_>, buffer: &'b mut [u8; 256]) -> Option<&'b [u8]> {
+    // SAFETY: the buffer has the length that is said; an atom has at most 255 characters.
+    let written = unsafe {
+        enif_get_atom(
+            term.get_env().as_c_arg(),
+            term.as_c_arg(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len() as u32,
+            ErlNifCharEncoding::ERL_NIF_LATIN1,
+        )
+    };
+    // Latin-1 with its ending zero, or nothing when other characters are in it.
+    let length = usize::try_from(written).ok()?.checked_sub(1)?;
+    buffer.get(..length).filter(|name| name.is_ascii())
+}
+
 /// An environment of our own that keeps binaries alive.
 struct Keeper(*mut ErlNifEnv);
 
@@ -150,26 +167,13 @@ impl<'b> Encoder<'b> {
     }
 
     fn atom(&mut self, term: Term<'_>) -> Result<(), Stop> {
-        let mut name = [0_u8; 256];
-        // SAFETY: the buffer has the length that is said; an atom has at most 255 characters.
-        let written = unsafe {
-            enif_get_atom(
-                term.get_env().as_c_arg(),
-                term.as_c_arg(),
-                name.as_mut_ptr().cast(),
-                name.len() as u32,
-                ErlNifCharEncoding::ERL_NIF_LATIN1,
-            )
-        };
-        // Latin-1 with its ending zero, or nothing when other characters are in it.
-        match usize::try_from(written) {
-            Ok(length) if length > 0 && name[..length].is_ascii() => {
-                let name = &name[..length - 1];
+        match plain_name(term, &mut [0; 256]) {
+            Some(name) => {
                 self.out.extend_from_slice(&[119, name.len() as u8]);
                 self.out.extend_from_slice(name);
                 Ok(())
             }
-            _ => self.by_vm(term),
+            None => self.by_vm(term),
         }
     }
 

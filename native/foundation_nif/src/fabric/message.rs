@@ -10,7 +10,7 @@
 //! 7 engine:      length u16 │ member it is for │ length u16 │ member it is from │ a frame in place of a term
 //! ```
 
-use super::encode::VERSION;
+use super::encode::{VERSION, plain_name};
 use rustler::{Env, NifResult, Term};
 
 pub(crate) const NAME: u8 = 1;
@@ -145,8 +145,10 @@ pub(crate) fn write_target(term: Term<'_>, out: &mut Vec<u8>) -> NifResult<()> {
     out.extend_from_slice(&[kind, 0]);
     let from = out.len();
     if kind == NAME {
-        let name = term.atom_to_string()?;
-        out.extend_from_slice(name.as_bytes());
+        match plain_name(term, &mut [0; 256]) {
+            Some(name) => out.extend_from_slice(name),
+            None => out.extend_from_slice(term.atom_to_string()?.as_bytes()),
+        }
     } else {
         out.extend_from_slice(&term.to_binary().as_slice()[1..]);
     }

@@ -177,7 +177,7 @@ impl Arrivals {
         outcome
     }
 
-    /// Sends the message to a process, or orders a process to decode it.
+    /// Sends the message to a process, or orders the caller to decode and send it.
     fn hand<'a>(
         &self,
         hand: &mut Hand<'_>,
@@ -187,9 +187,8 @@ impl Arrivals {
         body: &Body<'_>,
         from: usize,
     ) -> Verdict {
-        if let Caller::Process(own) = hand.caller
-            && body.needs_process(from)
-        {
+        // A call of a NIF may not take as long as a large message may.
+        if let (Caller::Process(own), Body::Large(_)) = (hand.caller, body) {
             // The process puts the decoded term where this atom stands.
             let hole = atoms::foundation_term().to_term(env);
             let message = self.wrapped(env, wrap, reference, hole);

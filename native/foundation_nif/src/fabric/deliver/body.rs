@@ -24,17 +24,13 @@ impl Body<'_> {
         }
     }
 
+    /// Whether only a thread of the VM can decode it; says yes for some short ones that others could.
     pub(super) fn needs_scheduler(&self, from: usize) -> bool {
         let needs = match self {
             Body::Small(_) => self.with(from, decode::may_need_scheduler),
             Body::Large(_) => self.with(from, decode::needs_scheduler),
         };
         needs.unwrap_or(false)
-    }
-
-    /// Whether a call that may not take long leaves the decoding to the process that makes it.
-    pub(super) fn needs_process(&self, from: usize) -> bool {
-        matches!(self, Body::Large(_)) || self.needs_scheduler(from)
     }
 
     pub(super) fn term<'a>(&self, env: Env<'a>, from: usize) -> Option<Term<'a>> {
