@@ -120,6 +120,16 @@ defmodule Foundation.FabricTest do
       end
     end
 
+    test "that come thick and fast, of all kinds, keep their order", %{a: a, b: b} do
+      for channel <- [:data, :strict, :packed] do
+        calm = Task.async(fn -> Peers.rpc(b, Visitor, :calm, [:storm, 4, 3_000], 100_000) end)
+        assert_eventually(Peers.rpc(b, Process, :whereis, [:storm]) != nil)
+        assert Peers.rpc(a, Visitor, :storm, [channel, {:storm, b.node}, 4, 3_000], 100_000) == :ok
+        assert Task.await(calm, 100_000) == :ok
+        assert_eventually(Peers.rpc(b, Process, :whereis, [:storm]) == nil)
+      end
+    end
+
     test "that only a scheduler can build keep their place among others", %{a: a, b: b} do
       pid = keeper(b, :in_place)
       large = Map.new(1..1_000, &{&1, "value"})

@@ -114,6 +114,55 @@ defmodule Foundation.FabricVisitor do
     short ++ long ++ [short, {long, short}]
   end
 
+  @doc "Sends so many numbered messages from each of some processes, as fast as it can: short ones, large maps and long ones."
+  def storm(channel, to, senders, count) do
+    map = Map.new(1..100, &{&1, "value"})
+    long = :binary.copy("long", 10_000)
+
+    extra = fn
+      n when rem(n, 97) == 0 -> long
+      n when rem(n, 13) == 0 -> map
+      _ -> nil
+    end
+
+    1..senders
+    |> Enum.map(fn s ->
+      Task.async(fn ->
+        for n <- 1..count,
+            do: :ok = Channels.send_message(channel, to, {:storm, s, n, extra.(n)}, timeout: 60_000)
+      end)
+    end)
+    |> Task.await_many(100_000)
+
+    :ok
+  end
+
+  @doc "Takes part in a storm: `:ok` when every message came in its sender's order, and whole."
+  def calm(name, senders, count) do
+    Process.register(self(), name)
+    calm(Map.new(1..senders, &{&1, 1}), count)
+  end
+
+  defp calm(next, count) do
+    if Enum.all?(next, fn {_, n} -> n > count end) do
+      :ok
+    else
+      receive do
+        {:storm, s, n, extra} ->
+          ^n = Map.fetch!(next, s)
+
+          true =
+            case extra do
+              nil -> rem(n, 13) != 0 and rem(n, 97) != 0
+              <<_::binary>> -> byte_size(extra) == 40_000
+              %{} -> map_size(extra) == 100
+            end
+
+          calm(%{next | s => n + 1}, count)
+      end
+    end
+  end
+
   @doc "Sends each term beside its encoding; how many there were."
   def send_terms(channel, to) do
     for term <- terms() do
