@@ -28,14 +28,14 @@ defmodule Foundation.Distributed.Channels do
 
   A node that the topology does not link to this one is reached through others, with the same promises (see
   `Foundation.Distributed.Topology`). Messages to processes of this node are sent directly. On channel `:auto` a message
-  takes the channel that
-  `configure_routing/1` says.
+  takes the channel that `configure_routing/1` says.
 
   **Scheduling**: a message of up to 64 KB (large binaries in it not counted, for they are not copied) is encoded and
   queued on the caller's normal scheduler, in about a microsecond; others on a dirty CPU scheduler. Up to 8 KB that find
   their link idle, and unused for 40 µs, are also written by the caller: one system call, 10 to 20 µs. All else is
-  written, and everything is read, by the threads of the native library, which put messages into mailboxes without a
-  process between. Channels with a priority above 128 have threads of their own.
+  written, and everything is read, by the threads of the native library, which put messages into mailboxes; those that
+  come 16 and more at a time are put there by processes of the library, 40 µs of each turn, since that costs half as
+  much. Channels with a priority above 128 have threads of their own.
   """
 
   alias Foundation.Distributed.Channels.{Broadcast, Handler, Route, Settings, Wire}
@@ -85,9 +85,8 @@ defmodule Foundation.Distributed.Channels do
   Sends a message.
 
   Options: `:timeout` (0), how many ms to wait for room in the queue; `:ack` (false), whether to wait, within
-  `:timeout` (5,000 then), until the message was handed over there: to the mailbox, or, when it holds a map of more
-  than 32 entries, to the process that decodes those; `:from`, the process whose order the message
-  keeps to (the caller).
+  `:timeout` (5,000 then), until the message is in the mailbox there; `:from`, the process whose order the message keeps
+  to (the caller).
 
   Errors: `:busy` (the queue is full), `:timeout`, `:unreachable` (the node is not known, or down), `:unknown_channel`,
   `:too_large`, `:closed` (given up after it was queued; with `:ack`), `:no_provider` (no such service or capability),

@@ -159,11 +159,7 @@ impl Wire {
             let settled = self.outbox.link_down();
             self.collect(settled);
         }
-        let inbox = Inbox::new(
-            self.recorder.clone(),
-            &self.settings,
-            self.session.begin(),
-        );
+        let inbox = Inbox::new(self.recorder.clone(), &self.settings, self.session.begin());
         let resume = inbox.resume().resume(self.settings.max_message);
         let header = crate::frame::Header::decode(resume.first_chunk().unwrap()).unwrap();
         let grant = Grant::read(&header, &resume[16..]);
@@ -411,7 +407,10 @@ fn a_small_message_is_not_held_up_by_a_large_one_of_another_sender() {
     }
     assert_eq!(*wire.recorder.log.lock(), [(2, 1, 50)]);
     wire.settle();
-    assert_eq!(*wire.recorder.log.lock(), [(2, 1, 50), (1, 0, 10 << 20), (1, 2, 50)]);
+    assert_eq!(
+        *wire.recorder.log.lock(),
+        [(2, 1, 50), (1, 0, 10 << 20), (1, 2, 50)]
+    );
 }
 
 #[test]

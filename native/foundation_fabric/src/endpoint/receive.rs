@@ -45,7 +45,11 @@ pub(super) async fn run<S: Sink>(hub: &Arc<Hub<S>>, stream: Stream) {
     }
     let settings = hub.settings(&channel);
     let mut link = Link {
-        inbox: Inbox::new(hub.sink.receiver(&peer, &channel, stream.hello.lane), &settings, session.begin()),
+        inbox: Inbox::new(
+            hub.sink.receiver(&peer, &channel, stream.hello.lane),
+            &settings,
+            session.begin(),
+        ),
         incoming: Incoming::new(stream.read),
         write: stream.write,
         session,

@@ -164,8 +164,9 @@ impl Outlet {
     /// Queues a message of at most [`crate::channel::outbox::MAX_SMALL`] bytes. `flow` is a number of the sender's own,
     /// `token` is settled when the message was delivered.
     pub fn push(&self, flow: u64, message: &[u8], token: Option<Token>) -> Result<(), Error> {
-        self.lane(flow)
-            .queue(Some(message.len()), |outbox, now| outbox.push(flow, message, token, now))
+        self.lane(flow).queue(Some(message.len()), |outbox, now| {
+            outbox.push(flow, message, token, now)
+        })
     }
 
     /// Queues a message of any length, made of parts that are shared, not copied.

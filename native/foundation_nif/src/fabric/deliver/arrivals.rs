@@ -99,7 +99,7 @@ impl Arrivals {
         };
         let caller = hand.caller;
         match head {
-            Head::Engine { to, from: member } => self.frame(to, member, body, from),
+            Head::Engine { to, from: member } => self.frame(caller, (to, member), body, from),
             Head::Subscribers => self.publish(hand, body, from),
             Head::To(target) => with_env(|env| match self.process(caller, env, target) {
                 Some(pid) => self.hand(hand, env, &pid, (Wrap::Bare, None), body, from),
@@ -133,16 +133,17 @@ impl Arrivals {
         }
     }
 
-    /// A frame of the engine of another node, to the engine here without a process between.
-    fn frame(&self, to: &str, from: &str, body: &Body<'_>, start: usize) -> Verdict {
+    /// A frame of the engine of another node, to the engine here without a process between. Only threads that are not
+    /// the VM's bring any.
+    fn frame(&self, caller: Caller<'_>, (to, from): (&str, &str), body: &Body<'_>, start: usize) -> Verdict {
         let engine = self.shared.engine.read().clone();
         let taken = match engine {
             Some(engine) => body.with(start, |frame| engine.take(to, from, &self.peer, frame)),
             None => with_env(|env| {
-                let receiver = self.process(Caller::Thread, env, Target::Name(RECEIVER))?;
+                let receiver = self.process(caller, env, Target::Name(RECEIVER))?;
                 let frame = body.binary(env, start)?;
                 let frames = (atoms::foundation_consensus_frames(), from, to, vec![frame]);
-                Some(Caller::Thread.send(env, &receiver, frames.encode(env)))
+                Some(caller.send(env, &receiver, frames.encode(env)))
             }),
         };
         taken.map_or(Verdict::Nobody, verdict)

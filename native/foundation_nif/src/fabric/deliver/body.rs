@@ -42,9 +42,11 @@ impl Body<'_> {
 
     pub(super) fn binary<'a>(&self, env: Env<'a>, from: usize) -> Option<Term<'a>> {
         match self {
-            Body::Small(bytes) => {
-                Some(OwnedBinary::from_slice(bytes.get(from..)?).release(env).to_term(env))
-            }
+            Body::Small(bytes) => Some(
+                OwnedBinary::from_slice(bytes.get(from..)?)
+                    .release(env)
+                    .to_term(env),
+            ),
             Body::Large(binary) => {
                 let whole = binary.take()?.release(env);
                 let length = whole.len().checked_sub(from)?;
