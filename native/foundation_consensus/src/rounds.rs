@@ -198,7 +198,7 @@ impl Group {
         };
         let mut agreed = vec![self.inner.shared.me.clone()];
         agreed.extend(with);
-        if voters.agree(&agreed) {
+        if voters.agree(&agreed) || self.inner.shared.asks_nobody() {
             return heard(Some(lead));
         }
         {

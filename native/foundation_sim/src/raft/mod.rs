@@ -32,6 +32,8 @@ pub enum Bug {
     AcknowledgeEarly,
     /// A node that starts again has forgotten its log and whom it voted for.
     ForgetVotes,
+    /// A leader does not ask the voters whether it still leads before it answers a query.
+    AskNobody,
 }
 
 /// What a run found.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use foundation_consensus::{Clock, Engine, EngineConfig, Error, Group, GroupConfig, Network, SimulatedDisk};
+use foundation_consensus::{Clock, Engine, EngineConfig, Error, Group, GroupConfig, Network, Simulation};
 use foundation_storage::Error as LogError;
 use foundation_storage::memory::MemoryDisk;
 use parking_lot::Mutex;
@@ -199,10 +199,11 @@ impl World {
         config.snapshot_timeout = Duration::from_millis(300);
         config.clock = self.clocks[node].clone();
         config.disk = Arc::new(self.nodes.lock()[node].disk.clone());
-        config.simulated = Some(SimulatedDisk {
+        config.simulated = Some(Simulation {
             fastest: Duration::from_micros(100),
             slowest: Duration::from_millis(8),
             acknowledge_early: self.bug == Some(Bug::AcknowledgeEarly),
+            ask_nobody: self.bug == Some(Bug::AskNobody),
         });
         config
     }
