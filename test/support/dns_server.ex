@@ -10,18 +10,28 @@ defmodule Foundation.DnsServer do
   @doc "Starts it, linked to the caller. Option: `max_udp:` bytes of a datagram at most (512), then it is cut short."
   def start(zone, opts \\ []) do
     {:ok, table} = Agent.start_link(fn -> {zone, 0} end)
-    {:ok, udp} = :gen_udp.open(opts[:port] || 0, [:binary, active: true, ip: {127, 0, 0, 1}])
-    {:ok, port} = :inet.port(udp)
-
-    {:ok, tcp} =
-      :gen_tcp.listen(port, [:binary, packet: 2, active: false, ip: {127, 0, 0, 1}, reuseaddr: true])
-
+    {udp, tcp, port} = listen(opts[:port] || 0)
     max = Keyword.get(opts, :max_udp, 512)
     pid = spawn_link(fn -> receive do: (:go -> udp_loop(udp, table, max)) end)
     :gen_udp.controlling_process(udp, pid)
     send(pid, :go)
     spawn_link(fn -> tcp_loop(tcp, table) end)
     %{port: port, table: table, nameservers: [{{127, 0, 0, 1}, port}]}
+  end
+
+  # A port that is free for UDP may be somebody's for TCP.
+  defp listen(wanted) do
+    {:ok, udp} = :gen_udp.open(wanted, [:binary, active: true, ip: {127, 0, 0, 1}])
+    {:ok, port} = :inet.port(udp)
+
+    case :gen_tcp.listen(port, [:binary, packet: 2, active: false, ip: {127, 0, 0, 1}, reuseaddr: true]) do
+      {:ok, tcp} ->
+        {udp, tcp, port}
+
+      {:error, :eaddrinuse} when wanted == 0 ->
+        :gen_udp.close(udp)
+        listen(wanted)
+    end
   end
 
   @doc "From now on it answers from another table."
