@@ -93,7 +93,9 @@ defmodule Foundation.Cluster.GossipPacketTest do
     packet = Packet.encode(:"some_node@some.host", "secret")
 
     for at <- 0..(byte_size(packet) - 1) do
-      <<head::binary-size(at), byte, tail::binary>> = packet
+      {head, <<byte, tail::binary>>} =
+        {binary_part(packet, 0, at), binary_part(packet, at, byte_size(packet) - at)}
+
       changed = <<head::binary, Bitwise.bxor(byte, 1), tail::binary>>
       assert match?({:ok, _}, Packet.decode(changed, "secret")) or Packet.decode(changed, "secret") == :error
     end
