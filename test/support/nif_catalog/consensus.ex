@@ -148,6 +148,10 @@ defmodule Foundation.NifCatalog.Consensus do
         send(asker, {:catalog_ticket, ticket})
         apply_next(group, ticket, nil)
 
+      {:foundation_machine, ticket, :snapshot} ->
+        Native.consensus_answer_large(ticket, "state")
+        apply_next(group, last, asker)
+
       _other ->
         apply_next(group, last, asker)
     end

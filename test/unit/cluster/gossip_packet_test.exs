@@ -71,7 +71,8 @@ defmodule Foundation.Cluster.GossipPacketTest do
                Packet.decode(<<"heartbeat::", 131, 116, 1::32, 119, 4, "node", 119, size, name::binary>>, nil)
     end
 
-    assert :erlang.system_info(:atom_count) - before < 100
+    # Far fewer than the names; other tests make some meanwhile.
+    assert :erlang.system_info(:atom_count) - before < 10_000
   end
 
   test "padding that is none" do
