@@ -38,6 +38,8 @@ pub struct Simulation {
     pub acknowledge_early: bool,
     /// A leader takes itself for a majority when it is to ask whether it still leads.
     pub ask_nobody: bool,
+    /// A member agrees with every leader that asks, whatever it has promised to another since.
+    pub agree_always: bool,
 }
 
 /// How an engine behaves. One engine a virtual machine: its groups share one log and one tick.

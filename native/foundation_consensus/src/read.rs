@@ -231,7 +231,7 @@ impl Group {
             let request = Request::Read {
                 ttl_ms: milliseconds_to(deadline),
                 consistency,
-                promised: self.inner.log.promised(),
+                promised: self.promised(),
                 query,
             };
             return self.ask_leader(leader, &request, deadline).await;

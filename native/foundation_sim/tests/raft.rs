@@ -52,7 +52,7 @@ fn a_seed_repeats_exactly() {
 /// A promise is broken, and not just a group unable to go on; by the bug, and not by anything else.
 fn is_found(bug: Bug) -> String {
     let broken = |violation: &String| !violation.starts_with("the group does not come together");
-    let found = (1..200).find_map(|seed| {
+    let found = (1..1_000).find_map(|seed| {
         let violation = run(3, seed, Some(bug)).violations.into_iter().find(broken)?;
         Some((seed, violation))
     });
@@ -72,13 +72,20 @@ fn forgetting_votes_over_a_restart_is_found() {
     is_found(Bug::ForgetVotes);
 }
 
+fn is_found_by_reads(bug: Bug) {
+    let violation = is_found(bug);
+    let expected = "the register is not linearizable";
+    assert!(violation.starts_with(expected), "{violation}");
+}
+
 #[test]
 fn a_leader_that_asks_nobody_is_found() {
-    let violation = is_found(Bug::AskNobody);
-    assert!(
-        violation.starts_with("the register is not linearizable"),
-        "{violation}"
-    );
+    is_found_by_reads(Bug::AskNobody);
+}
+
+#[test]
+fn a_member_that_agrees_with_every_leader_is_found() {
+    is_found_by_reads(Bug::AgreeAlways);
 }
 
 /// Runs the seed that is asked for, to look at what an earlier run has found.
