@@ -36,8 +36,8 @@ defmodule Foundation.DemoMarketTest do
     File.mkdir_p!(target)
 
     application
-    |> :code.lib_dir(:ebin)
-    |> Path.join("*.beam")
+    |> :code.lib_dir()
+    |> Path.join("ebin/*.beam")
     |> Path.wildcard()
     |> Enum.take(count)
     |> Enum.each(&File.cp!(&1, Path.join(target, Path.basename(&1))))

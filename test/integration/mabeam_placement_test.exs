@@ -5,7 +5,6 @@ defmodule Foundation.MABEAM.PlacementTest do
   import Foundation.Eventually
 
   alias Foundation.ConsensusNodes, as: Nodes
-  alias Foundation.DistributedSupervisor
   alias Foundation.MABEAM.{AgentRegistry, Comms, Coordination}
   alias Foundation.MabeamAgents.Scripted
 
@@ -20,15 +19,7 @@ defmodule Foundation.MABEAM.PlacementTest do
       )
 
     on_exit(fn -> Nodes.stop(cluster) end)
-    names = Nodes.formed(cluster)
-
-    for node <- names do
-      placed = fn -> Nodes.rpc(cluster, node, DistributedSupervisor, :nodes, [Foundation.MABEAM.Placed]) end
-      assert_eventually(placed.() == names, 20_000)
-      assert_eventually(match?({:ok, _}, Nodes.rpc(cluster, node, AgentRegistry, :placed_agents, [])), 20_000)
-    end
-
-    {:ok, cluster: cluster, names: names}
+    {:ok, cluster: cluster, names: Nodes.placing(cluster)}
   end
 
   defp on(cluster, node, module, function, arguments),

@@ -74,8 +74,9 @@ defmodule Foundation.UtilsPropertyTest do
 
   test "atoms are never made" do
     before = :erlang.system_info(:atom_count)
-    for n <- 1..1_000, do: Utils.atomize_keys(%{"no such atom #{n} #{System.unique_integer()}" => 1})
-    assert :erlang.system_info(:atom_count) - before < 50
+    for n <- 1..10_000, do: Utils.atomize_keys(%{"no such atom #{n} #{System.unique_integer()}" => 1})
+    # Far fewer than the names; other tests make some meanwhile.
+    assert :erlang.system_info(:atom_count) - before < 5_000
   end
 
   test "durations and sizes show one number and a unit" do

@@ -8,6 +8,7 @@ defmodule Foundation.Security.FederationTest do
   alias Foundation.Cluster.Federation
   alias Foundation.Cluster.Federation.{Pem, Wire}
   alias Foundation.Native
+  alias Foundation.Opaque
 
   @ours "the secret of our cluster, which they do not know"
   @theirs "the secret of their cluster, which we do not know"
@@ -240,7 +241,7 @@ defmodule Foundation.Security.FederationTest do
     assert_raise ArgumentError, ~r/target is :nonsense/, fn -> Federation.call(:their, :nonsense, []) end
 
     assert_raise ArgumentError, ~r/cluster is "their"/, fn ->
-      Federation.call("their", {Enum, :sum, []}, [])
+      Federation.call(Opaque.term("their"), {Enum, :sum, []}, [])
     end
   end
 end

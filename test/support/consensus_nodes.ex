@@ -5,7 +5,7 @@ defmodule Foundation.ConsensusNodes do
 
   import Foundation.Eventually
 
-  alias Foundation.ClusterNodes
+  alias Foundation.{ClusterNodes, DistributedSupervisor, MABEAM}
   alias Foundation.Distributed.Consensus
   alias Foundation.Test.Netsplit
 
@@ -52,6 +52,22 @@ defmodule Foundation.ConsensusNodes do
 
     for node <- names,
         do: assert_eventually(rpc(cluster, node, Consensus, :members, [:foundation]) == {:ok, names}, timeout)
+
+    names
+  end
+
+  @doc "As `formed/2`, and waits until every node places agents on all of them."
+  def placing(cluster) do
+    names = formed(cluster)
+
+    for node <- names do
+      assert_eventually(rpc(cluster, node, DistributedSupervisor, :nodes, [MABEAM.Placed]) == names, 20_000)
+
+      assert_eventually(
+        match?({:ok, _}, rpc(cluster, node, MABEAM.AgentRegistry, :placed_agents, [])),
+        20_000
+      )
+    end
 
     names
   end

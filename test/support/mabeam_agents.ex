@@ -2,6 +2,7 @@ defmodule Foundation.MabeamAgents do
   @moduledoc false
   # Agents for tests of MABEAM: one that does as its arguments say, well or badly, and what tests need to run it.
 
+  alias Foundation.ConsensusNodes
   alias Foundation.MABEAM.{AgentRegistry, Comms}
 
   defmodule Scripted do
@@ -146,6 +147,14 @@ defmodule Foundation.MabeamAgents do
   @doc "That many, with names of their own."
   def start_many(count, script_of \\ fn _ -> %{} end, attributes \\ []) do
     for n <- 1..count, do: start("agent-#{n}", script_of.(n), attributes)
+  end
+
+  @doc "One on each of these nodes of a cluster, from `prefix-0` on, with as much time as it takes."
+  def start_each(cluster, nodes, prefix, script_of) do
+    for {node, n} <- Enum.with_index(nodes) do
+      arguments = ["#{prefix}-#{n}", script_of.(n), [callback_timeout: :infinity]]
+      ConsensusNodes.rpc(cluster, node, __MODULE__, :start, arguments)
+    end
   end
 
   @doc "Ends MABEAM without waiting for agents that stall."

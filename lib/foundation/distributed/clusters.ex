@@ -55,6 +55,7 @@ defmodule Foundation.Distributed.Clusters do
   alias Foundation.Distributed.Clusters.{Doctor, Joined, Leaving, Options, Seeds, Standing}
   alias Foundation.Distributed.Fabric
   alias Foundation.Distributed.Fabric.Scope
+  alias Foundation.Utils.OnDemand
 
   @type cluster :: atom
 
@@ -68,7 +69,7 @@ defmodule Foundation.Distributed.Clusters do
   @spec join(cluster, keyword) :: :ok | {:error, term}
   def join(name, options) when is_atom(name) do
     with {:ok, options} <- Options.read(name, options),
-         :ok <- ensure_started(),
+         :ok <- OnDemand.ensure(__MODULE__, []),
          do: options |> start_child() |> joined(name)
   end
 
@@ -79,21 +80,6 @@ defmodule Foundation.Distributed.Clusters do
       Drain.unnote(name, node())
       Supervisor.start_child(__MODULE__, {Joined, options})
     end
-  end
-
-  defp ensure_started do
-    case Supervisor.start_child(Foundation.Supervisor, {__MODULE__, []}) do
-      {:ok, _} -> :ok
-      {:error, {:already_started, _}} -> :ok
-      {:error, :already_present} -> restart()
-      {:error, reason} -> {:error, reason}
-    end
-  catch
-    :exit, _ -> {:error, :not_running}
-  end
-
-  defp restart do
-    with {:ok, _} <- Supervisor.restart_child(Foundation.Supervisor, __MODULE__), do: :ok
   end
 
   defp joined({:ok, _}, _name), do: :ok

@@ -38,15 +38,23 @@ defmodule Foundation.MABEAM.Coordination do
   """
 
   alias Foundation.Distributed.Context
+  alias Foundation.MABEAM.{Arguments, Types}
   alias Foundation.MABEAM.Coordination.{Conflict, Durable, Run, Session, Table}
-  alias Foundation.MABEAM.Types
   alias Foundation.MABEAM.Types.Outcome
   alias Foundation.Utils
 
   @sessions Foundation.MABEAM.Sessions
   @most 10_000
-  @options [:async, :durable, :timeout, :quorum, :rounds, :round_timeout, :tokens, :money]
-  @longest 86_400_000
+  @options [
+    async: [true, false],
+    durable: [true, false],
+    timeout: [1..86_400_000],
+    quorum: [nil, :majority, :all, {:from, 1}],
+    rounds: [{:from, 1}],
+    round_timeout: [1..86_400_000],
+    tokens: [{:from, 0}],
+    money: [{:from, 0}]
+  ]
 
   @type result :: {:ok, Outcome.t()} | {:error, {reason, Outcome.t()} | term}
   @type reason ::
@@ -120,8 +128,8 @@ defmodule Foundation.MABEAM.Coordination do
   """
   @spec coordinate(atom, [Types.agent_id()], term, keyword) :: result | {:ok, String.t()}
   def coordinate(protocol, agents, problem, opts \\ []) do
-    agents = agents!(agents)
-    options!(opts)
+    agents = Arguments.agents!(agents)
+    Arguments.options!(opts, @options)
 
     with :ok <- running(), {:ok, module} <- Table.protocol(protocol) do
       if opts[:durable],
@@ -312,37 +320,4 @@ defmodule Foundation.MABEAM.Coordination do
       do: apply(module, function, []),
       else: default
   end
-
-  defp agents!([_ | _] = agents) do
-    with false <- List.improper?(agents), true <- Enum.all?(agents, &Types.agent_id?/1) do
-      Enum.uniq(agents)
-    else
-      _ -> bad_agents(agents)
-    end
-  end
-
-  defp agents!(agents), do: bad_agents(agents)
-
-  defp bad_agents(agents) do
-    raise ArgumentError, "agents must be a list of at least one agent id, got: #{inspect(agents, limit: 10)}"
-  end
-
-  defp options!(opts) do
-    for {name, value} <- opts do
-      unless name in @options,
-        do: raise(ArgumentError, "unknown option #{inspect(name)}, known are #{inspect(@options)}")
-
-      unless valid?(name, value),
-        do: raise(ArgumentError, "invalid value for #{inspect(name)}: #{inspect(value)}")
-    end
-  end
-
-  defp valid?(name, value) when name in [:async, :durable], do: is_boolean(value)
-  defp valid?(:quorum, value) when value in [nil, :majority, :all], do: true
-  defp valid?(name, value) when name in [:tokens, :money], do: is_integer(value) and value >= 0
-
-  defp valid?(name, value) when name in [:timeout, :round_timeout],
-    do: is_integer(value) and value in 1..@longest
-
-  defp valid?(_name, value), do: is_integer(value) and value > 0
 end

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::Mutex;
 
 use crate::error::invalid_data;
 use crate::sessions::{Known, Sessions};
@@ -63,17 +63,7 @@ impl Applier {
         Ok(())
     }
 
-    /// What the machine answers, of its state of now; an error when it never will.
-    pub(crate) fn query(&mut self, query: Bytes) -> oneshot::Receiver<Bytes> {
-        let (sender, receiver) = oneshot::channel();
-        let answer = move |answer| {
-            // Nobody waits any more.
-            let _ = sender.send(answer);
-        };
-        self.machine.query(query, Box::new(answer));
-        receiver
-    }
-
+    /// What the machine answers, of its state of now; it may drop `answer`, and then never will.
     pub(crate) fn query_then(&mut self, query: Bytes, answer: Answering) {
         self.machine.query(query, answer);
     }

@@ -26,16 +26,20 @@ impl Clock for SystemClock {
     }
 }
 
-/// Runs the log on the clock of the runtime instead of on a thread of its own, for simulation: each write takes a time
-/// drawn from the seed, and what `acknowledge_early` says.
+/// Runs the log on the clock of the runtime instead of on a thread of its own: each write takes a time drawn from the
+/// seed. And bugs that a simulation must find.
 #[derive(Debug, Clone, Copy)]
-pub struct SimulatedDisk {
+pub struct Simulation {
     /// The shortest time of a write.
     pub fastest: Duration,
     /// The longest time of a write.
     pub slowest: Duration,
-    /// A bug to be found: says that a record is stored before it is.
+    /// Says that a record is stored before it is.
     pub acknowledge_early: bool,
+    /// A leader takes itself for a majority when it is to ask whether it still leads.
+    pub ask_nobody: bool,
+    /// A member agrees with every leader that asks, whatever it has promised to another since.
+    pub agree_always: bool,
 }
 
 /// How an engine behaves. One engine a virtual machine: its groups share one log and one tick.
@@ -68,7 +72,7 @@ pub struct EngineConfig {
     /// The file system.
     pub disk: Arc<dyn Disk>,
     /// For simulation only.
-    pub simulated: Option<SimulatedDisk>,
+    pub simulated: Option<Simulation>,
 }
 
 impl EngineConfig {

@@ -64,6 +64,13 @@ impl Shared {
         self.config.simulated.is_some()
     }
 
+    /// See [`Simulation::ask_nobody`](crate::Simulation).
+    pub(crate) fn asks_nobody(&self) -> bool {
+        self.config
+            .simulated
+            .is_some_and(|simulation| simulation.ask_nobody)
+    }
+
     pub(crate) fn snapshots(&self, group: &Name) -> Arc<Snapshots> {
         let mut all = self.snapshots.lock();
         let fresh = || {

@@ -20,7 +20,7 @@ use crate::error::storage_io;
 use crate::group_log::{Fact, GroupLog};
 use crate::runtime::Dice;
 use crate::types::{Entry, LogId, Name, Vote};
-use crate::{EngineConfig, Error, SimulatedDisk};
+use crate::{EngineConfig, Error, Simulation};
 
 const NAME: u8 = 1;
 const VOTE: u8 = 2;
@@ -94,7 +94,7 @@ impl Records {
 /// A journal whose writes take virtual time.
 struct Simulated {
     log: Log,
-    disk: SimulatedDisk,
+    disk: Simulation,
     runtime: Handle,
     waiting: Mutex<(Vec<(Records, Stored)>, bool)>,
 }

@@ -39,9 +39,11 @@ mod journal_tests;
 #[cfg(test)]
 mod message_tests;
 #[cfg(test)]
+mod read_tests;
+#[cfg(test)]
 mod sessions_tests;
 
-pub use config::{Clock, EngineConfig, GroupConfig, SimulatedDisk, SystemClock};
+pub use config::{Clock, EngineConfig, GroupConfig, Simulation, SystemClock};
 pub use engine::Engine;
 pub use error::{ChangeError, Error, ProposeError, ReadError};
 pub use group::Group;

@@ -85,7 +85,9 @@ impl Place {
             deadline,
             told,
         };
-        if consistency.needs_majority() && question.place.group.leads() {
+        if consistency == Consistency::Local {
+            question.alone();
+        } else if consistency.needs_majority() && question.place.group.leads() {
             question.here();
         } else {
             question.anywhere(None);
@@ -103,6 +105,31 @@ impl Question {
             Err(refusal) => self.anywhere(Some(refusal)),
         });
         group.read_as_leader(query, None, deadline, then);
+    }
+
+    /// The machine of this member answers, whoever leads.
+    fn alone(self) {
+        let Question {
+            place,
+            query,
+            deadline,
+            told,
+            ..
+        } = self;
+        let group = place.group.clone();
+        let then = Box::new(move |answer: Result<Bytes, Refusal>| {
+            drop(place);
+            // A machine that is gone answers nothing, and whoever has started the group stops it.
+            let gone = |_| {
+                if Instant::now() < deadline {
+                    ReadError::Stopped
+                } else {
+                    ReadError::Timeout
+                }
+            };
+            told(answer.map_err(gone));
+        });
+        group.read_local(query, deadline, then);
     }
 
     fn anywhere(self, refusal: Option<Refusal>) {
@@ -157,12 +184,6 @@ impl Group {
         deadline: Instant,
         refusal: Option<Refusal>,
     ) -> Result<Bytes, ReadError> {
-        if consistency == Consistency::Local {
-            let answer = self.read_local(query);
-            return tokio::time::timeout_at(deadline, answer)
-                .await
-                .map_err(|_| ReadError::Timeout);
-        }
         let mut asked = false;
         let mut failure = refusal.map(Failure::from);
         loop {
@@ -210,7 +231,7 @@ impl Group {
             let request = Request::Read {
                 ttl_ms: milliseconds_to(deadline),
                 consistency,
-                promised: self.inner.log.promised(),
+                promised: self.promised(),
                 query,
             };
             return self.ask_leader(leader, &request, deadline).await;
@@ -236,12 +257,12 @@ impl Group {
         if consistency.needs_majority() {
             return self.read_as_leader(query, with, deadline, then);
         }
+        if consistency == Consistency::Local {
+            return self.read_local(query, deadline, then);
+        }
         let (shared, group) = (&self.inner.shared, self.clone());
         let waiter = shared.waiting.enter(deadline, shared.runtime.clone(), then);
         shared.runtime.spawn(async move {
-            if consistency == Consistency::Local {
-                return waiter.answer(Ok(group.read_local(query).await));
-            }
             let by_lease = tokio::time::timeout_at(deadline, group.leads_by_lease()).await;
             match by_lease.unwrap_or(Err(Refusal::Unknown)) {
                 Ok(lead) => group.answer(lead, query, waiter),
@@ -250,13 +271,16 @@ impl Group {
         });
     }
 
-    async fn read_local(&self, query: Bytes) -> Bytes {
-        let answer = self.inner.applier.lock().await.query(query);
-        match answer.await {
-            Ok(answer) => answer,
-            // The machine is gone, and whoever has started the group stops it.
-            Err(_) => std::future::pending().await,
-        }
+    /// Asks the machine of this member; `then` runs on the thread that has the answer.
+    fn read_local(&self, query: Bytes, deadline: Instant, then: Then) {
+        let (shared, group) = (&self.inner.shared, self.clone());
+        let waiter = shared.waiting.enter(deadline, shared.runtime.clone(), then);
+        shared.runtime.spawn(async move {
+            let applier = tokio::time::timeout_at(deadline, group.inner.applier.lock());
+            if let Ok(mut applier) = applier.await {
+                applier.query_then(query, Box::new(|answer| waiter.answer(Ok(answer))));
+            }
+        });
     }
 
     /// Asks the machine of this member when the voters agree that it leads.

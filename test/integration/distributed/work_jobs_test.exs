@@ -63,8 +63,19 @@ defmodule Foundation.Distributed.WorkJobsTest do
       assert run.recovered == 6
       # Others may have been begun before it ended, and again.
       for x <- 1..6, do: assert(:counters.get(counter, x) == 1)
-      first = for _ <- 1..6, do: assert_received({:result, index} when is_integer(index)) && index
-      second = for _ <- 1..14, do: assert_received({:result, {index, {:ok, _}}}) && index
+
+      first =
+        for _ <- 1..6 do
+          assert_received {:result, index} when is_integer(index)
+          index
+        end
+
+      second =
+        for _ <- 1..14 do
+          assert_received {:result, {index, {:ok, _}}}
+          index
+        end
+
       assert Enum.sort(first ++ second) == Enum.to_list(0..19)
     end
 

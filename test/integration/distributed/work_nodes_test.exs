@@ -45,7 +45,13 @@ defmodule Foundation.Distributed.WorkNodesTest do
     assert Enum.map(run.results, fn {:ok, {_, square}} -> square end) == Enum.map(1..120, &(&1 * &1))
     assert [{^victim, _}] = run.lost_nodes
     assert run.reassigned > 0
-    indexes = for _ <- 1..120, do: assert_received({:result, index}) && index
+
+    indexes =
+      for _ <- 1..120 do
+        assert_received {:result, index}
+        index
+      end
+
     assert length(Enum.uniq(indexes)) == 120
     refute_received {:result, _}
   end

@@ -5,7 +5,6 @@ defmodule Foundation.MABEAM.DurableSessionsTest do
   import Foundation.Eventually
 
   alias Foundation.ConsensusNodes, as: Nodes
-  alias Foundation.Distributed.Consensus
   alias Foundation.{DistributedSupervisor, MABEAM, MabeamAgents}
   alias Foundation.MABEAM.{AgentRegistry, Coordination, Economics}
   alias Foundation.MABEAM.Coordination.Auction
@@ -15,35 +14,16 @@ defmodule Foundation.MABEAM.DurableSessionsTest do
   setup do
     cluster = Nodes.start(3, durable: false, coordination: [expect: 3, session_ms: 1_500])
     on_exit(fn -> Nodes.stop(cluster) end)
-    names = Nodes.names(cluster)
+    names = Nodes.formed(cluster)
     options = [placement: [placement: :least_load, down_after: 100], replicas: names]
-
-    for node <- names,
-        do: assert_eventually(on(cluster, node, Consensus, :members, [:foundation]) == {:ok, names}, 60_000)
-
     for node <- names, do: {:ok, _} = on(cluster, node, MABEAM, :start, [options])
-
-    for node <- names do
-      placed = fn -> on(cluster, node, DistributedSupervisor, :nodes, [Foundation.MABEAM.Placed]) end
-      assert_eventually(placed.() == names, 20_000)
-      assert_eventually(on(cluster, node, Economics, :audit, []) == {:ok, 0}, 60_000)
-    end
-
+    Nodes.placing(cluster)
+    for node <- names, do: assert_eventually(on(cluster, node, Economics, :audit, []) == {:ok, 0}, 60_000)
     {:ok, cluster: cluster, names: names}
   end
 
   defp on(cluster, node, module, function, arguments),
     do: Nodes.rpc(cluster, node, module, function, arguments, 60_000)
-
-  defp agents(cluster, names, prefix, script) do
-    for {node, n} <- Enum.with_index(names),
-        do:
-          on(cluster, node, MabeamAgents, :start, [
-            "#{prefix}-#{n}",
-            script.(n),
-            [callback_timeout: :infinity]
-          ])
-  end
 
   defp coordinator(cluster, node, id) do
     case on(cluster, node, Coordination, :status, [id]) do
@@ -59,10 +39,17 @@ defmodule Foundation.MABEAM.DurableSessionsTest do
 
   test "auctions of which a coordinator's node is killed have one outcome, and are paid once", context do
     %{cluster: cluster, names: [a | _] = names} = context
-    sealed = agents(cluster, names, "sealed", &%{bid: {:say, {MabeamAgents, :waits, [:bids, 10 + &1]}}})
+
+    sealed =
+      MabeamAgents.start_each(
+        cluster,
+        names,
+        "sealed",
+        &%{bid: {:say, {MabeamAgents, :waits, [:bids, 10 + &1]}}}
+      )
 
     bundles =
-      agents(
+      MabeamAgents.start_each(
         cluster,
         names,
         "bundle",
@@ -132,7 +119,7 @@ defmodule Foundation.MABEAM.DurableSessionsTest do
     numbers = [[10, 14, 18], [40, 36, 28], [90, 60, 30]]
 
     experts =
-      agents(
+      MabeamAgents.start_each(
         cluster,
         names,
         "expert",

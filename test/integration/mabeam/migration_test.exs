@@ -5,8 +5,7 @@ defmodule Foundation.MABEAM.MigrationTest do
   import Foundation.Eventually
 
   alias Foundation.ConsensusNodes, as: Nodes
-  alias Foundation.Distributed.Consensus
-  alias Foundation.{DistributedSupervisor, MabeamAgents}
+  alias Foundation.MabeamAgents
   alias Foundation.MABEAM.{AgentRegistry, Comms}
   alias Foundation.MabeamAgents.Scripted
 
@@ -22,19 +21,7 @@ defmodule Foundation.MABEAM.MigrationTest do
       )
 
     on_exit(fn -> Nodes.stop(cluster) end)
-    ready(cluster)
-    {:ok, cluster: cluster, names: Nodes.names(cluster)}
-  end
-
-  defp ready(cluster) do
-    names = Nodes.names(cluster)
-
-    for node <- names do
-      assert_eventually(on(cluster, node, Consensus, :members, [:foundation]) == {:ok, names}, 60_000)
-      placed = fn -> on(cluster, node, DistributedSupervisor, :nodes, [Foundation.MABEAM.Placed]) end
-      assert_eventually(placed.() == names, 20_000)
-      assert_eventually(match?({:ok, _}, on(cluster, node, AgentRegistry, :placed_agents, [])), 20_000)
-    end
+    {:ok, cluster: cluster, names: Nodes.placing(cluster)}
   end
 
   defp on(cluster, node, module, function, arguments),

@@ -5,9 +5,8 @@ defmodule Foundation.MABEAM.NetsplitTest do
   import Foundation.Eventually
 
   alias Foundation.ConsensusNodes, as: Nodes
-  alias Foundation.Distributed.Consensus
-  alias Foundation.{DistributedSupervisor, MabeamAgents}
   alias Foundation.MABEAM.Coordination
+  alias Foundation.MabeamAgents
 
   @moduletag timeout: 240_000
   @ab %{question: "which?", options: [:a, :b]}
@@ -21,29 +20,11 @@ defmodule Foundation.MABEAM.NetsplitTest do
       )
 
     on_exit(fn -> Nodes.stop(cluster) end)
-    names = Nodes.names(cluster)
-
-    for node <- names do
-      assert_eventually(on(cluster, node, Consensus, :members, [:foundation]) == {:ok, names}, 60_000)
-      placed = fn -> on(cluster, node, DistributedSupervisor, :nodes, [Foundation.MABEAM.Placed]) end
-      assert_eventually(placed.() == names, 20_000)
-    end
-
-    {:ok, cluster: cluster, names: names}
+    {:ok, cluster: cluster, names: Nodes.placing(cluster)}
   end
 
   defp on(cluster, node, module, function, arguments),
     do: Nodes.rpc(cluster, node, module, function, arguments, 60_000)
-
-  defp voters(cluster, names, prefix, script) do
-    for {node, n} <- Enum.with_index(names),
-        do:
-          on(cluster, node, MabeamAgents, :start, [
-            "#{prefix}-#{n}",
-            script.(n),
-            [callback_timeout: :infinity]
-          ])
-  end
 
   defp vote(cluster, node, agents, opts),
     do: on(cluster, node, Coordination, :coordinate, [:majority, agents, @ab, opts])
@@ -54,13 +35,18 @@ defmodule Foundation.MABEAM.NetsplitTest do
   test "who is on the other side has not voted: no quorum there, or a decision that says who is missing",
        context do
     %{cluster: cluster, names: [a, b, c] = names} = context
-    agents = [one, two, three] = voters(cluster, names, "voter", fn _ -> %{vote: {:say, :a}} end)
+
+    agents =
+      [one, two, three] = MabeamAgents.start_each(cluster, names, "voter", fn _ -> %{vote: {:say, :a}} end)
+
     assert {:ok, %{decision: :a, failures: none}} = vote(cluster, a, agents, [])
     assert none == %{}
 
     # In the middle of a vote: all have been asked, none has answered.
     waiting =
-      voters(cluster, names, "waits", fn _ -> %{vote: {:say, {MabeamAgents, :waits, [:middle, :b]}}} end)
+      MabeamAgents.start_each(cluster, names, "waits", fn _ ->
+        %{vote: {:say, {MabeamAgents, :waits, [:middle, :b]}}}
+      end)
 
     {:ok, id} = vote(cluster, a, waiting, async: true, timeout: 60_000, quorum: 1)
     all_wait(cluster, names, :middle)
@@ -93,7 +79,9 @@ defmodule Foundation.MABEAM.NetsplitTest do
     %{cluster: cluster, names: names} = context
 
     agents =
-      voters(cluster, names, "waits", fn _ -> %{vote: {:say, {MabeamAgents, :waits, [:durable, :b]}}} end)
+      MabeamAgents.start_each(cluster, names, "waits", fn _ ->
+        %{vote: {:say, {MabeamAgents, :waits, [:durable, :b]}}}
+      end)
 
     opts = [durable: true, async: true, timeout: 90_000, quorum: 1]
     {:ok, id} = vote(cluster, hd(names), agents, opts)

@@ -44,10 +44,10 @@ defmodule Foundation.NifCatalog.Consensus do
   defp machines do
     [
       entry({:consensus_answer, 2}, :normal, "O(bytes), at most 64 KB and 1,024 replies", fn ->
-        [ticket(), "answer"]
+        [ticket(), ["answer"]]
       end)
       |> Map.put(:consumes, true),
-      entry({:consensus_answer_large, 2}, :dirty_cpu, "O(bytes)", fn -> [ticket(), "answer"] end)
+      entry({:consensus_answer_large, 2}, :dirty_cpu, "O(bytes)", fn -> [ticket(), ["answer"]] end)
       |> Map.put(:consumes, true)
     ]
   end
@@ -116,15 +116,9 @@ defmodule Foundation.NifCatalog.Consensus do
     end
   end
 
-  # Comes with the question that a machine is asked.
+  # Of a command that a machine is to apply: its reply is what the group goes on with.
   defp ticket do
-    asker = self()
-    engine = engine_of_one()
-    name = "catalog_machine"
-    :ok = Native.consensus_group_stop(engine, name)
-    machine = spawn(fn -> answer_once(asker) end)
-    group = start_group(engine, name, {:process, machine})
-    :ok = Native.consensus_read(group, make_ref(), "query", :local, 1_000)
+    send(machine(), {:ticket, self()})
 
     receive do
       {:catalog_ticket, ticket} -> ticket
@@ -133,19 +127,34 @@ defmodule Foundation.NifCatalog.Consensus do
     end
   end
 
-  defp answer_once(asker) do
-    receive do
-      {:foundation_machine, ticket, {:query, _query}} ->
-        send(asker, {:catalog_ticket, ticket})
+  defp machine do
+    with nil <- :persistent_term.get({__MODULE__, :machine}, nil) do
+      machine = spawn(fn -> receive do: ({:group, group} -> apply_next(group, nil, nil)) end)
+      send(machine, {:group, start_group(engine_of_one(), "catalog_machine", {:process, machine})})
+      :persistent_term.put({__MODULE__, :machine}, machine)
+      machine
+    end
+  end
 
-      {:foundation_machine, ticket, {:apply, entries}} ->
-        Native.consensus_answer_large(ticket, for(_ <- entries, do: ""))
+  # Whoever got the last ticket may not have used it.
+  defp apply_next(group, last, asker) do
+    receive do
+      {:ticket, asker} ->
+        if last, do: Native.consensus_answer_large(last, ["answer"])
+        :ok = Native.consensus_propose(group, make_ref(), "command", 10_000, nil)
+        apply_next(group, nil, asker)
+
+      {:foundation_machine, ticket, {:apply, [_command]}} ->
+        send(asker, {:catalog_ticket, ticket})
+        apply_next(group, ticket, nil)
+
+      {:foundation_machine, ticket, :snapshot} ->
+        Native.consensus_answer_large(ticket, "state")
+        apply_next(group, last, asker)
 
       _other ->
-        :ok
+        apply_next(group, last, asker)
     end
-
-    answer_once(asker)
   end
 
   defp idle, do: spawn(&swallow/0)

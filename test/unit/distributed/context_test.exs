@@ -4,6 +4,8 @@ defmodule Foundation.Distributed.ContextTest do
   require Foundation.Distributed.Context, as: Context
   doctest Foundation.Distributed.Context
 
+  alias Foundation.Opaque
+
   @parent "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
   setup do
@@ -45,7 +47,10 @@ defmodule Foundation.Distributed.ContextTest do
         Context.run([1], fn -> 1 end)
       end
 
-      assert_raise ArgumentError, ~r/got: ~D\[2020-01-01\]/, fn -> Context.put(~D[2020-01-01]) end
+      assert_raise ArgumentError, ~r/got: ~D\[2020-01-01\]/, fn ->
+        Context.put(Opaque.term(~D[2020-01-01]))
+      end
+
       assert_raise ArgumentError, ~r/no arguments/, fn -> Context.run(%{}, &Function.identity/1) end
     end
   end

@@ -130,8 +130,12 @@ defmodule Foundation.MABEAM.BlackboardTest do
 
   defp collect(board, heard \\ []) do
     receive do
-      {:foundation_blackboard, ^board, news} -> collect(board, heard ++ news)
-      {:ask, from} -> send(from, {:heard, heard}) && collect(board, heard)
+      {:foundation_blackboard, ^board, news} ->
+        collect(board, heard ++ news)
+
+      {:ask, from} ->
+        send(from, {:heard, heard})
+        collect(board, heard)
     end
   end
 

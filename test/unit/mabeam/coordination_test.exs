@@ -162,7 +162,7 @@ defmodule Foundation.MABEAM.CoordinationTest do
 
       for bad <- [[timeout: 0], [timeout: :infinity], [quorum: 0], [rounds: 0], [tokens: -1], [async: 1]],
           do:
-            assert_raise(ArgumentError, ~r/invalid/, fn ->
+            assert_raise(ArgumentError, ~r/must be/, fn ->
               Coordination.coordinate(:majority, [:a], @ab, bad)
             end)
 

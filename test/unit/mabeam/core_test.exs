@@ -86,7 +86,7 @@ defmodule Foundation.MABEAM.CoreTest do
       1..8 |> Enum.map(fn _ -> Task.async(fn -> for _ <- 1..50, do: add.(add) end) end) |> Task.await_many()
       assert {:ok, 400, 401} = Core.get_version(:count)
       assert {:ok, history} = Core.history(:count, limit: 1_000)
-      assert Enum.map(history, & &1.version) == Enum.to_list(401..1)
+      assert Enum.map(history, & &1.version) == Enum.to_list(401..1//-1)
     end
   end
 

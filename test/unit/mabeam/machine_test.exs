@@ -124,7 +124,7 @@ defmodule Foundation.MABEAM.MachineTest do
         assert same.books.ledger == state.books.ledger
       rescue
         # The group answers `{:raised, _}` and leaves the state as it was.
-        exception -> assert is_exception(exception)
+        _exception -> :ok
       end
     end
 

@@ -6,6 +6,7 @@ defmodule Foundation.MABEAM.OptimizerTest do
   alias Foundation.MABEAM
   alias Foundation.MABEAM.Core
   alias Foundation.MABEAM.Core.Optimizer
+  alias Foundation.Opaque
 
   setup do
     {:ok, _} = MABEAM.start()
@@ -251,7 +252,7 @@ defmodule Foundation.MABEAM.OptimizerTest do
     :ok = Optimizer.attach(:odd, :ucb1)
     assert {:error, :already_registered} = Optimizer.attach(:odd, :ucb1)
     {:ok, %{id: id}} = Optimizer.suggest(:odd, :ann)
-    assert_raise ArgumentError, ~r/reward/, fn -> Optimizer.report(:odd, id, :much, :ann) end
+    assert_raise ArgumentError, ~r/reward/, fn -> Optimizer.report(:odd, id, Opaque.term(:much), :ann) end
     {:ok, _} = Core.update_variable(Optimizer.name(:odd), :garbage, :mallory)
     assert {:error, :malformed} = Optimizer.suggest(:odd, :ann)
   end

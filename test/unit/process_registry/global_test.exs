@@ -4,6 +4,7 @@ defmodule Foundation.ProcessRegistry.GlobalTest do
   import Foundation.Eventually
   import ExUnit.CaptureLog
 
+  alias Foundation.Opaque
   alias Foundation.ProcessRegistry
   alias Foundation.ProcessRegistry.Global
 
@@ -165,9 +166,9 @@ defmodule Foundation.ProcessRegistry.GlobalTest do
     assert_raise ArgumentError, ~r/on_lost: is/, fn -> Global.register(:n, self(), on_lost: :cry) end
     assert_raise ArgumentError, ~r/resolve: is {module/, fn -> Global.register(:n, self(), resolve: & &1) end
     assert_raise ArgumentError, ~r/timeout: is/, fn -> Global.register(:n, self(), timeout: 0) end
-    assert_raise ArgumentError, ~r/keyword list/, fn -> Global.unregister(:n, :scope) end
+    assert_raise ArgumentError, ~r/keyword list/, fn -> Global.unregister(:n, Opaque.term(:scope)) end
     assert_raise ArgumentError, ~r/:local or :linearizable/, fn -> Global.lookup(:n, consistency: :crdt) end
-    assert_raise FunctionClauseError, fn -> Global.register(:n, :no_pid) end
+    assert_raise FunctionClauseError, fn -> Global.register(:n, Opaque.term(:no_pid)) end
   end
 
   test "with the application stopped it says so" do

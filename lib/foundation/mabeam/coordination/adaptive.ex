@@ -24,7 +24,7 @@ defmodule Foundation.MABEAM.Coordination.Adaptive do
   **Scheduling**: as `Foundation.MABEAM.Core.Optimizer`, two steps a round.
   """
 
-  alias Foundation.MABEAM.{Coordination, Core, Types}
+  alias Foundation.MABEAM.{Arguments, Coordination, Core, Types}
   alias Foundation.MABEAM.Core.Optimizer
   alias Foundation.MABEAM.Core.Table
   alias Foundation.MABEAM.Types.{Fields, Outcome}
@@ -46,10 +46,7 @@ defmodule Foundation.MABEAM.Coordination.Adaptive do
   """
   @spec new(name, %{term => arm}, keyword) :: :ok | {:error, term}
   def new(name, arms, opts \\ []) do
-    for {option, _} <- opts, option not in @options do
-      raise ArgumentError, "unknown option #{inspect(option)}, known are #{inspect(@options)}"
-    end
-
+    Arguments.known!(opts, @options)
     range = Keyword.get(opts, :range, {-1, 1})
     price = Keyword.get(opts, :price, %{})
 

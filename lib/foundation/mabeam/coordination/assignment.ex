@@ -19,10 +19,10 @@ defmodule Foundation.MABEAM.Coordination.Assignment do
   **Scheduling**: dirty CPU, one call; at most 10^8 pairs, and `timeout:` ms.
   """
 
-  alias Foundation.MABEAM.{AgentRegistry, Types}
+  alias Foundation.MABEAM.{AgentRegistry, Arguments, Types}
   alias Foundation.Native
 
-  @options [:method, :timeout]
+  @options [method: [:hungarian, :auction], timeout: [1..600_000]]
   @capabilities 128
 
   @type plan :: %{
@@ -211,13 +211,8 @@ defmodule Foundation.MABEAM.Coordination.Assignment do
   defp options!(%{limits: _} = read), do: read
 
   defp options!(opts) do
-    for {name, _} <- opts, name not in @options do
-      raise ArgumentError, "unknown option #{inspect(name)}, known are #{inspect(@options)}"
-    end
-
+    Arguments.options!(opts, @options)
     {method, timeout} = {Keyword.get(opts, :method, :hungarian), Keyword.get(opts, :timeout, 10_000)}
-    unless method in [:hungarian, :auction], do: bad!(:method, method, ":hungarian or :auction")
-    unless timeout in 1..600_000, do: bad!(:timeout, timeout, "from 1 to 600,000 ms")
     %{method: method, limits: {0xFFFFFFFFFFFFFFFF, timeout}}
   end
 

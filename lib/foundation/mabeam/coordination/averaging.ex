@@ -35,6 +35,7 @@ defmodule Foundation.MABEAM.Coordination.Averaging do
   **Scheduling**: no function here calls the native library.
   """
 
+  alias Foundation.MABEAM.Arguments
   alias Foundation.MABEAM.Comms.Directory
   alias Foundation.MABEAM.Coordination.Averaging.Server
   alias Foundation.MABEAM.Coordination.Ballot
@@ -42,7 +43,8 @@ defmodule Foundation.MABEAM.Coordination.Averaging do
   alias Foundation.MABEAM.Types
   alias Foundation.Utils
 
-  @options [timeout: 5_000, steps: 40, step_ms: 10]
+  @defaults [timeout: 5_000, steps: 40, step_ms: 10]
+  @options Enum.map(@defaults, fn {name, _} -> {name, [1..86_400_000]} end)
   @grace_ms 2_000
 
   @type result :: %{
@@ -109,8 +111,8 @@ defmodule Foundation.MABEAM.Coordination.Averaging do
   end
 
   defp run(agents, problem, options, opts) do
-    opts = options!(opts)
-    agents = agents!(agents)
+    opts = Map.new(Keyword.merge(@defaults, Arguments.options!(opts, @options)))
+    agents = Arguments.agents!(agents)
     began = System.monotonic_time(:microsecond)
 
     with :ok <- running() do
@@ -213,32 +215,4 @@ defmodule Foundation.MABEAM.Coordination.Averaging do
     do: {:ok, averages, Map.put(result, :duration_us, System.monotonic_time(:microsecond) - began)}
 
   defp timed(error, _began), do: error
-
-  defp agents!([_ | _] = agents) do
-    if not List.improper?(agents) and Enum.all?(agents, &Types.agent_id?/1),
-      do: Enum.uniq(agents),
-      else: bad_agents(agents)
-  end
-
-  defp agents!(other), do: bad_agents(other)
-
-  defp bad_agents(other) do
-    raise ArgumentError, "agents must be a list of at least one agent id, got: #{inspect(other, limit: 10)}"
-  end
-
-  defp options!(opts) do
-    for {name, value} <- opts do
-      unless Keyword.has_key?(@options, name),
-        do:
-          raise(
-            ArgumentError,
-            "unknown option #{inspect(name)}, known are #{inspect(Keyword.keys(@options))}"
-          )
-
-      unless is_integer(value) and value in 1..86_400_000,
-        do: raise(ArgumentError, "#{name}: must be a whole number from 1, got: #{inspect(value)}")
-    end
-
-    @options |> Keyword.merge(opts) |> Map.new()
-  end
 end

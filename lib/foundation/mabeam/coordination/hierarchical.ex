@@ -23,6 +23,7 @@ defmodule Foundation.MABEAM.Coordination.Hierarchical do
   use Foundation.MABEAM.Protocol
 
   alias Foundation.Distributed.Context
+  alias Foundation.MABEAM.Arguments
   alias Foundation.MABEAM.Comms.Directory
   alias Foundation.MABEAM.Coordination
   alias Foundation.MABEAM.Coordination.{Ballot, Majority}
@@ -30,7 +31,8 @@ defmodule Foundation.MABEAM.Coordination.Hierarchical do
 
   @branch 500
   @at_once 4
-  @options [:timeout, :group, :quorum]
+  @defaults [timeout: 30_000, group: @branch, quorum: :majority]
+  @options [timeout: [1..86_400_000], group: [1..86_400_000], quorum: [:majority, :all, 1..86_400_000]]
 
   @type vote :: %{
           decision: term,
@@ -58,8 +60,8 @@ defmodule Foundation.MABEAM.Coordination.Hierarchical do
   @spec vote([Foundation.MABEAM.Types.agent_id()], map, keyword) ::
           {:ok, vote} | {:error, {:no_quorum | :no_majority | :no_votes, vote}} | {:error, term}
   def vote(agents, problem, opts \\ []) do
-    opts = options!(opts)
-    agents = agents!(agents)
+    opts = Map.new(Keyword.merge(@defaults, Arguments.options!(opts, @options)))
+    agents = Arguments.agents!(agents)
     began = System.monotonic_time(:microsecond)
 
     with {:ok, _} <- Majority.init(problem, agents), :ok <- running() do
@@ -269,40 +271,5 @@ defmodule Foundation.MABEAM.Coordination.Hierarchical do
       {:decided, decision, detail, state} -> {:decided, decision, Map.put(detail, :groups, groups), state}
       {:failed, reason, detail, state} -> {:failed, reason, Map.put(detail, :groups, groups), state}
     end
-  end
-
-  # -- what was given -------------------------------------------------------------------------------------------------
-
-  defp agents!([_ | _] = agents) do
-    if not List.improper?(agents) and Enum.all?(agents, &Foundation.MABEAM.Types.agent_id?/1),
-      do: Enum.uniq(agents),
-      else: agents!(nil)
-  end
-
-  defp agents!(other),
-    do:
-      raise(
-        ArgumentError,
-        "agents must be a list of at least one agent id, got: #{inspect(other, limit: 10)}"
-      )
-
-  defp options!(opts) do
-    for {name, _} <- opts, name not in @options do
-      raise ArgumentError, "unknown option #{inspect(name)}, known are #{inspect(@options)}"
-    end
-
-    opts = %{
-      timeout: Keyword.get(opts, :timeout, 30_000),
-      group: Keyword.get(opts, :group, @branch),
-      quorum: Keyword.get(opts, :quorum, :majority)
-    }
-
-    number? = &(is_integer(&1) and &1 in 1..86_400_000)
-
-    for {name, value} <- opts, not (number?.(value) or (name == :quorum and value in [:majority, :all])) do
-      raise ArgumentError, "invalid value for #{inspect(name)}: #{inspect(value)}"
-    end
-
-    opts
   end
 end

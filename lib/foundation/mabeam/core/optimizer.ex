@@ -31,7 +31,7 @@ defmodule Foundation.MABEAM.Core.Optimizer do
   1 ms for a bandit.
   """
 
-  alias Foundation.MABEAM.{Coordination, Core, Types}
+  alias Foundation.MABEAM.{Arguments, Coordination, Core, Types}
   alias Foundation.MABEAM.Core.Optimizer.Search
   alias Foundation.MABEAM.Core.Table
   alias Foundation.MABEAM.Types.Fields
@@ -250,10 +250,7 @@ defmodule Foundation.MABEAM.Core.Optimizer do
   end
 
   defp options!(opts) do
-    for {name, _} <- opts, name not in @options do
-      raise ArgumentError, "unknown option #{inspect(name)}, known are #{inspect(@options)}"
-    end
-
+    Arguments.known!(opts, @options)
     opts = Map.merge(@defaults, Map.new(opts))
 
     for {name, range} <- [seed: 0..0xFFFFFFFFFFFFFFFF, eta: 2..100, budget: 1..0xFFFFFFFF],

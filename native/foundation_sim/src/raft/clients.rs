@@ -26,14 +26,14 @@ enum Outcome {
 }
 
 impl Client {
-    pub(crate) async fn work(mut self, until: Instant) {
+    pub(crate) async fn work(mut self, until: Instant, reads: bool) {
         while Instant::now() < until {
             sleep(Duration::from_millis(5 + self.world.below(100) as u64)).await;
             let node = self.world.below(self.world.size());
             let Some(group) = self.world.group(node) else {
                 continue;
             };
-            match self.world.below(8) {
+            match self.world.below(if reads { 1 } else { 8 }) {
                 0..=2 => self.read(&group).await,
                 3 | 4 => self.write(&group).await,
                 5 | 6 => self.swap(&group).await,
@@ -44,7 +44,7 @@ impl Client {
 
     pub(crate) async fn read(&mut self, group: &Group) {
         let from = self.world.now();
-        let deadline = Instant::now() + Duration::from_millis(800);
+        let deadline = Instant::now() + Duration::from_millis(100 + self.world.below(700) as u64);
         let consistency = if self.world.chance(50) {
             Consistency::Linearizable
         } else {

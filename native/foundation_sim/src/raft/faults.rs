@@ -53,7 +53,11 @@ fn fail_disk(world: &Arc<World>, node: usize) {
 }
 
 fn cut(world: &Arc<World>) {
-    let side: Vec<bool> = (0..world.size()).map(|_| world.chance(50)).collect();
+    let mut side: Vec<bool> = (0..world.size()).map(|_| world.chance(50)).collect();
+    // Often it is the leader that is alone, and does not know it.
+    if let Some(leader) = world.leader().filter(|_| world.chance(50)) {
+        side = (0..world.size()).map(|node| node == leader).collect();
+    }
     let one_way = world.chance(30);
     {
         let mut weather = world.weather.lock();
@@ -66,7 +70,7 @@ fn cut(world: &Arc<World>) {
             }
         }
     }
-    let wait = Duration::from_millis(200 + world.below(1_200) as u64);
+    let wait = Duration::from_millis(200 + world.below(1_800) as u64);
     let world = world.clone();
     tokio::spawn(async move {
         sleep(wait).await;

@@ -32,6 +32,10 @@ pub enum Bug {
     AcknowledgeEarly,
     /// A node that starts again has forgotten its log and whom it voted for.
     ForgetVotes,
+    /// A leader does not ask the voters whether it still leads before it answers a query.
+    AskNobody,
+    /// A member agrees with every leader that asks it so, whatever it has promised to another since.
+    AgreeAlways,
 }
 
 /// What a run found.
@@ -80,13 +84,14 @@ async fn live(size: usize, seed: u64, bug: Option<Bug>) -> Outcome {
         world.boot(node).await;
     }
     let until = Instant::now() + TROUBLE;
-    let clients = (1..=4).map(|id| {
+    let clients = (1..=6).map(|id| {
         let client = Client {
             world: world.clone(),
             id,
             count: 0,
         };
-        tokio::spawn(client.work(until))
+        // Some only read: nothing holds them up for long.
+        tokio::spawn(client.work(until, id > 4))
     });
     let clients: Vec<_> = clients.collect();
     let trouble = tokio::spawn(faults::trouble(world.clone(), until));

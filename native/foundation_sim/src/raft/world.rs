@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use foundation_consensus::{Clock, Engine, EngineConfig, Error, Group, GroupConfig, Network, SimulatedDisk};
+use foundation_consensus::{
+    Clock, Engine, EngineConfig, Error, Group, GroupConfig, Network, Role, Simulation,
+};
 use foundation_storage::Error as LogError;
 use foundation_storage::memory::MemoryDisk;
 use parking_lot::Mutex;
@@ -199,10 +201,12 @@ impl World {
         config.snapshot_timeout = Duration::from_millis(300);
         config.clock = self.clocks[node].clone();
         config.disk = Arc::new(self.nodes.lock()[node].disk.clone());
-        config.simulated = Some(SimulatedDisk {
+        config.simulated = Some(Simulation {
             fastest: Duration::from_micros(100),
             slowest: Duration::from_millis(8),
             acknowledge_early: self.bug == Some(Bug::AcknowledgeEarly),
+            ask_nobody: self.bug == Some(Bug::AskNobody),
+            agree_always: self.bug == Some(Bug::AgreeAlways),
         });
         config
     }
@@ -296,6 +300,17 @@ impl World {
 
     pub(crate) fn groups(&self) -> Vec<Group> {
         (0..self.size()).filter_map(|node| self.group(node)).collect()
+    }
+
+    /// Who leads, of those who believe so in the latest term.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        let status = |node| self.group(node).map(|group| (group.status(), node));
+        let leading = (0..self.size())
+            .filter_map(status)
+            .filter(|(status, _)| status.role == Role::Leader);
+        leading
+            .max_by_key(|(status, _)| status.term)
+            .map(|(_, node)| node)
     }
 
     pub(crate) async fn stop(&self) {

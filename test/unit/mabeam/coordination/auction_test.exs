@@ -9,6 +9,7 @@ defmodule Foundation.MABEAM.Coordination.AuctionTest do
   alias Foundation.MABEAM.Coordination
   alias Foundation.MABEAM.Coordination.Auction
   alias Foundation.MABEAM.Economics
+  alias Foundation.Opaque
 
   doctest Foundation.MABEAM.Coordination.Auction
 
@@ -157,7 +158,7 @@ defmodule Foundation.MABEAM.Coordination.AuctionTest do
     assert {:error, {:invalid, %{field: :units}}} = Auction.determine(:multi_unit, [a: {1, 1}], units: 0)
     assert {:error, {:invalid, %{field: :items}}} = Auction.determine(:combinatorial, [], items: [:x, :x])
     assert {:error, {:invalid, %{field: :attributes}}} = Auction.determine(:vickrey, [], pricing: :vcg)
-    assert_raise ArgumentError, ~r/kind/, fn -> Auction.determine(:english, []) end
+    assert_raise ArgumentError, ~r/kind/, fn -> Auction.determine(Opaque.term(:english), []) end
   end
 
   describe "with agents" do

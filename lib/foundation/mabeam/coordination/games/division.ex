@@ -2,11 +2,12 @@ defmodule Foundation.MABEAM.Coordination.Games.Division do
   @moduledoc false
   # Matchings, goods and cakes: names outside, numbers in the native library.
 
+  alias Foundation.MABEAM.Arguments
   alias Foundation.MABEAM.Coordination.Games.Input
   alias Foundation.Native
 
   def matching(firsts, seconds, opts) do
-    Input.options!(opts, [:places, :proposing])
+    Arguments.known!(opts, [:places, :proposing])
     {ones, others} = {side!(:firsts, firsts), side!(:seconds, seconds)}
     {one, other} = {numbered(ones), numbered(others)}
     places = Keyword.get(opts, :places, %{})

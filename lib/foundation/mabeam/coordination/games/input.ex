@@ -2,6 +2,8 @@ defmodule Foundation.MABEAM.Coordination.Games.Input do
   @moduledoc false
   # Reads what the functions of games are given; what is not of the right shape raises and says what was expected.
 
+  alias Foundation.MABEAM.Arguments
+
   @steps 0xFFFFFFFFFFFFFFFF
   @most 1_000_000
 
@@ -32,18 +34,10 @@ defmodule Foundation.MABEAM.Coordination.Games.Input do
   end
 
   def limits!(opts, known) do
-    options!(opts, [:timeout | known])
+    Arguments.known!(opts, [:timeout | known])
     timeout = Keyword.get(opts, :timeout, 5_000)
     unless timeout in 1..600_000, do: bad!(:timeout, timeout, "from 1 to 600,000 ms")
     {@steps, timeout}
-  end
-
-  def options!(opts, known) do
-    for {name, _} <- opts, name not in known do
-      raise ArgumentError, "unknown option #{inspect(name)}, known are #{inspect(known)}"
-    end
-
-    :ok
   end
 
   def pair!(_what, {one, other}) when is_number(one) and is_number(other), do: {one, other}

@@ -4,6 +4,7 @@ defmodule Foundation.MABEAM.Coordination.Games.Shares do
 
   import Bitwise
 
+  alias Foundation.MABEAM.Arguments
   alias Foundation.MABEAM.Coordination.Games.Input
   alias Foundation.Native
 
@@ -39,7 +40,7 @@ defmodule Foundation.MABEAM.Coordination.Games.Shares do
 
   def sampled(players, worth, opts) do
     players = Input.names!(:players, players)
-    Input.options!(opts, [:samples, :delta, :low, :high, :seed])
+    Arguments.known!(opts, [:samples, :delta, :low, :high, :seed])
     low = Input.number!(:low, opts[:low])
     high = Input.number!(:high, opts[:high])
     samples = Input.natural!(:samples, Keyword.get(opts, :samples, 1_000))
