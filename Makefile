@@ -2,8 +2,6 @@
 
 .PHONY: demo test bench sim verify setup clean
 MIX := mix
-# Runs a command with what time the others leave.
-ASIDE := $(shell command -v chrt >/dev/null && echo chrt --idle 0 || echo nice -n 19)
 # Optional packages stay out of the way, also where Hex is installed.
 export FOUNDATION_NO_HEX ?= 1
 
@@ -13,11 +11,9 @@ setup:
 demo: setup
 	@MIX_ENV=dev $(MIX) foundation.demo
 
-# The tests of Elixir wait for other nodes most of their time: meanwhile those of Rust are compiled.
 test: setup
-	@$(ASIDE) cargo test --quiet --profile checked --workspace --no-run & \
-	MIX_ENV=test $(MIX) test --include slow --include soak --cover; elixir=$$?; wait; \
-	cargo test --profile checked --workspace && exit $$elixir
+	@cargo test --profile checked --workspace
+	@MIX_ENV=test $(MIX) test --include slow --include soak --cover
 
 bench: setup
 	@set -e; for file in bench/*_bench.exs; do MIX_ENV=test STEADY_MINUTES=$${STEADY_MINUTES:-1} $(MIX) run $$file; done
