@@ -91,6 +91,24 @@ fn many_deaths_at_once_are_noticed_as_soon_as_one() {
 }
 
 #[test]
+fn a_death_that_no_probe_falls_on_is_noticed_by_who_watches() {
+    let mut config = lan();
+    let swim = config.swim.as_mut().expect("the default");
+    // Of forty nodes, one probes another each second and a half.
+    (swim.watch_periods, swim.probe_period) = (0.7 / 60.0, ms(60_000));
+    let mut slowest = ms(0);
+    for seed in 0..10 {
+        let mut net = Net::cluster(seed, 40, &config);
+        net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+        net.run_for(ms(2_000 + seed * 91));
+        slowest = slowest.max(noticed(&mut net, &[seed as usize * 3]).expect("noticed"));
+        assert_eq!(net.count(is_down), 39, "only the dead one, seed {seed}");
+    }
+    println!("slowest {slowest:?}");
+    assert!(slowest < ms(1_800), "{slowest:?}");
+}
+
+#[test]
 fn an_accuser_waits_for_the_word_of_others_and_gets_it() {
     let config = |unconfirmed| {
         let mut config = lan();
