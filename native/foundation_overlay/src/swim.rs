@@ -151,6 +151,10 @@ impl Swim {
         self.members.get(&id.name).filter(|member| member.peer.id == *id)
     }
 
+    pub(crate) fn has_left(&self, id: &NodeId) -> bool {
+        self.left.get(&id.name).is_some_and(|left| left.id() == id)
+    }
+
     pub(crate) fn backlog(&self) -> usize {
         self.foca.updates_backlog()
     }
@@ -242,7 +246,7 @@ impl Swim {
                 None
             }
             Probe::Leave { me } if me.name() != self.me.name() => {
-                self.left.insert(me.name().clone(), me.clone());
+                self.goodbye(ctx, me.clone());
                 // The good-bye travels with the news that it is gone, or others would take it for a death.
                 let _ = self.foca.add_broadcast(&Rumour::Goodbye(me.clone()).encode());
                 self.claim(ctx, Claim::down(me), true);
@@ -342,9 +346,7 @@ impl Swim {
             ctx.datagram(to.body().addr, bytes);
         }
         for goodbye in self.ear.with(|heard| std::mem::take(&mut heard.goodbyes)) {
-            if goodbye.name() != self.me.name() {
-                self.left.insert(goodbye.name().clone(), goodbye);
-            }
+            self.goodbye(ctx, goodbye);
         }
         let mut notes = std::mem::take(&mut self.collect.notes).into_iter().peekable();
         let mut rejoined = false;

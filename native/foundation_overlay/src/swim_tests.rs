@@ -1,7 +1,7 @@
 //! Membership between simulated nodes.
 use crate::swim_id::{Body, SwimId};
 use crate::testnet::{Net, addr, ms, node_id};
-use crate::wire::{self, Control, Standing, State, kind};
+use crate::wire::{self, Control, Probe, Standing, State, kind};
 use crate::{Config, DownReason, Effect, Input, MemberEvent, NodeId, Overlay, Peer, Role, Timer};
 
 fn lan() -> Config {
@@ -152,6 +152,39 @@ fn leaving_is_told_from_dying() {
     assert!(net.run_to(ms(2_000), Net::agreed).is_some());
     assert_eq!(net.count(|event| *event == MemberEvent::Left), 9);
     assert_eq!(net.count(is_down), 0);
+}
+
+#[test]
+fn a_goodbye_is_told_of_a_life_that_was_taken_for_dead_and_of_a_stranger() {
+    let mut net = Net::cluster(3, 3, &lan());
+    net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+    let name = |at: usize, boot| {
+        SwimId::new(Body {
+            id: node_id(at, boot),
+            renewal: 0,
+            addr: addr(at),
+            role: Role::Peer,
+            has_meta: false,
+        })
+    };
+    net.kill(2);
+    net.run_to(ms(5_000), |net| net.nodes[0].overlay.members().count() == 1)
+        .expect("noticed");
+    assert!(!net.nodes[0].overlay.has_left(&net.id(2)));
+    for (late, times) in [(name(2, 1), 1), (name(2, 1), 1), (name(9, 5), 2)] {
+        let goodbye = Probe::Leave { me: late.clone() };
+        let bytes = &wire::encode(kind::PROBE, &goodbye);
+        let from = addr(2);
+        net.input(0, Input::Datagram { from, bytes });
+        assert!(net.nodes[0].overlay.has_left(late.id()));
+        assert_eq!(net.nodes[0].goodbyes.len(), times, "once of each");
+    }
+    // Another life of that name has not left.
+    assert!(!net.nodes[0].overlay.has_left(&node_id(2, 2)));
+    net.restart(2, 2, &lan());
+    net.join(2, &[0]);
+    assert!(net.run_to(ms(3_000), Net::agreed).is_some());
+    assert!(!net.nodes[0].overlay.has_left(&node_id(2, 2)));
 }
 
 #[test]
