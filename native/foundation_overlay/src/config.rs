@@ -103,7 +103,8 @@ impl SwimConfig {
         self.probe_period.mul_f64(self.watch_periods)
     }
 
-    /// For a wide network with round trips up to some 400 ms: noticed in some eight seconds, at most fifteen.
+    /// For a wide network with round trips up to some 400 ms: noticed in some seven seconds, hardly ever in more
+    /// than eleven.
     pub const fn wan() -> Self {
         Self {
             probe_period: ms(1_500),
