@@ -3,7 +3,8 @@ defmodule Foundation.Cluster.EcsTest do
   use ExUnit.Case, async: false
 
   alias Foundation.{ApiServer, EcsApi}
-  alias Foundation.Cluster.Doctor.Explain
+  alias Foundation.Cluster.Config
+  alias Foundation.Cluster.Doctor.{Explain, Sources}
   alias Foundation.Cluster.Strategy.{Aws, Ecs, State}
 
   @tasks [
@@ -133,9 +134,30 @@ defmodule Foundation.Cluster.EcsTest do
     System.put_env("AWS_SECRET_ACCESS_KEY", "another")
     System.put_env("AWS_SESSION_TOKEN", "a session=")
     assert {:error, {:ecs, 400, "InvalidSignature" <> _}} = discover(context, credentials_uri: nil)
+  end
 
-    {_, says, change} = Explain.error({:ecs, :no_role})
-    assert says =~ "DNS" and change =~ "ecs:ListTasks" and change =~ "FOUNDATION_DNS_QUERY"
+  test "the doctor says why a task without a role finds nobody", context do
+    found = fn topology -> [topology] |> Sources.ask() |> Sources.findings() end
+    topology = Config.topology(:auto_ecs, Ecs, metadata_uri: context.server.url <> "/v4", node_basename: "it")
+    assert [%{cause: :no_role, status: :error, says: says, change: change}] = found.(topology)
+    assert says =~ "auto_ecs: this task has no role" and says =~ "DNS"
+    assert change =~ "ecs:ListTasks" and change =~ "FOUNDATION_DNS_QUERY"
+
+    url = context.server.url
+
+    urls = [
+      metadata_uri: url <> "/v4",
+      credentials_uri: url <> "/credentials",
+      endpoint: url,
+      node_basename: "it"
+    ]
+
+    assert [%{status: :ok, says: "auto_ecs finds 3 other nodes"}] =
+             found.(Config.topology(:auto_ecs, Ecs, urls))
+
+    none = Config.topology(:auto_ecs, Ecs, [service: "none"] ++ urls)
+    assert [%{cause: :nobody, change: change}] = found.(none)
+    assert change =~ "aws ecs describe-services"
   end
 
   test "a request is signed as AWS documents it" do
