@@ -8,6 +8,8 @@ defmodule Foundation.ApiServer do
   #   :garbage               no HTTP                {:endless, chunk}   chunks for ever
 
   @type request :: %{
+          method: String.t(),
+          body: binary,
           path: String.t(),
           query: %{String.t() => String.t()},
           headers: %{String.t() => String.t()}
@@ -76,9 +78,9 @@ defmodule Foundation.ApiServer do
 
   defp request(transport, socket, data) do
     case String.split(data, "\r\n\r\n", parts: 2) do
-      [head, _] ->
+      [head, body] ->
         [line | headers] = String.split(head, "\r\n")
-        [_method, target, _version] = String.split(line, " ")
+        [method, target, _version] = String.split(line, " ")
         uri = URI.parse(target)
 
         headers =
@@ -87,10 +89,20 @@ defmodule Foundation.ApiServer do
               into: %{},
               do: {String.downcase(name), value}
 
-        {:ok, %{path: uri.path, query: URI.decode_query(uri.query || ""), headers: headers}}
+        with {:ok, body} <- body(transport, socket, body, headers) do
+          query = URI.decode_query(uri.query || "")
+          {:ok, %{method: method, path: uri.path, query: query, headers: headers, body: body}}
+        end
 
       [_] ->
         with {:ok, more} <- transport.recv(socket, 0, 5_000), do: request(transport, socket, data <> more)
+    end
+  end
+
+  defp body(transport, socket, body, headers) do
+    case String.to_integer(headers["content-length"] || "0") - byte_size(body) do
+      0 -> {:ok, body}
+      left -> with {:ok, more} <- transport.recv(socket, left, 5_000), do: {:ok, body <> more}
     end
   end
 

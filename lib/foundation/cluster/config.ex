@@ -19,6 +19,7 @@ defmodule Foundation.Cluster.Config do
     kubernetes_dns: Strategy.Kubernetes.DNS,
     kubernetes_dns_srv: Strategy.Kubernetes.DNSSRV,
     consul: Strategy.Consul,
+    ecs: Strategy.Ecs,
     rancher: Strategy.Rancher
   }
 

@@ -21,6 +21,7 @@ defmodule Foundation.Cluster.Environment do
     Strategy.Kubernetes,
     Strategy.Kubernetes.DNS,
     Strategy.Consul,
+    Strategy.Ecs,
     Strategy.Rancher
   ]
 
@@ -102,9 +103,18 @@ defmodule Foundation.Cluster.Environment do
 
   defp nomad(_env), do: nil
 
+  # A task is told its service's name, but not under which names DNS knows it, if it does at all: so ECS is asked for the
+  # service's tasks, unless that name is given.
   defp ecs(%{"ECS_CONTAINER_METADATA_URI_V4" => uri} = env) when uri != "" do
-    query = env["FOUNDATION_DNS_QUERY"] || base(env)
-    topology = Config.topology(:auto_dns, Strategy.DNSPoll, query: query, node_basename: base(env))
+    topology =
+      case env["FOUNDATION_DNS_QUERY"] do
+        query when query not in [nil, ""] ->
+          Config.topology(:auto_dns, Strategy.DNSPoll, query: query, node_basename: base(env))
+
+        _ ->
+          Config.topology(:auto_ecs, Strategy.Ecs, metadata_uri: uri, node_basename: base(env))
+      end
+
     place(:ecs, nil, [topology])
   end
 
@@ -174,14 +184,21 @@ defmodule Foundation.Cluster.Environment do
 
   defp own_address do
     {:ok, interfaces} = :inet.getifaddrs()
+    own_address(interfaces)
+  end
 
+  @doc false
+  # The first interface of a task of ECS may be one that leads to its metadata alone, with a link-local address.
+  @spec own_address([{charlist, keyword}]) :: String.t()
+  def own_address(interfaces) do
     addresses =
       for {_name, options} <- interfaces,
           :loopback not in Keyword.get(options, :flags, []),
           {:addr, {_, _, _, _} = address} <- options,
           do: address
 
-    (List.first(addresses) || {127, 0, 0, 1}) |> :inet.ntoa() |> to_string()
+    reachable = Enum.reject(addresses, &match?({169, 254, _, _}, &1))
+    (List.first(reachable ++ addresses) || {127, 0, 0, 1}) |> :inet.ntoa() |> to_string()
   end
 
   defp own_name do

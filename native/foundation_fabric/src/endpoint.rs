@@ -72,6 +72,8 @@ pub trait Guide: Send + Sync + 'static {
     fn take(&self, stream: Stream);
     /// The present life of a member and the ways to it, best first; none when it is no member.
     fn ways(&self, to: &PeerName) -> Option<(NodeId, Vec<Route>)>;
+    /// Whether this life of a node said good-bye and has not joined again since, as far as is known.
+    fn has_left(&self, id: &NodeId) -> bool;
     /// A node could not be dialled.
     fn unreachable(&self, id: &NodeId);
 }
@@ -223,15 +225,22 @@ impl<S: Sink> Endpoint<S> {
         Ok(self.hub.make_outlet(&remote, &channel))
     }
 
-    /// Tells where a node is. Older news than what is known are passed over.
+    /// Tells where a node is. Older news than what is known are passed over; of a life that said good-bye they mean that
+    /// it is back.
     pub fn peer_up(&self, id: &NodeId, addr: SocketAddr) {
-        self.hub.learn(id, addr);
+        self.hub.arrived(id, addr, true);
     }
 
     /// Tells that this life of a node is over, or cannot be reached: nothing more is taken for it, and what was
     /// queued waits for its return as long as [`Config::forget`].
     pub fn peer_down(&self, id: &NodeId) {
-        self.hub.lost(id);
+        self.hub.lost(id, false);
+    }
+
+    /// Tells that this life of a node said good-bye: as [`peer_down`](Self::peer_down), but a link of that life, which
+    /// was being opened meanwhile, does not bring it back.
+    pub fn peer_left(&self, id: &NodeId) {
+        self.hub.lost(id, true);
     }
 
     /// The nodes that are known, and where they are.
@@ -341,7 +350,20 @@ impl<S: Sink> Hub<S> {
         outlet
     }
 
+    /// A link shows that this life of a node runs, and where.
+    ///
+    /// The rule: a link of a later life than the one that is known is believed, and so is one of a life that was taken
+    /// for dead, by silence or because it could not be reached: it lives after all. A link of a life that said good-bye
+    /// proves nothing, since its handshake may have ended while the good-bye was under way; what it carries is taken,
+    /// but that life is back only when [`Endpoint::peer_up`] says so, because it joined again.
     fn learn(&self, id: &NodeId, addr: SocketAddr) {
+        if !self.guide().is_some_and(|guide| guide.has_left(id)) {
+            self.arrived(id, addr, false);
+        }
+    }
+
+    /// This life of a node is there; `told` when that is known by more than a link.
+    fn arrived(&self, id: &NodeId, addr: SocketAddr, told: bool) {
         if id.name == self.config.me.name {
             return;
         }
@@ -349,6 +371,7 @@ impl<S: Sink> Hub<S> {
             boot: id.boot,
             addr,
             up: true,
+            left: false,
         };
         let remote = Arc::clone(self.remotes.write().entry(id.name.clone()).or_insert_with(|| {
             Arc::new(Remote::new(
@@ -361,7 +384,8 @@ impl<S: Sink> Hub<S> {
         }));
         let mut ended = None;
         let changed = remote.whereabouts.send_if_modified(|there| {
-            if at.boot < there.boot || *there == at {
+            let left = there.left && there.boot == at.boot;
+            if at.boot < there.boot || (left && !told) || *there == at {
                 return false;
             }
             if there.up && there.boot > 0 && at.boot > there.boot {
@@ -382,19 +406,28 @@ impl<S: Sink> Hub<S> {
         }
     }
 
-    fn lost(&self, id: &NodeId) {
+    /// This life of a node is over, or cannot be reached; `left` when it said good-bye.
+    fn lost(&self, id: &NodeId, left: bool) {
         let Some(remote) = self.remotes.read().get(&id.name).cloned() else {
             return;
         };
-        let changed = remote.whereabouts.send_if_modified(|there| {
-            let ends = there.up && there.boot <= id.boot;
-            there.up &= !ends;
-            ends
+        let mut ended = None;
+        remote.whereabouts.send_if_modified(|there| {
+            if there.boot > id.boot {
+                return false;
+            }
+            let up = std::mem::replace(&mut there.up, false);
+            ended = up.then_some(there.boot);
+            if left {
+                (there.boot, there.left) = (id.boot, true);
+            }
+            up
         });
         self.relaying.lost(id);
-        if changed {
+        if let Some(boot) = ended {
             self.reach(&remote, false);
-            self.sink.peer(id, false);
+            let name = id.name.clone();
+            self.sink.peer(&NodeId { name, boot }, false);
         }
     }
 

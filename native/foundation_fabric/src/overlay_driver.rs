@@ -41,6 +41,9 @@ const GOODBYE: Duration = Duration::from_millis(300);
 pub trait Watcher: Send + Sync + 'static {
     /// The view of a member changed.
     fn member(&self, event: MemberEvent, peer: &Peer);
+    /// This life of a node said good-bye. It comes before the news that it is a member no more, and also of lives that
+    /// were none.
+    fn goodbye(&self, _id: &NodeId) {}
     /// A broadcast for this node, once.
     fn deliver(&self, from: &NodeId, topic: u32, payload: Bytes);
     /// The cluster's topology changed; `settled` says whether the former links are gone.
@@ -244,6 +247,11 @@ impl Guide for Guiding {
         let id = state.overlay.member(to)?.id.clone();
         let ways = state.overlay.ways(&id);
         Some((id, ways))
+    }
+
+    fn has_left(&self, id: &NodeId) -> bool {
+        let core = self.0.upgrade();
+        core.is_some_and(|core| core.state.lock().overlay.has_left(id))
     }
 
     fn unreachable(&self, id: &NodeId) {

@@ -46,6 +46,9 @@ pub struct SwimConfig {
     pub probe_rtt: Duration,
     /// How many others are asked.
     pub indirect_probes: usize,
+    /// After so many probe periods each member shows the next one in a ring again that it lives. This bounds how long a
+    /// death waits for a probe, for one datagram each.
+    pub watch_periods: f64,
     /// How long a suspect may answer before it is declared gone, when others suspect it as well.
     pub suspicion: Duration,
     /// How many times as long it may when nobody does. Each confirmation shortens this, the first most.
@@ -79,6 +82,7 @@ impl SwimConfig {
             probe_period: ms(200),
             probe_rtt: ms(70),
             indirect_probes: 3,
+            watch_periods: 3.5,
             suspicion: ms(600),
             unconfirmed: 2.0,
             confirmations: 2,
@@ -94,12 +98,19 @@ impl SwimConfig {
         }
     }
 
-    /// For a wide network with round trips up to some 400 ms: noticed in some eight seconds, at most fifteen.
+    /// How often each member shows another that it lives.
+    pub(crate) fn watch(&self) -> Duration {
+        self.probe_period.mul_f64(self.watch_periods)
+    }
+
+    /// For a wide network with round trips up to some 400 ms: noticed in some seven seconds, hardly ever in more
+    /// than eleven.
     pub const fn wan() -> Self {
         Self {
             probe_period: ms(1_500),
             probe_rtt: ms(500),
             indirect_probes: 3,
+            watch_periods: 3.5,
             suspicion: ms(4_000),
             unconfirmed: 2.0,
             confirmations: 2,
@@ -290,6 +301,9 @@ impl Config {
             }
             if swim.indirect_probes == 0 || swim.gossip_fanout == 0 || swim.transmissions == 0 {
                 return err("indirect_probes, gossip_fanout and transmissions must be above zero");
+            }
+            if !(0.01..=1_000.0).contains(&swim.watch_periods) {
+                return err("watch_periods must be within 0.01..=1000.0");
             }
             if !(1.0..=100.0).contains(&swim.unconfirmed) {
                 return err("unconfirmed must be within 1.0..=100.0");

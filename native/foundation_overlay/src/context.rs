@@ -29,6 +29,10 @@ pub(crate) enum Wake {
     Verdict(SwimId, u16),
     /// Compare with a neighbour who is alive.
     Compare,
+    /// Show the next member in the ring that this node lives.
+    Beat,
+    /// Look after the member before this one in the ring.
+    Watch,
     /// Knock at seeds that did not answer yet.
     Join,
     /// Send what was learnt of members on to neighbours.

@@ -142,6 +142,8 @@ impl Overlay {
                 (Wake::Verdict(id, incarnation), Some(swim)) => swim.verdict(ctx, late, &id, incarnation),
                 (Wake::News, Some(swim)) => swim.send_news(ctx),
                 (Wake::Compare, Some(swim)) => swim.compare(ctx),
+                (Wake::Beat, Some(swim)) => swim.beat(ctx),
+                (Wake::Watch, Some(swim)) => swim.watch(ctx, late),
                 (Wake::Join, swim) => {
                     self.seeds.tick(ctx);
                     if let Some(swim) = swim {
@@ -170,7 +172,9 @@ impl Overlay {
                     | Wake::Doubt(..)
                     | Wake::Verdict(..)
                     | Wake::News
-                    | Wake::Compare,
+                    | Wake::Compare
+                    | Wake::Beat
+                    | Wake::Watch,
                     None,
                 ) => {}
             }

@@ -5,7 +5,7 @@
 //! Ours: joining through several seeds until one answers, pings repeated while there is time, timeouts
 //! stretched by local health and suspicions shortened by confirmation (both Lifeguard's), asking a suspect
 //! directly until it answers (Lifeguard's buddy system, taken further), patience with a member that is
-//! heard of while suspected, news of the gone over links, comparing what neighbours know, telling leaving
+//! heard of while suspected, a ring of watchers, news of the gone over links, comparing what neighbours know, telling leaving
 //! from dying, round trips.
 use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroUsize};
@@ -27,6 +27,7 @@ use crate::{Config, Error, MemberEvent, NodeId, Peer, PeerName, SwimConfig};
 mod compare;
 mod members;
 mod suspicion;
+mod watch;
 
 pub(crate) use compare::{LINKS_THAT_TEACH, send};
 use suspicion::Trial;
@@ -68,6 +69,8 @@ pub(crate) struct Swim {
     /// Whom this node itself suspects.
     trials: BTreeMap<PeerName, Trial>,
     probing: Option<Probing>,
+    /// The member that this node watches, if it is overdue, and how often it was asked.
+    overdue: Option<(SwimId, u8)>,
     /// Lives that said good-bye, until the name comes back.
     left: BTreeMap<PeerName, SwimId>,
     pub(crate) health: Health,
@@ -112,6 +115,7 @@ impl Swim {
         let rumours = Rumours::new(ear.clone());
         let rng = ctx.fork();
         Self::compare_later(ctx, config.compare);
+        Self::take_place(ctx, config.watch());
         Self {
             foca: Foca::with_custom_broadcast(me.clone(), foca_config.clone(), rng, codec, rumours),
             foca_config,
@@ -123,6 +127,7 @@ impl Swim {
             members: BTreeMap::new(),
             trials: BTreeMap::new(),
             probing: None,
+            overdue: None,
             left: BTreeMap::new(),
             health: Health::default(),
             last_heard: Duration::ZERO,
@@ -144,6 +149,10 @@ impl Swim {
 
     pub(crate) fn get(&self, id: &NodeId) -> Option<&Member> {
         self.members.get(&id.name).filter(|member| member.peer.id == *id)
+    }
+
+    pub(crate) fn has_left(&self, id: &NodeId) -> bool {
+        self.left.get(&id.name).is_some_and(|left| left.id() == id)
     }
 
     pub(crate) fn backlog(&self) -> usize {
@@ -237,7 +246,7 @@ impl Swim {
                 None
             }
             Probe::Leave { me } if me.name() != self.me.name() => {
-                self.left.insert(me.name().clone(), me.clone());
+                self.goodbye(ctx, me.clone());
                 // The good-bye travels with the news that it is gone, or others would take it for a death.
                 let _ = self.foca.add_broadcast(&Rumour::Goodbye(me.clone()).encode());
                 self.claim(ctx, Claim::down(me), true);
@@ -337,9 +346,7 @@ impl Swim {
             ctx.datagram(to.body().addr, bytes);
         }
         for goodbye in self.ear.with(|heard| std::mem::take(&mut heard.goodbyes)) {
-            if goodbye.name() != self.me.name() {
-                self.left.insert(goodbye.name().clone(), goodbye);
-            }
+            self.goodbye(ctx, goodbye);
         }
         let mut notes = std::mem::take(&mut self.collect.notes).into_iter().peekable();
         let mut rejoined = false;

@@ -45,9 +45,18 @@ impl SwimId {
         &self.body
     }
 
+    /// Where the name stands in the ring of members, the same on all nodes.
+    pub(crate) fn place(&self) -> u64 {
+        mix(self.name_word())
+    }
+
+    fn name_word(&self) -> u64 {
+        (self.key ^ (self.key >> 64)) as u64
+    }
+
     /// Name, life and renewal in one number, the same on all nodes.
     pub(crate) fn digest(&self) -> u64 {
-        let name = (self.key ^ (self.key >> 64)) as u64;
+        let name = self.name_word();
         [self.body.id.boot, u64::from(self.body.renewal)]
             .into_iter()
             .fold(mix(name), |hash, word| mix(hash ^ word))
@@ -55,7 +64,7 @@ impl SwimId {
 
     /// Which of so many parts the name falls into.
     pub(crate) fn part(&self, parts: usize) -> usize {
-        (mix((self.key ^ (self.key >> 64)) as u64) % parts as u64) as usize
+        (self.place() % parts as u64) as usize
     }
 
     /// The same life of the same node, believed again.

@@ -1,7 +1,7 @@
 //! Membership between simulated nodes.
 use crate::swim_id::{Body, SwimId};
 use crate::testnet::{Net, addr, ms, node_id};
-use crate::wire::{self, Control, Standing, State, kind};
+use crate::wire::{self, Control, Probe, Standing, State, kind};
 use crate::{Config, DownReason, Effect, Input, MemberEvent, NodeId, Overlay, Peer, Role, Timer};
 
 fn lan() -> Config {
@@ -91,6 +91,24 @@ fn many_deaths_at_once_are_noticed_as_soon_as_one() {
 }
 
 #[test]
+fn a_death_that_no_probe_falls_on_is_noticed_by_who_watches() {
+    let mut config = lan();
+    let swim = config.swim.as_mut().expect("the default");
+    // Of forty nodes, one probes another each second and a half.
+    (swim.watch_periods, swim.probe_period) = (0.7 / 60.0, ms(60_000));
+    let mut slowest = ms(0);
+    for seed in 0..10 {
+        let mut net = Net::cluster(seed, 40, &config);
+        net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+        net.run_for(ms(2_000 + seed * 91));
+        slowest = slowest.max(noticed(&mut net, &[seed as usize * 3]).expect("noticed"));
+        assert_eq!(net.count(is_down), 39, "only the dead one, seed {seed}");
+    }
+    println!("slowest {slowest:?}");
+    assert!(slowest < ms(1_800), "{slowest:?}");
+}
+
+#[test]
 fn an_accuser_waits_for_the_word_of_others_and_gets_it() {
     let config = |unconfirmed| {
         let mut config = lan();
@@ -134,6 +152,39 @@ fn leaving_is_told_from_dying() {
     assert!(net.run_to(ms(2_000), Net::agreed).is_some());
     assert_eq!(net.count(|event| *event == MemberEvent::Left), 9);
     assert_eq!(net.count(is_down), 0);
+}
+
+#[test]
+fn a_goodbye_is_told_of_a_life_that_was_taken_for_dead_and_of_a_stranger() {
+    let mut net = Net::cluster(3, 3, &lan());
+    net.run_to(ms(5_000), Net::agreed).expect("a cluster");
+    let name = |at: usize, boot| {
+        SwimId::new(Body {
+            id: node_id(at, boot),
+            renewal: 0,
+            addr: addr(at),
+            role: Role::Peer,
+            has_meta: false,
+        })
+    };
+    net.kill(2);
+    net.run_to(ms(5_000), |net| net.nodes[0].overlay.members().count() == 1)
+        .expect("noticed");
+    assert!(!net.nodes[0].overlay.has_left(&net.id(2)));
+    for (late, times) in [(name(2, 1), 1), (name(2, 1), 1), (name(9, 5), 2)] {
+        let goodbye = Probe::Leave { me: late.clone() };
+        let bytes = &wire::encode(kind::PROBE, &goodbye);
+        let from = addr(2);
+        net.input(0, Input::Datagram { from, bytes });
+        assert!(net.nodes[0].overlay.has_left(late.id()));
+        assert_eq!(net.nodes[0].goodbyes.len(), times, "once of each");
+    }
+    // Another life of that name has not left.
+    assert!(!net.nodes[0].overlay.has_left(&node_id(2, 2)));
+    net.restart(2, 2, &lan());
+    net.join(2, &[0]);
+    assert!(net.run_to(ms(3_000), Net::agreed).is_some());
+    assert!(!net.nodes[0].overlay.has_left(&node_id(2, 2)));
 }
 
 #[test]

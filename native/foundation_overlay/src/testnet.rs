@@ -53,6 +53,7 @@ pub(crate) struct Node {
     /// Until when it hears and does nothing, as a stopped process.
     pub(crate) frozen: Option<Duration>,
     pub(crate) events: Vec<(Duration, MemberEvent, NodeId)>,
+    pub(crate) goodbyes: Vec<NodeId>,
     pub(crate) delivered: Vec<(NodeId, u32, Bytes)>,
     pub(crate) topologies: Vec<(Topology, u64, bool)>,
 }
@@ -130,6 +131,7 @@ impl Net {
             alive: true,
             frozen: None,
             events: Vec::new(),
+            goodbyes: Vec::new(),
             delivered: Vec::new(),
             topologies: Vec::new(),
         });
@@ -282,6 +284,7 @@ impl Net {
                 let now = self.now;
                 self.nodes[at].events.push((now, event, peer.id));
             }
+            Effect::Goodbye(id) => self.nodes[at].goodbyes.push(id),
             Effect::Deliver { from, topic, payload } => {
                 self.nodes[at].delivered.push((from, topic, payload));
             }

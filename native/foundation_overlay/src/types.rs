@@ -267,6 +267,8 @@ pub enum Effect {
     },
     /// The view of a member changed.
     Member(MemberEvent, Peer),
+    /// This life of a node said good-bye, whether it was a member here, had been taken for dead, or was never heard of.
+    Goodbye(NodeId),
     /// A broadcast for this node, once.
     Deliver {
         /// Who broadcast it.

@@ -36,7 +36,7 @@ defmodule Foundation.Cluster.ClusterGuidesTest do
       do: Module.create(MyApp.FromFile, quote(do: def(start_link(_), do: :ignore)), __ENV__)
 
     codes = configurations("guides/strategies.md")
-    assert length(codes) == 10
+    assert length(codes) == 11
 
     for code <- codes do
       path = Path.join(System.tmp_dir!(), "config_#{System.pid()}.exs")

@@ -57,6 +57,7 @@ defmodule Foundation.Cluster.ConfigTest do
           :kubernetes_dns,
           :kubernetes_dns_srv,
           :consul,
+          :ecs,
           :rancher
         ] do
       assert [{^name, module}] = modules(name)

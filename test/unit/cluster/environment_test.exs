@@ -80,6 +80,21 @@ defmodule Foundation.Cluster.EnvironmentTest do
 
     assert %{platform: :ecs, topologies: [%{module: Strategy.DNSPoll, config: config}]} = detect(env)
     assert config[:query] == "web.prod.local"
+
+    for env <- [Map.delete(env, "FOUNDATION_DNS_QUERY"), %{env | "FOUNDATION_DNS_QUERY" => ""}] do
+      assert %{platform: :ecs, topologies: [%{module: Strategy.Ecs, config: config}]} = detect(env)
+      assert config == [metadata_uri: "http://169.254.170.2/v4", node_basename: "shop"]
+    end
+  end
+
+  test "a node is not named after an address that leads nowhere" do
+    interface = fn address, flags -> {~c"eth", flags: flags, addr: address, netmask: {255, 255, 0, 0}} end
+    metadata = interface.({169, 254, 172, 2}, [:up])
+    own = interface.({10, 0, 0, 222}, [:up])
+    loopback = interface.({127, 0, 0, 1}, [:up, :loopback])
+    assert Environment.own_address([loopback, metadata, own]) == "10.0.0.222"
+    assert Environment.own_address([loopback, metadata]) == "169.254.172.2"
+    assert Environment.own_address([loopback]) == "127.0.0.1"
   end
 
   test "Docker Compose: the service's name is in the container's" do
@@ -104,7 +119,7 @@ defmodule Foundation.Cluster.EnvironmentTest do
     topology = &Foundation.Cluster.Config.topology(:t, &1, [])
     assert Environment.naming([topology.(Strategy.Gossip), topology.(Strategy.Static)]) == :short
 
-    for module <- [Strategy.DNSPoll, Strategy.Kubernetes, Strategy.Consul, Strategy.Rancher] do
+    for module <- [Strategy.DNSPoll, Strategy.Kubernetes, Strategy.Consul, Strategy.Ecs, Strategy.Rancher] do
       assert {:long, address} = Environment.naming([topology.(Strategy.Gossip), topology.(module)])
       assert {:ok, _} = :inet.parse_address(String.to_charlist(address))
     end

@@ -4,6 +4,9 @@ defmodule Foundation.Cluster.Doctor.Explain do
 
   @type t :: {atom, String.t(), String.t()}
 
+  @ecs_role "give the task definition a taskRoleArn whose policy allows ecs:ListTasks and ecs:DescribeTasks; or register " <>
+              "the service in Cloud Map and set FOUNDATION_DNS_QUERY to SERVICE.NAMESPACE"
+
   @spec error(term) :: t
   def error({:dns, name, reason}), do: dns(name, reason)
   def error({:kubernetes, status, message}), do: kubernetes(status, said(message))
@@ -13,6 +16,33 @@ defmodule Foundation.Cluster.Doctor.Explain do
     do:
       {:api_status, "Rancher's metadata service answers with status #{status}",
        "see that this container runs under Rancher, and correct base_url"}
+
+  def error({:ecs, :no_task}),
+    do:
+      {:not_a_task,
+       "ECS_CONTAINER_METADATA_URI_V4 is not set: this node does not run as a task of Amazon ECS",
+       "use the :ecs strategy in tasks only; they need Fargate platform 1.4.0, or the ECS agent 1.39.0, or later"}
+
+  def error({:ecs, :metadata, what}),
+    do:
+      {:api_status, "the task metadata endpoint does not say which service this task belongs to (#{what})",
+       "set cluster, region and service (or family) in the :ecs strategy's configuration"}
+
+  def error({:ecs, :no_role}) do
+    {:no_role,
+     "this task has no role, so it may not ask ECS for the other tasks of its service; and under which name DNS knows " <>
+       "them, if it does, a task is not told", @ecs_role}
+  end
+
+  def error({:ecs, :credentials, what}),
+    do: {:no_role, "the credentials of the task's role cannot be had (#{what})", @ecs_role}
+
+  def error({:ecs, :no_addresses}),
+    do:
+      {:no_addresses, "tasks of the service run, and none has an address of its own",
+       "use network mode awsvpc in the task definition"}
+
+  def error({:ecs, status, message}), do: ecs(status, message)
 
   def error({:service_account, file, reason}) do
     {:no_service_account, "the service account's file #{file} cannot be read (#{inspect(reason)})",
@@ -132,6 +162,14 @@ defmodule Foundation.Cluster.Doctor.Explain do
     do:
       {:api_status, "Consul answers with status #{status}#{said}",
        "look at the Consul agent and its servers; the nodes known so far are kept"}
+
+  defp ecs(_status, "AccessDenied" <> _ = message),
+    do: {:forbidden, "the task's role may not ask ECS for tasks: #{message}", @ecs_role}
+
+  defp ecs(status, message),
+    do:
+      {:api_status, "Amazon ECS answers with status #{status}#{said(message)}",
+       "look at the names and the role; the nodes known so far are kept"}
 
   defp said(""), do: ""
   defp said(message), do: ": #{message}"

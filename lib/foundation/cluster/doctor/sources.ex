@@ -124,6 +124,7 @@ defmodule Foundation.Cluster.Doctor.Sources do
       Strategy.Kubernetes.DNS,
       Strategy.Kubernetes.DNSSRV,
       Strategy.Consul,
+      Strategy.Ecs,
       Strategy.Rancher
     ]
   end
@@ -141,6 +142,9 @@ defmodule Foundation.Cluster.Doctor.Sources do
 
   defp nobody(Strategy.Consul),
     do: "see that instances are registered and their checks pass: consul catalog nodes -service NAME"
+
+  defp nobody(Strategy.Ecs),
+    do: "see that the service wants more than one task: aws ecs describe-services --cluster C --services S"
 
   defp nobody(_module), do: "start others, or correct what the strategy is to look for"
 

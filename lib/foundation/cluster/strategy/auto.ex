@@ -7,7 +7,7 @@ defmodule Foundation.Cluster.Strategy.Auto do
   | Kubernetes: `KUBERNETES_SERVICE_HOST` and the service account's token | `:kubernetes`, selector `app=<name>` or `FOUNDATION_KUBERNETES_SELECTOR`; with `FOUNDATION_HEADLESS_SERVICE`: `:kubernetes_dns` |
   | Fly: `FLY_APP_NAME` | `:dns` of `<app>.internal` |
   | Nomad: `NOMAD_ALLOC_ID` | `:consul`, service `CONSUL_SERVICE_NAME` or the job's name |
-  | ECS: `ECS_CONTAINER_METADATA_URI_V4` | `:dns` of `FOUNDATION_DNS_QUERY`, the name in Cloud Map |
+  | ECS: `ECS_CONTAINER_METADATA_URI_V4` | `:ecs`, the tasks of the same service; with `FOUNDATION_DNS_QUERY`, a name in Cloud Map: `:dns` of it |
   | Consul: `CONSUL_HTTP_ADDR` | `:consul`, service `CONSUL_SERVICE_NAME` or `<name>` |
   | Docker Compose: Docker's DNS | `:dns` of the service, with mDNS, gossip and local epmd beside it |
   | anywhere else | mDNS, gossip and local epmd side by side |

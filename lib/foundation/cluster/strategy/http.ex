@@ -1,6 +1,6 @@
 defmodule Foundation.Cluster.Strategy.Http do
   @moduledoc false
-  # GET requests of strategies, over httpc: one deadline for all of it, a bound on the body, TLS verified always. Each runs
+  # Requests of strategies, over httpc: one deadline for all of it, a bound on the body, TLS verified always. Each runs
   # in a process of its own with an httpc profile of its own: no connection, certificate or late answer outlives it.
 
   alias Foundation.Infrastructure.PoolWorkers.HttpWorker.Profile
@@ -23,12 +23,20 @@ defmodule Foundation.Cluster.Strategy.Http do
   """
   @spec get(String.t(), [{String.t(), String.t()}], keyword) ::
           {:ok, status :: pos_integer, body :: binary} | {:error, reason}
-  def get(url, headers, opts \\ []) do
+  def get(url, headers, opts \\ []), do: ask(:get, url, headers, nil, opts)
+
+  @doc "The answer to a POST request with that body, and its type; as `get/3`."
+  @spec post(String.t(), [{String.t(), String.t()}], {type :: String.t(), binary}, keyword) ::
+          {:ok, status :: pos_integer, body :: binary} | {:error, reason}
+  def post(url, headers, {_type, _body} = content, opts \\ []), do: ask(:post, url, headers, content, opts)
+
+  defp ask(method, url, headers, content, opts) do
     timeout = Keyword.get(opts, :timeout, @timeout_ms)
     caller = self()
     tag = make_ref()
 
-    {pid, monitor} = spawn_monitor(fn -> send(caller, {tag, request(url, headers, timeout, opts)}) end)
+    {pid, monitor} =
+      spawn_monitor(fn -> send(caller, {tag, request({method, content}, url, headers, opts)}) end)
 
     receive do
       {^tag, answer} ->
@@ -46,20 +54,30 @@ defmodule Foundation.Cluster.Strategy.Http do
     end
   end
 
-  defp request(url, headers, timeout, opts) do
+  defp request({method, content}, url, headers, opts) do
+    timeout = Keyword.get(opts, :timeout, @timeout_ms)
+
     with :ok <- usable(url), {:ok, tls} <- tls(url, opts) do
       profile = Profile.start()
       :httpc.set_options([ipfamily: :inet6fb4, max_keep_alive_length: 0], profile)
-      headers = for {name, value} <- headers, do: {String.to_charlist(name), :binary.bin_to_list(value)}
+      request = complete({String.to_charlist(url), Enum.map(headers, &header/1)}, content)
       http_options = [timeout: timeout, connect_timeout: timeout, autoredirect: false] ++ tls
       options = [sync: false, stream: :self, body_format: :binary]
 
-      case :httpc.request(:get, {String.to_charlist(url), headers}, http_options, options, profile) do
+      case :httpc.request(method, request, http_options, options, profile) do
         {:ok, id} -> collect(id, deadline(timeout), Keyword.get(opts, :max_body, @max_body), [], 0)
         {:error, reason} -> {:error, reason(reason)}
       end
     end
   end
+
+  defp header({name, value}), do: {String.to_charlist(name), :binary.bin_to_list(value)}
+
+  # The type of the content goes beside the headers there.
+  defp complete(request, nil), do: request
+
+  defp complete({url, headers}, {type, body}),
+    do: {url, List.keydelete(headers, ~c"content-type", 0), String.to_charlist(type), body}
 
   defp collect(id, deadline, max, chunks, size) do
     receive do

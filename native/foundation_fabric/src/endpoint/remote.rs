@@ -24,6 +24,8 @@ pub struct Whereabouts {
     pub addr: SocketAddr,
     /// Whether it is believed to live.
     pub up: bool,
+    /// Whether this life said good-bye.
+    pub left: bool,
 }
 
 /// Another node.

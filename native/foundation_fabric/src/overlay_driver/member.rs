@@ -31,6 +31,7 @@ pub enum StartError {
 
 enum News {
     Member(MemberEvent, Peer),
+    Goodbye(NodeId),
     Deliver(NodeId, u32, Bytes),
     Topology(Topology, u64, bool),
 }
@@ -41,6 +42,10 @@ struct Queue(mpsc::UnboundedSender<News>);
 impl Watcher for Queue {
     fn member(&self, event: MemberEvent, peer: &Peer) {
         let _ = self.0.send(News::Member(event, peer.clone()));
+    }
+
+    fn goodbye(&self, id: &NodeId) {
+        let _ = self.0.send(News::Goodbye(id.clone()));
     }
 
     fn deliver(&self, from: &NodeId, topic: u32, payload: Bytes) {
@@ -113,6 +118,12 @@ async fn pass_on<S: Sink>(
                     }
                 }
                 watcher.member(event, &peer);
+            }
+            News::Goodbye(id) => {
+                if let Some(endpoint) = endpoint.upgrade() {
+                    endpoint.peer_left(&id);
+                }
+                watcher.goodbye(&id);
             }
             News::Deliver(from, topic, payload) => watcher.deliver(&from, topic, payload),
             News::Topology(current, epoch, settled) => {

@@ -116,6 +116,7 @@ impl Core {
                 self.alarm.notify_one();
             }
             Effect::Member(event, peer) => self.watcher.member(event, &peer),
+            Effect::Goodbye(id) => self.watcher.goodbye(&id),
             Effect::Deliver { from, topic, payload } => self.watcher.deliver(&from, topic, payload),
             Effect::Topology {
                 current,

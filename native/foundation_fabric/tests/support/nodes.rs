@@ -165,6 +165,31 @@ pub struct Node {
     pub recorder: Recorder,
 }
 
+/// An overlay beside an endpoint.
+pub async fn overlay(endpoint: &Arc<Endpoint<Recorder>>, plan: &Plan) -> Driver {
+    let mut overlay = foundation_overlay::Config::lan();
+    overlay.topology = plan.topology;
+    let (id, addr) = (endpoint.me().clone(), endpoint.local_addr());
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&id.boot.to_le_bytes());
+    let config = DriverConfig {
+        cluster: "shop".to_owned(),
+        me: Peer {
+            id,
+            addr,
+            role: plan.role,
+            meta: Bytes::new(),
+        },
+        overlay,
+        seed,
+        queue: 4_096,
+    };
+    let (secret, runtime) = (Secret::new(SECRET), Handle::current());
+    beside(endpoint, &secret, config, &runtime, Unwatched)
+        .await
+        .unwrap()
+}
+
 /// Channels that every node opens.
 pub const CHANNELS: [&str; 2] = ["data", "news"];
 
@@ -188,33 +213,15 @@ impl Node {
         let config = Config {
             max_dialled: plan.max_dialled,
             max_relayed: plan.max_relayed,
-            ..Config::new("shop", id.clone(), addr)
+            ..Config::new("shop", id, addr)
         };
         let (recorder, runtime) = (Recorder::default(), Handle::current());
-        let started = Endpoint::start(config, transport.clone(), runtime.clone(), recorder.clone());
+        let started = Endpoint::start(config, transport.clone(), runtime, recorder.clone());
         let endpoint = Arc::new(started);
         for channel in CHANNELS {
             endpoint.open(channel, plan.settings.clone()).unwrap();
         }
-        let mut overlay = foundation_overlay::Config::lan();
-        overlay.topology = plan.topology;
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&boot.to_le_bytes());
-        let config = DriverConfig {
-            cluster: "shop".to_owned(),
-            me: Peer {
-                id,
-                addr,
-                role: plan.role,
-                meta: Bytes::new(),
-            },
-            overlay,
-            seed,
-            queue: 4_096,
-        };
-        let driver = beside(&endpoint, &secret, config, &runtime, Unwatched)
-            .await
-            .unwrap();
+        let driver = overlay(&endpoint, plan).await;
         Self {
             driver,
             endpoint,

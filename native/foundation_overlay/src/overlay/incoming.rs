@@ -6,7 +6,7 @@ use foca::Member as Claim;
 
 use super::Overlay;
 use crate::wire::{self, Control, Probe, kind};
-use crate::{Error, MemberEvent, NodeId};
+use crate::{Effect, Error, MemberEvent, NodeId};
 
 impl Overlay {
     pub(super) fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<(), Error> {
@@ -113,9 +113,12 @@ impl Overlay {
             (Control::Leave, Some(swim)) => {
                 if let Some(id) = swim.get(from).map(|member| member.id.clone()) {
                     swim.probe(ctx, None, Probe::Leave { me: id });
+                } else {
+                    ctx.out.push(Effect::Goodbye(from.clone()));
                 }
             }
             (Control::Leave, None) => {
+                ctx.out.push(Effect::Goodbye(from.clone()));
                 if let Some(peer) = ctx.peers.get(&from.name).filter(|peer| peer.id == *from).cloned() {
                     ctx.tell(MemberEvent::Left, peer);
                 }

@@ -43,6 +43,12 @@ impl Overlay {
         self.ctx.peers.values()
     }
 
+    /// Whether this life of a node said good-bye and has not joined again since, as far as was heard. Without SWIM that is
+    /// told once, as [`MemberEvent::Left`](crate::MemberEvent::Left), and not remembered.
+    pub fn has_left(&self, id: &NodeId) -> bool {
+        self.swim.as_ref().is_some_and(|swim| swim.has_left(id))
+    }
+
     /// A member by its name.
     pub fn member(&self, name: &PeerName) -> Option<&Peer> {
         self.ctx.peers.get(name)

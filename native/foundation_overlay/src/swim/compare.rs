@@ -52,7 +52,7 @@ impl Swim {
                 State::Suspect => FocaState::Suspect,
                 State::Down => FocaState::Down,
                 State::Left => {
-                    self.left.insert(standing.id.name().clone(), standing.id.clone());
+                    self.goodbye(ctx, standing.id.clone());
                     FocaState::Down
                 }
             };

@@ -1,7 +1,7 @@
 //! What SWIM's notifications mean for the table of members.
 use super::{Context, Duration, FocaState, Member, Swim, SwimId};
 use crate::wire::{Standing, State};
-use crate::{DownReason, MemberEvent, Peer};
+use crate::{DownReason, Effect, MemberEvent, Peer};
 
 impl Member {
     fn new(id: SwimId, now: Duration) -> Self {
@@ -41,6 +41,18 @@ impl Swim {
         ctx.counters.members_up += 1;
         ctx.tell(MemberEvent::Up, peer);
         self.adapt();
+    }
+
+    /// This life says, or said to others, that it leaves.
+    pub(super) fn goodbye(&mut self, ctx: &mut Context, id: SwimId) {
+        let known = self.left.get(id.name());
+        if id.name() == self.me.name()
+            || known.is_some_and(|left| left == &id || left.id().boot > id.id().boot)
+        {
+            return;
+        }
+        ctx.out.push(Effect::Goodbye(id.id().clone()));
+        self.left.insert(id.name().clone(), id);
     }
 
     pub(super) fn down(&mut self, ctx: &mut Context, id: &SwimId) {

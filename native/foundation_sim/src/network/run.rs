@@ -144,6 +144,7 @@ impl Network {
                 let subject = (subject, peer.id.boot);
                 self.observed.member(self.now, at, subject, event, living);
             }
+            Effect::Goodbye(_) => {}
             Effect::Deliver { payload, .. } => {
                 let number = payload
                     .first_chunk::<8>()
