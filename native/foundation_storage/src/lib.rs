@@ -13,6 +13,7 @@ pub mod memory;
 mod options;
 mod recovery;
 mod report;
+mod reserve;
 mod retention;
 mod segment;
 mod truncate;

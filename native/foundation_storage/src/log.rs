@@ -195,7 +195,7 @@ impl Log {
 
     /// Counts of the log. O(segments).
     pub fn stats(&self) -> Stats {
-        let active = self.inner.active();
+        let (active, reserved) = self.inner.active();
         let sealed = self.inner.shared.sealed.lock();
         let all = || sealed.iter().chain(&active);
         let counts = &self.inner.shared.counts;
@@ -203,6 +203,7 @@ impl Log {
             segments: all().count(),
             records: all().map(|segment| segment.records).sum(),
             bytes: all().map(|segment| segment.bytes).sum(),
+            reserved,
             first_seq: self.first_seq(),
             next_seq: self.next_seq(),
             groups: counts.groups.load(Ordering::Relaxed),
@@ -295,9 +296,10 @@ impl Inner {
         all
     }
 
-    fn active(&self) -> Option<Segment> {
+    /// The active segment, and the bytes written ahead of it.
+    fn active(&self) -> (Option<Segment>, u64) {
         let writer = self.writer.lock();
-        (!writer.is_lost()).then(|| writer.active())
+        ((!writer.is_lost()).then(|| writer.active()), writer.reserved())
     }
 }
 

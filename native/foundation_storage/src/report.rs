@@ -100,8 +100,10 @@ pub struct Stats {
     pub segments: usize,
     /// Records in the log.
     pub records: u64,
-    /// Bytes on disk.
+    /// Bytes of the segments.
     pub bytes: u64,
+    /// Bytes of zeroes written ahead, which the disk has besides.
+    pub reserved: u64,
     /// Sequence of the oldest record that may be in the log.
     pub first_seq: u64,
     /// Sequence the next record gets.

@@ -124,7 +124,8 @@ impl Inner {
         self.rotate_aged(now_ms)?;
         let _files = self.files.write();
         let all = self.segments();
-        let mut bytes: u64 = all.iter().map(|segment| segment.bytes).sum();
+        let reserved = self.writer.lock().reserved();
+        let mut bytes = reserved + all.iter().map(|segment| segment.bytes).sum::<u64>();
         let mut records: u64 = all.iter().map(|segment| segment.records).sum();
         let mut count = 0;
         for (segment, next) in all.iter().zip(all.iter().skip(1)) {
