@@ -168,7 +168,9 @@ impl Store {
         let mut done = 0;
         for (keys, ends) in keys.chunks(STEP).zip(ends.chunks(STEP)) {
             let mut state = self.state.write();
-            state.index.touch(keys);
+            if keys.len() > 1 {
+                state.index.touch(keys);
+            }
             for (keys, &end) in keys.iter().zip(ends) {
                 let seq = first.map_or(state.next_seq, |first| first + done);
                 state.put(keys, &packed[start..end], seq);
