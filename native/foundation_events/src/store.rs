@@ -332,7 +332,7 @@ impl Store {
             next_id: state.next_id,
             record_bytes: state.index.record_bytes() as u64,
             memory_bytes: state.index.held() as u64,
-            disk_bytes: disk.bytes + disk.reserved,
+            disk_bytes: disk.bytes,
             segments: disk.segments as u64,
         }
     }

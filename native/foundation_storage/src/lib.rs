@@ -13,7 +13,6 @@ pub mod memory;
 mod options;
 mod recovery;
 mod report;
-mod reserve;
 mod retention;
 mod segment;
 mod truncate;

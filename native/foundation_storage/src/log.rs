@@ -180,7 +180,7 @@ impl Log {
 
     /// Counts of the log. O(segments).
     pub fn stats(&self) -> Stats {
-        let (active, reserved) = self.inner.active();
+        let active = self.inner.active();
         let sealed = self.inner.shared.sealed.lock();
         let all = || sealed.iter().chain(&active);
         let counts = &self.inner.shared.counts;
@@ -188,7 +188,6 @@ impl Log {
             segments: all().count(),
             records: all().map(|segment| segment.records).sum(),
             bytes: all().map(|segment| segment.bytes).sum(),
-            reserved,
             first_seq: self.first_seq(),
             next_seq: self.next_seq(),
             groups: counts.groups.load(Ordering::Relaxed),
@@ -281,10 +280,9 @@ impl Inner {
         all
     }
 
-    /// The active segment, and the bytes written ahead of it.
-    fn active(&self) -> (Option<Segment>, u64) {
+    fn active(&self) -> Option<Segment> {
         let writer = self.writer.lock();
-        ((!writer.is_lost()).then(|| writer.active()), writer.reserved())
+        (!writer.is_lost()).then(|| writer.active())
     }
 }
 

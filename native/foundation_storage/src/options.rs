@@ -60,8 +60,7 @@ pub struct Options {
     /// Bytes that may wait for the disk before `append` waits too.
     pub max_pending_bytes: usize,
     /// Zeroes written ahead of small groups of records under `Sync::Always`, so that a sync need not also
-    /// store a new file length. Ahead of groups of more than a quarter of this they are written in the background, as
-    /// many as the segment has records, at most 4 MiB. Closing cuts them off. 0 switches it off.
+    /// store a new file length. 0 switches it off.
     pub preallocate_bytes: u64,
     /// What the log may keep.
     pub retention: Retention,

@@ -100,10 +100,8 @@ pub struct Stats {
     pub segments: usize,
     /// Records in the log.
     pub records: u64,
-    /// Bytes of the segments.
+    /// Bytes on disk.
     pub bytes: u64,
-    /// Bytes of zeroes written ahead, which the disk has besides.
-    pub reserved: u64,
     /// Sequence of the oldest record that may be in the log.
     pub first_seq: u64,
     /// Sequence the next record gets.

@@ -124,8 +124,7 @@ impl Inner {
         self.rotate_aged(now_ms)?;
         let _files = self.files.write();
         let all = self.segments();
-        let reserved = self.writer.lock().reserved();
-        let mut bytes = reserved + all.iter().map(|segment| segment.bytes).sum::<u64>();
+        let mut bytes: u64 = all.iter().map(|segment| segment.bytes).sum();
         let mut records: u64 = all.iter().map(|segment| segment.records).sum();
         let mut count = 0;
         for (segment, next) in all.iter().zip(all.iter().skip(1)) {

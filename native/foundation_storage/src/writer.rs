@@ -8,12 +8,8 @@ use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile};
 use crate::format::{self, HEADER, Header, VERSION};
-use crate::reserve::Reserve;
 use crate::segment::{self, Segment};
 use crate::{Error, Options, Sync};
-
-/// Most zeroes written ahead of large groups.
-const MOST_AHEAD: u64 = 4 << 20;
 
 /// Counts read without a lock.
 #[derive(Debug, Default)]
@@ -46,8 +42,8 @@ pub(crate) struct Writer {
     created_ms: u64,
     /// Where the next record goes.
     len: u64,
-    /// Zeroes written ahead.
-    reserve: Arc<Reserve>,
+    /// Zeroes written ahead reach to here.
+    zeroed: u64,
     records: u64,
     next_seq: u64,
     /// Bytes of a failed write may lie behind `len`.
@@ -107,7 +103,7 @@ impl Writer {
             last.created_ms,
         );
         writer.len = last.bytes;
-        writer.reserve.cut(last.bytes);
+        writer.zeroed = last.bytes;
         writer.records = last.records;
         writer.next_seq = last.end;
         Ok(writer)
@@ -122,7 +118,7 @@ impl Writer {
             base,
             created_ms,
             len,
-            reserve: Reserve::new(len),
+            zeroed: len,
             records: 0,
             next_seq: base,
             dirty_tail: false,
@@ -167,7 +163,7 @@ impl Writer {
         self.next_seq = base;
         self.records = 0;
         self.len = HEADER as u64;
-        self.reserve.cut(self.len);
+        self.zeroed = self.len;
         self.dirty_tail = false;
         self.unsynced = false;
         self.must_rotate = false;
@@ -208,7 +204,6 @@ impl Writer {
         let first = self.next_seq;
         format::seal_group(frames, first, self.shared.salt);
         self.write_zeroes_ahead(bytes);
-        self.reserve.claim(self.len + bytes);
         if let Err(error) = self.file.write_at(frames, self.len) {
             self.dirty_tail = true;
             // When the cut fails too, the next commit tries again before it writes.
@@ -221,7 +216,7 @@ impl Writer {
             self.unsynced = true;
         }
         self.len += bytes;
-        self.reserve_ahead(bytes);
+        self.zeroed = self.zeroed.max(self.len);
         self.records += records;
         self.next_seq += records;
         self.shared
@@ -254,71 +249,31 @@ impl Writer {
     /// Cuts what a failed write left.
     fn repair(&mut self) -> Result<(), Error> {
         if self.dirty_tail {
-            self.cut()?;
+            self.file
+                .set_len(self.len)
+                .map_err(|error| Error::io("cut", &self.path, error))?;
+            self.zeroed = self.len;
             self.dirty_tail = false;
         }
         Ok(())
     }
 
-    /// Leaves the file as long as its records.
-    fn cut(&mut self) -> Result<(), Error> {
-        self.reserve.settle();
-        self.file
-            .set_len(self.len)
-            .map_err(|error| Error::io("cut", &self.path, error))?;
-        self.reserve.cut(self.len);
-        Ok(())
-    }
-
-    /// Gives back what was written ahead and not used.
-    fn cut_reserve(&mut self) -> Result<(), Error> {
-        if self.reserve.settle() > self.len {
-            self.cut()?;
-            self.unsynced = true;
-        }
-        Ok(())
-    }
-
-    /// Writes zeroes where the next records go, so that their syncs need not store a new length each time. For small
-    /// groups, which gain more than the zeroes cost; large ones have [`Self::reserve_ahead`].
+    /// Writes zeroes where the next records go, so that their syncs need not store a new length each time.
+    /// A group that is not small against them gains less than the zeroes cost.
     fn write_zeroes_ahead(&mut self, bytes: u64) {
-        let from = self.len + bytes;
-        if !self.is_small(bytes) || from <= self.reserve.end() {
+        let ahead = self.shared.options.preallocate_bytes;
+        let gains = self.shared.options.sync == Sync::Always && bytes.saturating_mul(4) <= ahead;
+        if !gains || self.len + bytes <= self.zeroed {
             return;
         }
-        self.reserve.settle();
-        let ahead = self.shared.options.preallocate_bytes;
+        let from = self.len + bytes;
         let to = (from + ahead).min(self.shared.options.segment_bytes.max(from));
         let zeroes = vec![0u8; (to - from) as usize];
         match self.file.write_at(&zeroes, from) {
-            Ok(()) => self.reserve.claim(to),
+            Ok(()) => self.zeroed = to,
             // No room for zeroes does not mean no room for the records.
-            Err(_) => self.dirty_tail = self.cut().is_err(),
+            Err(_) => self.dirty_tail = self.file.set_len(self.len).is_err(),
         }
-    }
-
-    fn is_small(&self, bytes: u64) -> bool {
-        let options = &self.shared.options;
-        options.sync == Sync::Always && bytes.saturating_mul(4) <= options.preallocate_bytes
-    }
-
-    /// After a large group, has zeroes written behind it while nobody waits: as many as the segment has records, so that
-    /// a small log stays small.
-    fn reserve_ahead(&mut self, bytes: u64) {
-        let options = &self.shared.options;
-        if options.sync != Sync::Always || options.preallocate_bytes == 0 || self.is_small(bytes) {
-            return;
-        }
-        let ahead = self.len.min(MOST_AHEAD);
-        if self.reserve.end() - self.len < ahead / 2 {
-            let to = (self.len + ahead).min(options.segment_bytes);
-            self.reserve.extend(&self.shared.disk, &self.path, to);
-        }
-    }
-
-    /// Bytes on the disk behind the records.
-    pub(crate) fn reserved(&self) -> u64 {
-        self.reserve.end().saturating_sub(self.len)
     }
 
     /// Brings what was written to the disk.
@@ -373,7 +328,13 @@ impl Writer {
             return Ok(false);
         }
         self.repair()?;
-        self.cut_reserve()?;
+        if self.zeroed > self.len {
+            self.file
+                .set_len(self.len)
+                .map_err(|error| Error::io("cut", &self.path, error))?;
+            self.zeroed = self.len;
+            self.unsynced = true;
+        }
         self.sync()?;
         self.next_segment()?;
         Ok(true)
@@ -400,14 +361,13 @@ impl Writer {
     pub(crate) fn finish(&mut self) -> Result<(), Error> {
         self.restart()?;
         self.repair()?;
-        self.cut_reserve()?;
+        if self.zeroed > self.len {
+            self.file
+                .set_len(self.len)
+                .map_err(|error| Error::io("cut", &self.path, error))?;
+            self.zeroed = self.len;
+            self.unsynced = true;
+        }
         self.sync()
-    }
-}
-
-impl Drop for Writer {
-    /// The file may go to another opener now.
-    fn drop(&mut self) {
-        self.reserve.settle();
     }
 }
