@@ -177,9 +177,19 @@ defmodule Foundation.Events.Store do
 
   defp check_all([], _schemas), do: :ok
 
-  defp row(%Event{} = event) do
-    {event.event_id, event.event_type, event.timestamp, wall(event.wall_time), event.node, event.pid,
-     event.correlation_id, event.parent_id, event.data}
+  # Fields taken in one match are found in one walk over the keys of the map.
+  defp row(%Event{
+         event_id: id,
+         event_type: type,
+         timestamp: timestamp,
+         wall_time: wall,
+         node: node,
+         pid: pid,
+         correlation_id: correlation,
+         parent_id: parent,
+         data: data
+       }) do
+    {id, type, timestamp, wall(wall), node, pid, correlation, parent, data}
   end
 
   defp wall(
@@ -189,10 +199,16 @@ defmodule Foundation.Events.Store do
            zone_abbr: "UTC",
            utc_offset: 0,
            std_offset: 0,
+           year: year,
+           month: month,
+           day: day,
+           hour: hour,
+           minute: minute,
+           second: second,
            microsecond: {micros, precision}
          } = time
        ) do
-    {time.year, time.month, time.day, time.hour, time.minute, time.second, micros, precision, time}
+    {year, month, day, hour, minute, second, micros, precision, time}
   end
 
   defp wall(other), do: other

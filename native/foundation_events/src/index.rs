@@ -114,6 +114,17 @@ impl Index {
             + self.time.held()
     }
 
+    /// Looks where these keys will go, one after the other without using what is found: the processor then waits for
+    /// several places in memory at a time, and not for each of them as they are put in.
+    pub(crate) fn touch(&self, keys: &[Keys<'_>]) {
+        for keys in keys {
+            self.ids.touch(self.hasher.hash_one(keys.id));
+            if let Some(parent) = keys.parent {
+                self.parents.touch(self.hasher.hash_one(parent));
+            }
+        }
+    }
+
     /// How many chunks and blocks are missing for so many records and bytes more.
     pub(crate) fn missing(&self, records: usize, bytes: usize) -> (usize, usize) {
         let prefixes = records * prefix_len(bytes / records.max(1));

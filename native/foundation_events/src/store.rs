@@ -6,17 +6,18 @@ pub(crate) mod scan;
 pub use durable::{Durability, Opened, Syncing};
 
 use crate::Error;
-use crate::arena::{self, prefix_len};
+use crate::arena::prefix_len;
 use crate::event::{Event, Keys};
 use crate::hub::{Full, Hub};
 use crate::index::Index;
 use crate::record::{Names, pack_with, unpack};
-use crate::slots::{self, NONE};
+use crate::slots::NONE;
 use crate::uuid;
 use foundation_storage::Log;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Events that are put in or taken out under one hold of the lock.
@@ -75,7 +76,7 @@ impl Default for State {
 /// Events, indexed, in memory and, when opened with a directory, on disk.
 #[derive(Default)]
 pub struct Store {
-    state: RwLock<State>,
+    state: Arc<RwLock<State>>,
     stored: AtomicU64,
     pruned: AtomicU64,
     log: RwLock<Option<Log>>,
@@ -167,6 +168,9 @@ impl Store {
         let mut done = 0;
         for (keys, ends) in keys.chunks(STEP).zip(ends.chunks(STEP)) {
             let mut state = self.state.write();
+            if keys.len() > 1 {
+                state.index.touch(keys);
+            }
             for (keys, &end) in keys.iter().zip(ends) {
                 let seq = first.map_or(state.next_seq, |first| first + done);
                 state.put(keys, &packed[start..end], seq);
@@ -175,14 +179,6 @@ impl Store {
             }
         }
         self.stored.fetch_add(done, Ordering::Relaxed);
-    }
-
-    /// Has memory ready for so many records of so many bytes together, got without the lock.
-    fn prepare(&self, records: usize, bytes: usize) {
-        let (chunks, blocks) = self.state.read().index.missing(records, bytes);
-        let chunks = (0..chunks).map(|_| arena::touched()).collect();
-        let blocks = (0..blocks).map(|_| slots::touched()).collect();
-        self.state.write().index.supply(chunks, blocks);
     }
 
     /// The record of an id, unpacked; None when there is none. O(1).

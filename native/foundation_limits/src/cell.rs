@@ -44,16 +44,21 @@ impl Wide {
 
     #[inline]
     pub(crate) fn new(value: i128) -> Self {
+        let value = value.clamp(-Self::MOST, Self::MOST);
         let mut bytes = [0; 15];
-        bytes.copy_from_slice(&value.clamp(-Self::MOST, Self::MOST).to_le_bytes()[..15]);
+        bytes[..8].copy_from_slice(&(value as u64).to_le_bytes());
+        bytes[7..].copy_from_slice(&((value >> 56) as u64).to_le_bytes());
         Self(bytes)
     }
 
     #[inline]
     pub(crate) fn get(self) -> i128 {
-        let mut bytes = [0; 16];
-        bytes[1..].copy_from_slice(&self.0);
-        i128::from_le_bytes(bytes) >> 8
+        // Two words that overlap in a byte, straight from where they are: put together in memory first, they would be
+        // read before they are all written, and wait for that.
+        let (mut low, mut high) = ([0; 8], [0; 8]);
+        low.copy_from_slice(&self.0[..8]);
+        high.copy_from_slice(&self.0[7..]);
+        i128::from(i64::from_le_bytes(high) >> 8) << 64 | i128::from(u64::from_le_bytes(low))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::MAX_ANCESTORS;
 use crate::definition::{Definition, Dimension};
 use crate::error::LimitError;
 use crate::hold::{Held, Reservation};
-use crate::node::{Demand, Hold, Node, State, Verdict, admit};
+use crate::node::{Demand, Hold, Node, State, Verdict, admit, take_buckets};
 use crate::plain::{Plain, Said};
 use crate::schedule::{Event, Schedule};
 use crate::table::{Form, Table};
@@ -17,6 +17,9 @@ use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Limits by key. A key is any byte string.
 pub struct Limits {
@@ -277,6 +280,35 @@ impl Limits {
             None => false,
         };
         self.table.with_plain(key, ahead, took).unwrap_or(false)
+    }
+
+    /// Takes costs from `key`, which is no plain key, and all its ancestors when all that is asked for are buckets with
+    /// room and nobody reserves, waits or pauses. False otherwise; nothing was taken then, and [`Self::acquire`] knows
+    /// more. O(dimensions of the chain).
+    ///
+    /// `ahead` is called first of all with the addresses where the key most likely is, and after that `demand`, at most
+    /// once, for the costs and the time: whoever asks the processor to fetch what is there has it by then.
+    #[inline]
+    pub fn acquire_buckets<C: AsRef<[(u64, i128)]>>(
+        &self,
+        key: &[u8],
+        ahead: impl Fn(*const u8),
+        demand: impl FnOnce() -> Option<(C, u64)>,
+    ) -> bool {
+        let (demand, demanded) = (Cell::new(Some(demand)), Cell::new(None));
+        let fetched = |node: *const u8| {
+            (0..size_of::<Node>())
+                .step_by(LINE)
+                .for_each(|at| ahead(node.wrapping_add(at)));
+            if let Some(demand) = demand.take() {
+                demanded.set(demand());
+            }
+        };
+        let took = |node: &Arc<Node>| {
+            let demanded = demanded.take();
+            demanded.is_some_and(|(costs, now)| take_buckets(node, costs.as_ref(), now, 0, 0))
+        };
+        self.table.with_node(key, fetched, took).unwrap_or(false)
     }
 
     /// `None` when there is no such key.

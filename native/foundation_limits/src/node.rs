@@ -3,7 +3,7 @@
 //! Locks are taken from a key upwards, parent after child, and all are held until the top has decided. The parent
 //! relation has no cycle (see `Limits::define`), so two chains never wait for each other.
 
-use crate::cell::{Cell, Wait};
+use crate::cell::{Cell, Wait, Wide};
 use crate::definition::{Algorithm, Definition, Dimension};
 use crate::error::{LimitError, Limited};
 use crate::wait::Queue;
@@ -33,14 +33,22 @@ pub(crate) struct State {
     pub(crate) extra: Option<Box<Extra>>,
 }
 
-/// One cell in place, more on the heap.
+/// The usual numbers of cells in place, more on the heap.
 pub(crate) enum Cells {
     One(Cell),
+    Few([Cell; FEW]),
     Many(Box<[Cell]>),
 }
 
+/// Cells beside a lock, so that one trip to memory brings both.
+const FEW: usize = 4;
+
 impl Cells {
     pub(crate) fn new(mut cells: Vec<Cell>) -> Self {
+        match <[Cell; FEW]>::try_from(cells) {
+            Ok(few) => return Self::Few(few),
+            Err(other) => cells = other,
+        }
         match cells.pop() {
             Some(cell) if cells.is_empty() => Self::One(cell),
             Some(cell) => {
@@ -55,7 +63,16 @@ impl Cells {
     pub(crate) fn get(&mut self) -> &mut [Cell] {
         match self {
             Self::One(cell) => std::slice::from_mut(cell),
+            Self::Few(cells) => cells,
             Self::Many(cells) => cells,
+        }
+    }
+
+    fn into_vec(self) -> Vec<Cell> {
+        match self {
+            Self::One(cell) => vec![cell],
+            Self::Few(cells) => cells.into(),
+            Self::Many(cells) => cells.into_vec(),
         }
     }
 }
@@ -254,6 +271,59 @@ pub(crate) fn admit(node: &Arc<Node>, demand: &Demand<'_>, depth: usize, verdict
     granted
 }
 
+/// Most costs that [`take_buckets`] knows.
+const QUICK: usize = 4;
+
+/// Takes `costs`, none below 0, from `node` and its ancestors as [`admit`] does, in the usual case: every dimension is a
+/// bucket with room, and no key has a reservation, waiter or pause. False otherwise; nothing was taken then, and
+/// [`admit`] finds out what there is to say. `known` are the costs that a key below has a dimension for.
+pub(crate) fn take_buckets(
+    node: &Node,
+    costs: &[(u64, i128)],
+    now: u64,
+    mut known: u32,
+    depth: usize,
+) -> bool {
+    let mut guard = node.state.lock();
+    let state = &mut *guard;
+    if state.extra.is_some() || costs.len() > QUICK || depth > MAX_ANCESTORS {
+        return false;
+    }
+    let cells = state.cells.get();
+    let mut marks = [(0, 0); QUICK];
+    let mut count = 0;
+    for (i, &(name, cost)) in costs.iter().enumerate() {
+        let Some(at) = state.definition.position(name) else {
+            continue;
+        };
+        let (d, Cell::Bucket { full_at }) = (&state.definition.dimensions[at], &cells[at]) else {
+            return false;
+        };
+        let present = i128::from(now) * d.leak;
+        let mark = full_at.get().max(present) + cost * d.scale;
+        let room = cost == 0 || mark - present <= d.capacity * d.scale;
+        if !room || !(0..=d.capacity).contains(&cost) || marks[..count].iter().any(|mark| mark.0 == at) {
+            return false;
+        }
+        marks[count] = (at, mark);
+        known |= 1 << i;
+        count += 1;
+    }
+    let granted = match &state.parent {
+        Some(parent) => take_buckets(parent, costs, now, known, depth + 1),
+        None => known == (1 << costs.len()) - 1,
+    };
+    if granted {
+        state.used_at = (now / 1_000_000) as u32;
+        for &(at, mark) in &marks[..count] {
+            cells[at] = Cell::Bucket {
+                full_at: Wide::new(mark),
+            };
+        }
+    }
+    granted
+}
+
 /// Which dimensions of this key are asked for how much.
 #[inline]
 fn claim(definition: &Definition, demand: &Demand<'_>, verdict: &mut Verdict, claims: &mut Claims) {
@@ -344,10 +414,8 @@ impl State {
     /// Changes the definition; what is used stays used.
     pub(crate) fn redefine(&mut self, definition: Arc<Definition>, now: u64) {
         let old = std::mem::replace(&mut self.definition, definition);
-        let mut cells: Vec<Option<Cell>> = match std::mem::replace(&mut self.cells, Cells::new(Vec::new())) {
-            Cells::One(cell) => vec![Some(cell)],
-            Cells::Many(cells) => cells.into_vec().into_iter().map(Some).collect(),
-        };
+        let cells = std::mem::replace(&mut self.cells, Cells::new(Vec::new())).into_vec();
+        let mut cells: Vec<Option<Cell>> = cells.into_iter().map(Some).collect();
         let fresh = self.definition.dimensions.iter().map(|d| {
             let Some(at) = old.position(d.name) else {
                 return Cell::new(d, now);

@@ -151,6 +151,24 @@ impl Table {
         shard.plain.quick(hash, key).map(f)
     }
 
+    /// Calls `f` with the node of `key`, if it is one. `ahead` is given where a node that may be the key's is, before
+    /// anything there is looked at; more than once when there are several.
+    #[inline]
+    pub(crate) fn with_node<R>(
+        &self,
+        key: &[u8],
+        mut ahead: impl FnMut(*const u8),
+        f: impl FnOnce(&Arc<Node>) -> R,
+    ) -> Option<R> {
+        let (hash, shard) = self.place(key);
+        let shard = self.read(shard);
+        let same = |node: &Arc<Node>| {
+            ahead(Arc::as_ptr(node).cast());
+            node.key.as_slice() == key
+        };
+        shard.nodes.find(hash, same).map(f)
+    }
+
     /// The node of `key`, which is no plain key from then on. The flag says whether it was one.
     pub(crate) fn get(&self, key: &[u8]) -> Option<(Arc<Node>, bool)> {
         let node = |form: Form<'_>| match form {

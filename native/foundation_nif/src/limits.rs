@@ -150,9 +150,9 @@ fn dimension(term: Term<'_>) -> NifResult<Result<Dimension, LimitError>> {
 
 fast_nif!("limits_acquire", 3, limits_acquire, first: acquire_plain);
 
-/// Takes a whole number of one dimension from a plain key, as most calls do. False when it is anything else or when
-/// there is no room: nothing was taken then, and [`limits_acquire`] finds out what there is to say. It is apart
-/// because a call of this length feels each value of more than a word that is handed on.
+/// Takes a whole number of one dimension from a plain key, as most calls do, or else what [`acquire_buckets`] takes.
+/// False when it is anything else or when there is no room: nothing was taken then, and [`limits_acquire`] finds out
+/// what there is to say. It is apart because a call of this length feels each value of more than a word that is handed on.
 #[inline(always)]
 fn acquire_plain(env: Env<'_>, [handle, key, costs]: [ErlNifTerm; 3]) -> bool {
     // SAFETY: the VM passed these terms with this environment.
@@ -162,14 +162,27 @@ fn acquire_plain(env: Env<'_>, [handle, key, costs]: [ErlNifTerm; 3]) -> bool {
     match handle::get::<LimitsRef>(handle) {
         Ok(limits) if brief.key(key).is_some() => {
             let core = &limits.core;
-            core.limits.acquire_plain(brief.bytes(), |place| {
+            let plain = core.limits.acquire_plain(brief.bytes(), |place| {
                 handle::fetch(place);
                 let (name, cost) = costs::only(costs)?;
                 Some((name, cost, core.now()))
-            })
+            });
+            plain || acquire_buckets(core, brief.bytes(), costs)
         }
         _ => false,
     }
+}
+
+/// Takes any costs from a key that is no plain one, and from its ancestors, when there is room.
+#[inline(never)]
+fn acquire_buckets(core: &Core, key: &[u8], costs: Term<'_>) -> bool {
+    core.limits.acquire_buckets(key, handle::fetch, || {
+        let mut list = costs::Costs::new();
+        match costs::costs(costs, &mut list) {
+            Ok(None) => Some((list, core.now())),
+            _ => None,
+        }
+    })
 }
 
 fn limits_acquire<'a>(env: Env<'a>, [handle, key, costs]: [Term<'a>; 3]) -> NifResult<Term<'a>> {

@@ -142,21 +142,6 @@ impl Log {
             .enqueue(&inner.shared.options, records, Box::new(callback))
     }
 
-    /// As `append`, and calls `meanwhile` on this thread while the thread of the log writes. For what the caller has to
-    /// do in any case; handing a few records over costs more than it saves. Not for a callback of this log.
-    ///
-    /// # Errors
-    /// As `append`; `meanwhile` may not have been called then.
-    pub fn append_while(&self, records: &[&[u8]], meanwhile: impl FnOnce()) -> Result<Range<u64>, Error> {
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        self.append_async(records, move |result| {
-            // Nobody waits any more only when `meanwhile` has panicked.
-            let _ = sender.send(result);
-        })?;
-        meanwhile();
-        receiver.recv().unwrap_or(Err(Error::Closed))
-    }
-
     /// Waits until everything appended before, by `append_async` too, is acknowledged or refused.
     ///
     /// # Errors

@@ -2,15 +2,19 @@
 
 use super::{Refused, State, Store};
 use crate::Error;
+use crate::arena;
 use crate::codec::{Reader, put_i64, put_u64};
 use crate::event::{Event, Keys};
 use crate::record::{Names, pack, pack_with, put_name, unpack};
+use crate::slots::{self, Meta};
 use crate::symbols::Symbol;
 use crate::uuid;
 use foundation_storage::{Log, Options, Recovery, Sync};
+use parking_lot::RwLock;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -67,8 +71,10 @@ const NEXT_ID: u8 = 5;
 
 /// Compaction pays when this many records in the log are dead, and they are more than the live ones.
 const DEAD: u64 = 4096;
-/// From so many events on, the thread of the log writes while the caller's makes room for them.
+/// After a batch of so many events, the thread of the log gets the memory for as many more.
 const MANY: usize = 256;
+/// Bytes of records that it gets memory for at most.
+const MOST: usize = 4 << 20;
 
 /// Events on their way to the log and to the index; kept by each thread, so that a batch finds its memory warm.
 #[derive(Default)]
@@ -196,12 +202,7 @@ impl Store {
             let records: Vec<&[u8]> = cuts.iter().map(|cut| &written[cut.clone()]).collect();
             let _gate = self.gate.read();
             let tickets = self.hub.admit(packed, ends, force).map_err(Refused::Full)?;
-            let appended = if records.len() < MANY {
-                self.append(&records)
-            } else {
-                self.append_while(&records, || self.prepare(ends.len(), packed.len()))
-            };
-            let stored = match appended {
+            let stored = match self.append(&records) {
                 Ok(first) => {
                     self.insert(&keys, packed, ends, Some(first));
                     Ok(self.hub.publish(tickets, packed, ends))
@@ -211,6 +212,9 @@ impl Store {
                     Err(error.into())
                 }
             };
+            if records.len() >= MANY {
+                self.prepare_another(records.len(), packed.len());
+            }
             batch.trim();
             stored
         })
@@ -222,10 +226,19 @@ impl Store {
         Ok(log.append(records)?.start)
     }
 
-    fn append_while(&self, records: &[&[u8]], meanwhile: impl FnOnce()) -> Result<u64, Error> {
-        let log = self.log.read();
-        let log = log.as_ref().ok_or(Error::Closed)?;
-        Ok(log.append_while(records, meanwhile)?.start)
+    /// Has memory ready for another batch like this one when that comes. The system gives a page when it is first
+    /// written to, and takes its time.
+    fn prepare_another(&self, records: usize, bytes: usize) {
+        let bytes = bytes.min(MOST);
+        let records = records.min(MOST / size_of::<Meta>());
+        let state = Arc::downgrade(&self.state);
+        let prepare = move |_| {
+            if let Some(state) = state.upgrade() {
+                prepare(&state, records, bytes);
+            }
+        };
+        // A closed log has no batch to come.
+        let _ = self.log.read().as_ref().map(|log| log.append_async(&[], prepare));
     }
 
     // A marker carries the next id too: the event that had the highest one may be gone when the log is read again.
@@ -374,6 +387,14 @@ impl Store {
             None => Ok(()),
         }
     }
+}
+
+/// Has memory ready for so many records of so many bytes together, got without the lock.
+fn prepare(state: &RwLock<State>, records: usize, bytes: usize) {
+    let (chunks, blocks) = state.read().index.missing(records, bytes);
+    let chunks = (0..chunks).map(|_| arena::touched()).collect();
+    let blocks = (0..blocks).map(|_| slots::touched()).collect();
+    state.write().index.supply(chunks, blocks);
 }
 
 impl State {
