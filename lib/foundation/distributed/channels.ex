@@ -34,7 +34,7 @@ defmodule Foundation.Distributed.Channels do
   queued on the caller's normal scheduler, in about a microsecond; others on a dirty CPU scheduler. Up to 8 KB that find
   their link idle, and unused for 40 µs, are also written by the caller: one system call, 10 to 20 µs. All else is
   written, and everything is read, by the threads of the native library, which put messages into mailboxes; those that
-  come 16 and more at a time are put there by processes of the library, 40 µs of each turn, since that costs half as
+  come 16 and more at a time are put there by processes of the library, 30 µs of each turn, since that costs half as
   much. Channels with a priority above 128 have threads of their own.
   """
 

@@ -31,7 +31,7 @@ defmodule Foundation.NifCatalog.Fabric do
       end),
       entry({:fabric_pause, 3}, :normal, "O(1)", fn -> [pair(), :catalog_paused, false] end),
       {:fabric_deliver, 1}
-      |> entry(:normal, "O(bytes), at most 40 KB and 150 messages", fn -> [errand()] end)
+      |> entry(:normal, "O(bytes), at most 24 KB and 90 messages", fn -> [errand()] end)
       |> Map.put(:consumes, true),
       entry({:fabric_subscribe, 4}, :normal, "O(subscribers)", fn -> [pair(), :catalog, self(), false] end),
       entry({:fabric_subscribers, 2}, :normal, "O(subscribers)", fn -> [pair(), :catalog] end)

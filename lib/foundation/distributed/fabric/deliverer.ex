@@ -3,7 +3,7 @@ defmodule Foundation.Distributed.Fabric.Deliverer do
   # Hands over messages from other nodes that the library's own threads leave to a process: those that come thick and
   # fast, which cost less from here, and maps of more than 32 entries, which the VM builds on its schedulers only.
   #
-  # One call hands over what takes some 40 µs; then the lanes that have more take turns, and other processes too. Several
+  # One call hands over what takes some 30 µs; then the lanes that have more take turns, and other processes too. Several
   # of these share the lanes.
 
   use GenServer

@@ -24,10 +24,10 @@ use tokio::sync::oneshot;
 /// Messages from which a batch is left to a process.
 const MANY: u16 = 16;
 /// What one call hands over: about so many bytes, of which each message counts for some more than it has.
-const SHARE: usize = 40_000;
+const SHARE: usize = 24_000;
 const EACH: usize = 256;
 /// What that is of a process's turn, in percent.
-const SLICE: i32 = 4;
+const SLICE: i32 = 3;
 /// Longest head of a message: two names and some numbers.
 const HEAD: usize = 1_200;
 
