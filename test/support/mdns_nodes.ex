@@ -11,26 +11,10 @@ defmodule Foundation.MdnsNodes do
   def start(config) do
     GenServer.start(Mdns, %State{
       topology: :mdns_test,
-      connect: {__MODULE__, :connect, [100]},
+      connect: {:net_kernel, :connect_node, []},
       disconnect: {:erlang, :disconnect_node, []},
       list_nodes: {:erlang, :nodes, [:connected]},
       config: config
     })
-  end
-
-  @doc "Connects to a node; two that try each other at the same moment may both fail, and then one tries again."
-  def connect(tries, node) do
-    cond do
-      :net_kernel.connect_node(node) -> true
-      tries == 0 -> false
-      true -> again(tries - 1, node)
-    end
-  end
-
-  defp again(tries, node) do
-    receive do
-    after
-      200 -> connect(tries, node)
-    end
   end
 end

@@ -12,9 +12,6 @@ defmodule Foundation.Distributed.Channels.Wire do
   @doc "The options of a message, checked; raises ArgumentError."
   def options([]), do: %{ack: false, timeout: 0, from: self(), key: nil, cluster: nil}
 
-  def options(timeout: ms) when is_integer(ms) and ms in 0..0xFFFFFFFF,
-    do: %{ack: false, timeout: ms, from: self(), key: nil, cluster: nil}
-
   def options(options) do
     unless Keyword.keyword?(options),
       do: raise(ArgumentError, "options are a keyword list, got: #{inspect(options)}")

@@ -122,7 +122,6 @@ impl Job {
                 let mut messages = Messages::new(&bytes[*at..], *left);
                 // They were looked at before they were left to the process.
                 while *share > 0
-                    && hand.orders.is_empty()
                     && let Some(Ok(message)) = messages.next()
                 {
                     *share = share.saturating_sub(EACH + message.len());
