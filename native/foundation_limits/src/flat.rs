@@ -7,10 +7,11 @@
 //! these 80 bits alone. Everything else compares keys.
 
 use crate::definition::Definition;
+use crate::hot::{Hot, MOVED};
 use crate::plain::{MAX_KEY, Plain};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Cells in a cache line.
 const CELLS: usize = 4;
@@ -20,7 +21,7 @@ const LINES: usize = 4;
 struct Cell {
     /// The key's hash; 0 when free.
     hash: u64,
-    /// In units of the key's rate.
+    /// In units of the key's rate; [`MOVED`] when the key is a hot one.
     full_at: AtomicU64,
 }
 
@@ -36,10 +37,28 @@ struct Side {
 }
 
 #[derive(Clone)]
-struct Key {
+pub(crate) struct Key {
     len: u8,
     patterned: bool,
     bytes: [u8; MAX_KEY],
+}
+
+impl Key {
+    /// As [`Plain`] has it.
+    #[inline]
+    pub(crate) fn parts(&self) -> (&u8, &[u8; MAX_KEY]) {
+        (&self.len, &self.bytes)
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    #[inline]
+    pub(crate) fn patterned(&self) -> &bool {
+        &self.patterned
+    }
 }
 
 /// The plain keys of a shard. Readers change what a cell counts; for anything else nobody else may be there.
@@ -50,6 +69,8 @@ pub(crate) struct Flat {
     keys: Box<[Key]>,
     len: usize,
     plans: Plans,
+    /// The hot keys, by hash.
+    hot: HashMap<u64, Arc<Hot>>,
 }
 
 /// What a plain key is when it is not in its place.
@@ -132,11 +153,16 @@ impl Flat {
     #[inline]
     fn plain(&self, at: usize, i: usize) -> Option<Plain<'_>> {
         let key = self.keys.get(at * CELLS + i)?;
+        let cell = &self.lines[at].0[i];
+        let full_at = match cell.full_at.load(Ordering::Relaxed) {
+            MOVED => self.hot.get(&cell.hash)?.full_at(),
+            _ => &cell.full_at,
+        };
         Some(Plain {
-            full_at: &self.lines[at].0[i].full_at,
+            full_at,
             definition: self.plans.get(self.sides[at][i].plan)?,
-            key: (&key.len, &key.bytes),
-            patterned: &key.patterned,
+            key: key.parts(),
+            patterned: key.patterned(),
         })
     }
 
@@ -225,8 +251,53 @@ impl Flat {
         }
     }
 
+    /// The hot key, if it is one.
+    pub(crate) fn hot(&self, hash: u64, key: &[u8]) -> Option<Arc<Hot>> {
+        self.hot.get(&hash).filter(|hot| hot.key() == key).cloned()
+    }
+
+    /// Makes a key that is here a hot one.
+    pub(crate) fn heat(&mut self, hash: u64, key: &[u8]) -> Option<Arc<Hot>> {
+        if let Some(hot) = self.hot(hash, key) {
+            return Some(hot);
+        }
+        let (at, i) = self.place(hash)?;
+        let bytes = self.keys[at * CELLS + i].clone();
+        if bytes.bytes() != key {
+            return None;
+        }
+        let definition = self.plans.get(self.sides[at][i].plan)?.clone();
+        let full_at = std::mem::replace(self.lines[at].0[i].full_at.get_mut(), MOVED);
+        let hot = Arc::new(Hot::new(full_at, definition, bytes));
+        self.hot.insert(hash, hot.clone());
+        Some(hot)
+    }
+
+    /// Makes the key of that hash one as all others are.
+    pub(crate) fn cool(&mut self, hash: u64) {
+        let Some(hot) = self.hot.remove(&hash) else { return };
+        let full_at = hot.end();
+        if let Some((at, i)) = self.place(hash) {
+            *self.lines[at].0[i].full_at.get_mut() = full_at;
+        }
+    }
+
+    /// How many are hot.
+    pub(crate) fn heated(&self) -> usize {
+        self.hot.len()
+    }
+
+    /// Cools those of which nobody took anything since this was called last.
+    pub(crate) fn cool_rested(&mut self) {
+        let rested = self.hot.iter().filter(|(_, hot)| hot.rested());
+        for hash in rested.map(|(hash, _)| *hash).collect::<Vec<_>>() {
+            self.cool(hash);
+        }
+    }
+
     /// Takes the key of that hash out.
     pub(crate) fn remove(&mut self, hash: u64) -> Option<Loose> {
+        self.cool(hash);
         let (at, i) = self.place(hash)?;
         let definition = self.plans.get(self.sides[at][i].plan)?.clone();
         let cell = &mut self.lines[at].0[i];
@@ -276,6 +347,15 @@ impl Flat {
         places
             .filter(|&(at, i)| self.lines[at].0[i].hash != 0)
             .filter_map(|(at, i)| self.plain(at, i))
+    }
+}
+
+// Threads may keep a hot key for longer than its table is there.
+impl Drop for Flat {
+    fn drop(&mut self) {
+        for hot in self.hot.values() {
+            hot.end();
+        }
     }
 }
 
@@ -352,6 +432,8 @@ mod tests {
         Insert(u64, usize),
         Remove(u64),
         Add(u64),
+        Heat(u64),
+        Cool(u64),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -359,6 +441,8 @@ mod tests {
             5 => (1..400_u64, 0..3_usize).prop_map(|(n, d)| Step::Insert(n, d)),
             3 => (1..400_u64).prop_map(Step::Remove),
             3 => (1..400_u64).prop_map(Step::Add),
+            2 => (1..400_u64).prop_map(Step::Heat),
+            1 => (1..400_u64).prop_map(Step::Cool),
         ];
         prop::collection::vec(step, 1..1_500)
     }
@@ -383,6 +467,8 @@ mod tests {
         fn it_holds_what_a_map_holds(steps in steps(), crowded in any::<bool>()) {
             let definitions = definitions();
             let (mut flat, mut model) = (Flat::default(), HashMap::<u64, (u64, usize)>::new());
+            // Those that a thread keeps, and what each was made of.
+            let mut kept = Vec::<(u64, Arc<Hot>)>::new();
             for (i, step) in steps.iter().enumerate() {
                 match *step {
                     Step::Insert(n, d) if !model.contains_key(&n) => {
@@ -407,6 +493,25 @@ mod tests {
                             *full_at += 1_000_000;
                         }
                     }
+                    Step::Heat(n) => {
+                        let hot = flat.heat(hash(n, crowded), &key(n));
+                        prop_assert_eq!(hot.is_some(), model.contains_key(&n));
+                        prop_assert!(flat.heat(hash(n, crowded), b"another").is_none());
+                        kept.extend(hot.map(|hot| (n, hot)));
+                    }
+                    Step::Cool(n) => flat.cool(hash(n, crowded)),
+                }
+                if let Some((n, hot)) = kept.get(i % kept.len().max(1)) {
+                    // What is gone stays gone; what is not is the key itself.
+                    let full_at = hot.full_at().load(Ordering::Relaxed);
+                    prop_assert_eq!(full_at == MOVED, hot.gone());
+                    prop_assert_eq!(hot.key(), &key(*n)[..]);
+                    if !hot.gone() {
+                        hot.full_at().fetch_add(1_000_000, Ordering::Relaxed);
+                        let entry = model.get_mut(n);
+                        prop_assert!(entry.is_some(), "a key that is not here answers");
+                        entry.unwrap().0 += 1_000_000;
+                    }
                 }
                 prop_assert_eq!(flat.len, model.len());
                 prop_assert!(flat.lines.len() <= (flat.len * 2 + 16), "{} lines", flat.lines.len());
@@ -424,6 +529,12 @@ mod tests {
                 prop_assert!(flat.quick(hash(n, crowded), b"another").is_none());
             }
             prop_assert_eq!(flat.iter().count(), model.len());
+            // Twice, as what was taken since is what counts.
+            flat.cool_rested();
+            flat.cool_rested();
+            prop_assert_eq!(flat.heated(), 0);
+            prop_assert!(kept.iter().all(|(_, hot)| hot.gone()));
+            kept.clear();
             for (d, definition) in definitions.iter().enumerate() {
                 let used = model.values().any(|(_, with)| *with == d);
                 prop_assert_eq!(Arc::strong_count(definition), 1 + usize::from(used));
@@ -438,6 +549,22 @@ mod tests {
             size_of::<Line>() / CELLS + size_of::<Side>() + size_of::<Key>(),
             64
         );
+    }
+
+    #[test]
+    fn who_keeps_a_key_of_a_table_that_is_gone_is_told() {
+        let mut flat = Flat::default();
+        let definition = definitions().swap_remove(0);
+        let loose = Loose {
+            full_at: 0,
+            definition,
+            patterned: false,
+        };
+        assert!(flat.insert(1, b"key", &loose));
+        let hot = flat.heat(1, b"key").unwrap();
+        assert!(!hot.gone());
+        drop(flat);
+        assert!(hot.gone());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::MAX_ANCESTORS;
 use crate::definition::{Definition, Dimension};
 use crate::error::LimitError;
 use crate::hold::{Held, Reservation};
+use crate::hot::Hot;
 use crate::node::{Demand, Hold, Node, State, Verdict, admit, take_buckets};
 use crate::plain::{Plain, Said};
 use crate::schedule::{Event, Schedule};
@@ -282,6 +283,23 @@ impl Limits {
         self.table.with_plain(key, ahead, took).unwrap_or(false)
     }
 
+    /// Whether any key is hot, so that it is worth looking among those that the caller keeps. O(1).
+    #[inline]
+    pub fn any_hot(&self) -> bool {
+        self.table.heated()
+    }
+
+    /// An object that answers for `key` until it says that it is gone: soon after nobody asks it any more, and whenever
+    /// the key changes. For keys that a thread asks for again and again; it takes what [`Self::acquire_plain`] takes,
+    /// without a lock. `None` when the key is no plain one, or when there are too many hot ones. O(1).
+    pub fn heat(&self, key: &[u8]) -> Option<Arc<Hot>> {
+        let (hot, first) = self.table.heat(key)?;
+        if first {
+            self.schedule.ring();
+        }
+        Some(hot)
+    }
+
     /// Takes costs from `key`, which is no plain key, and all its ancestors when all that is asked for are buckets with
     /// room and nobody reserves, waits or pauses. False otherwise; nothing was taken then, and [`Self::acquire`] knows
     /// more. O(dimensions of the chain).
@@ -317,7 +335,7 @@ impl Limits {
             Form::Plain(plain) => match plain.acquire(costs, now) {
                 Said::Granted => Some(Ok(())),
                 Said::Denied(error) => Some(Err(error)),
-                Said::Unsuited => None,
+                Said::Unsuited | Said::Moved => None,
             },
             Form::Node(node) => Some(spend(node, costs, now)),
         })?;

@@ -10,6 +10,7 @@ use crate::cell::{Cell, Wait, Wide};
 use crate::definition::{Algorithm, Definition, Dimension};
 use crate::error::{LimitError, Limited};
 use crate::flat::Loose;
+use crate::hot::MOVED;
 use crate::node::{Cells, State};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,6 +106,8 @@ pub(crate) enum Said {
     Denied(LimitError),
     /// Only the general form can tell.
     Unsuited,
+    /// The key is not in that place any more.
+    Moved,
 }
 
 /// A plain key in its place.
@@ -172,6 +175,9 @@ impl Plain<'_> {
         };
         let mut full_at = self.full_at.load(Ordering::Relaxed);
         loop {
+            if full_at == MOVED {
+                return Said::Moved;
+            }
             let after = full_at.max(present) + units;
             if units > 0 && after - present > rate.capacity {
                 return self.deny(rate, after - present);

@@ -9,6 +9,7 @@
 use crate::definition::Definition;
 use crate::error::LimitError;
 use crate::flat::Flat;
+use crate::hot::Hot;
 use crate::node::{KeyBytes, Node, State};
 use crate::plain::{self, Plain};
 use ahash::RandomState;
@@ -20,6 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 const SHARDS: usize = 64;
+/// Most hot keys.
+const MAX_HOT: usize = 1_024;
 
 #[derive(Default)]
 struct Shard {
@@ -32,6 +35,8 @@ pub(crate) struct Table {
     hasher: RandomState,
     len: AtomicUsize,
     max_keys: usize,
+    /// How many keys are hot, or a few less or more; counted anew now and then.
+    heated: AtomicUsize,
     definitions: Mutex<HashSet<Arc<Definition>>>,
 }
 
@@ -101,6 +106,7 @@ impl Table {
             hasher: RandomState::new(),
             len: AtomicUsize::new(0),
             max_keys,
+            heated: AtomicUsize::new(0),
             definitions: Mutex::default(),
         }
     }
@@ -250,12 +256,50 @@ impl Table {
     pub(crate) fn remove_plain(&self, key: &[u8], really: impl FnOnce(Plain<'_>) -> bool) -> Option<bool> {
         let (hash, at) = self.place(key);
         let mut shard = self.write(at);
+        // So that what `really` sees is all there is.
+        shard.plain.cool(hash);
         if !really(shard.plain.find(hash, key)?) {
             return None;
         }
         let loose = shard.plain.remove(hash)?;
         self.len.fetch_sub(1, Ordering::Relaxed);
         Some(loose.patterned)
+    }
+
+    /// Whether any key is hot.
+    #[inline]
+    pub(crate) fn heated(&self) -> bool {
+        self.heated.load(Ordering::Relaxed) > 0
+    }
+
+    /// Makes `key` a hot one, if it is plain. The flag says whether it is the first.
+    pub(crate) fn heat(&self, key: &[u8]) -> Option<(Arc<Hot>, bool)> {
+        let (hash, at) = self.place(key);
+        if let Some(hot) = self.read(at).plain.hot(hash, key) {
+            return Some((hot, false));
+        }
+        if self.heated.load(Ordering::Relaxed) >= MAX_HOT {
+            return None;
+        }
+        let hot = self.write(at).plain.heat(hash, key)?;
+        Some((hot, self.heated.fetch_add(1, Ordering::Relaxed) == 0))
+    }
+
+    /// Makes the hot keys of which nobody took anything since the last time as all others are.
+    pub(crate) fn cool(&self) {
+        let before = self.heated.load(Ordering::Relaxed);
+        let mut left = 0;
+        for shard in 0..SHARDS {
+            if self.read(shard).plain.heated() > 0 {
+                let mut shard = self.write(shard);
+                shard.plain.cool_rested();
+                left += shard.plain.heated();
+            }
+        }
+        // Fails when another became hot meanwhile, which the next count will find.
+        let _ = self
+            .heated
+            .compare_exchange(before, left, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// One object for all equal definitions.

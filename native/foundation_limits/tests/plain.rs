@@ -2,7 +2,9 @@
 //! limits, one named briefly, must answer alike to everything, whatever form the first one has at the moment.
 
 use foundation_limits::amount::UNIT;
-use foundation_limits::{Algorithm, Definition, Dimension, Learned, LimitError, Limits, Reservation};
+use foundation_limits::{
+    Algorithm, Asked, Definition, Dimension, Hot, Learned, LimitError, Limits, Reservation,
+};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +18,10 @@ const SECOND: u64 = 1_000_000;
 #[derive(Debug, Clone)]
 enum Step {
     Pass(u64),
-    /// Takes; one way in two by the short cut first, as the NIF does.
     Acquire {
         name: u64,
         cost: i128,
-        plain: bool,
+        way: Way,
     },
     Reserve(i128),
     Settle(prop::sample::Index, Option<i128>),
@@ -30,6 +31,38 @@ enum Step {
     /// Makes plain what can be.
     Sweep,
     Peek,
+}
+
+/// A short cut, by which a demand is made first.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    None,
+    Plain,
+    /// By what was kept of the key when it became hot.
+    Hot,
+}
+
+/// What a thread keeps of a key.
+#[derive(Default)]
+struct Kept(std::cell::RefCell<Option<Arc<Hot>>>);
+
+impl Kept {
+    /// Takes from the key that is kept; false when it refused. A key that is not kept, or not any more, is made hot.
+    fn acquire(&self, limits: &Limits, name: u64, cost: i128, now: u64) -> bool {
+        let mut kept = self.0.borrow_mut();
+        if kept.as_ref().is_none_or(|hot| hot.gone()) {
+            *kept = limits.heat(SHORT);
+        }
+        let Some(hot) = kept.as_ref() else { return false };
+        match hot.acquire(name, cost, now) {
+            Asked::Granted => true,
+            Asked::Refused => false,
+            Asked::Gone => {
+                assert!(hot.gone());
+                false
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,9 +103,10 @@ fn shape() -> impl Strategy<Value = Shape> {
 fn step() -> impl Strategy<Value = Step> {
     let name = prop_oneof![20 => Just(BUCKET), 1 => Just(OTHER)];
     let cost = prop_oneof![20 => amount(), 1 => Just(-UNIT)];
+    let way = prop_oneof![Just(Way::None), Just(Way::Plain), Just(Way::Hot)];
     prop_oneof![
         4 => prop_oneof![0..3 * SECOND, 0..20_u64, Just(400 * 86_400 * SECOND)].prop_map(Step::Pass),
-        8 => (name, cost, any::<bool>()).prop_map(|(name, cost, plain)| Step::Acquire { name, cost, plain }),
+        8 => (name, cost, way).prop_map(|(name, cost, way)| Step::Acquire { name, cost, way }),
         1 => amount().prop_map(Step::Reserve),
         2 => (any::<prop::sample::Index>(), prop::option::of(amount())).prop_map(|(i, a)| Step::Settle(i, a)),
         1 => shape().prop_map(Step::Define),
@@ -102,6 +136,7 @@ struct Pair {
     limits: Limits,
     now: u64,
     out: Vec<[Arc<Reservation>; 2]>,
+    kept: Kept,
 }
 
 impl Pair {
@@ -119,8 +154,13 @@ impl Pair {
         let now = self.now;
         match *step {
             Step::Pass(us) => self.now += us,
-            Step::Acquire { name, cost, plain } => self.both(|limits, key| {
-                if plain && limits.acquire_plain(key, |_| Some((name, cost, now))) {
+            Step::Acquire { name, cost, way } => self.both(|limits, key| {
+                let took = match way {
+                    Way::Plain => limits.acquire_plain(key, |_| Some((name, cost, now))),
+                    Way::Hot if key == SHORT => self.kept.acquire(limits, name, cost, now),
+                    Way::None | Way::Hot => false,
+                };
+                if took {
                     return Ok(());
                 }
                 limits.acquire(key, none, &[(name, cost)], now)
@@ -176,7 +216,7 @@ proptest! {
     #[test]
     fn a_plain_key_answers_as_any_other(shape in shape(), steps in prop::collection::vec(step(), 1..80)) {
         let limits = Limits::new(10, Box::new(|| ()));
-        let mut pair = Pair { limits, now: 0, out: Vec::new() };
+        let mut pair = Pair { limits, now: 0, out: Vec::new(), kept: Kept::default() };
         pair.both(|limits, key| limits.define(key, shape.definition(), None, false, 0))?;
         for step in &steps {
             pair.run(step)?;
@@ -185,7 +225,7 @@ proptest! {
 }
 
 /// Threads take from one key while another thread makes it plain and a node again, over and over, by everything that
-/// does so: in the end exactly the capacity is gone, no token more or less.
+/// does so, and some of them make it hot: in the end exactly the capacity is gone, no token more or less.
 #[test]
 fn no_token_is_lost_or_made_when_the_form_changes_under_way() {
     const CAPACITY: i128 = 200_000;
@@ -216,15 +256,20 @@ fn no_token_is_lost_or_made_when_the_form_changes_under_way() {
             round
         })
     };
-    let takers: Vec<_> = (0..3)
+    let takers: Vec<_> = (0..4)
         .map(|n| {
             let limits = limits.clone();
             std::thread::spawn(move || {
+                let kept = Kept::default();
                 let take = || {
-                    (n != 0 && limits.acquire_plain(SHORT, |_| Some((BUCKET, UNIT, 0))))
-                        || limits.acquire(SHORT, none, &[(BUCKET, UNIT)], 0).is_ok()
+                    let took = match n {
+                        0 => false,
+                        1 => limits.acquire_plain(SHORT, |_| Some((BUCKET, UNIT, 0))),
+                        _ => kept.acquire(&limits, BUCKET, UNIT, 0),
+                    };
+                    took || limits.acquire(SHORT, none, &[(BUCKET, UNIT)], 0).is_ok()
                 };
-                (0..60_000).filter(|_| take()).count() as i128
+                (0..48_000).filter(|_| take()).count() as i128
             })
         })
         .collect();
@@ -251,15 +296,56 @@ fn threads_share_exactly_the_capacity() {
     limits.define(SHORT, shape.definition(), None, false, 0).unwrap();
     // They begin together and go on for some time slices, so that they do meet on two loaded cores.
     let start = std::sync::Barrier::new(4);
-    let taken: usize = std::thread::scope(|scope| {
-        let take = || {
-            start.wait();
-            (0..1_000_000)
-                .filter(|_| limits.acquire_plain(SHORT, |_| Some((BUCKET, UNIT, 7))))
-                .count()
+    let take = |hot: bool| {
+        let kept = Kept::default();
+        start.wait();
+        let take = || match hot {
+            true => kept.acquire(&limits, BUCKET, UNIT, 7),
+            false => limits.acquire_plain(SHORT, |_| Some((BUCKET, UNIT, 7))),
         };
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+        (0..1_000_000).filter(|_| take()).count()
+    };
+    let take = &take;
+    let taken: usize = std::thread::scope(|scope| {
+        let threads = [true, false, true, false].map(|hot| scope.spawn(move || take(hot)));
         threads.into_iter().map(|t| t.join().unwrap()).sum()
     });
     assert_eq!(taken, 2_500_000);
+}
+
+/// A key that nobody asks for is hot no more after two rounds; what was taken stays taken.
+#[test]
+fn a_key_that_rests_is_hot_no_more() {
+    let limits = Limits::new(2_000, Box::new(|| ()));
+    let shape = Shape {
+        limit: 100 * UNIT,
+        per: SECOND,
+        burst: None,
+    };
+    let key = |n: usize| format!("key {n}").into_bytes();
+    for n in 0..1_100 {
+        limits
+            .define(&key(n), shape.definition(), None, false, 0)
+            .unwrap();
+    }
+    assert!(!limits.any_hot());
+    let hot: Vec<_> = (0..1_100).filter_map(|n| limits.heat(&key(n))).collect();
+    assert_eq!(hot.len(), 1_024, "hot keys are bounded");
+    assert!(limits.heat(b"nobody").is_none());
+
+    limits.sweep_all(0);
+    assert_eq!(hot[7].acquire(BUCKET, UNIT, 0), Asked::Granted);
+    limits.sweep_all(0);
+    assert!(limits.any_hot());
+    let kept: Vec<_> = hot
+        .iter()
+        .filter(|hot| !hot.gone())
+        .map(|hot| hot.key())
+        .collect();
+    assert_eq!(kept, [b"key 7"]);
+    assert_eq!(hot[8].acquire(BUCKET, UNIT, 0), Asked::Gone);
+    limits.sweep_all(0);
+    assert!(!limits.any_hot());
+    assert_eq!(limits.peek(b"key 7", 0).unwrap().dimensions[0].1, UNIT);
+    assert!(limits.heat(&key(1_099)).is_some(), "there is room again");
 }

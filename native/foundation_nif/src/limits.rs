@@ -2,6 +2,7 @@
 
 mod answers;
 mod costs;
+mod hot;
 mod quota;
 mod timer;
 mod windows;
@@ -162,11 +163,21 @@ fn acquire_plain(env: Env<'_>, [handle, key, costs]: [ErlNifTerm; 3]) -> bool {
     match handle::get::<LimitsRef>(handle) {
         Ok(limits) if brief.key(key).is_some() => {
             let core = &limits.core;
+            if core.limits.any_hot()
+                && let Some(granted) = hot::acquire(core, &brief, costs)
+            {
+                return granted;
+            }
+            let mut at = 0;
             let plain = core.limits.acquire_plain(brief.bytes(), |place| {
                 handle::fetch(place);
                 let (name, cost) = costs::only(costs)?;
-                Some((name, cost, core.now()))
+                at = core.now();
+                Some((name, cost, at))
             });
+            if plain {
+                hot::count(core, &brief, at);
+            }
             plain || acquire_buckets(core, brief.bytes(), costs)
         }
         _ => false,

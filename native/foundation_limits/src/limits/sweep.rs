@@ -1,4 +1,4 @@
-//! Idle keys go, and keys that could be plain become so, a few shards at a time.
+//! Idle keys go, and keys that could be plain become so, a few shards at a time; hot ones that rest are hot no more.
 
 use super::Limits;
 use crate::node::State;
@@ -13,11 +13,14 @@ impl Limits {
     /// Drops the keys made from a pattern that are unused and have been idle for long, a few shards at a time.
     pub(super) fn sweep(&self, now: u64) -> Option<u64> {
         let loosened = self.loosened.load(Ordering::Relaxed);
-        if self.patterned.load(Ordering::Relaxed) == 0 && loosened == 0 {
+        if self.patterned.load(Ordering::Relaxed) == 0 && loosened == 0 && !self.table.heated() {
             return None;
         }
         let mut sweep = self.sweep.lock();
         if now >= sweep.1 {
+            if self.table.heated() {
+                self.table.cool();
+            }
             for _ in 0..SWEPT {
                 self.sweep_shard(sweep.0, now);
                 sweep.0 = sweep.0.wrapping_add(1);
@@ -34,6 +37,7 @@ impl Limits {
 
     /// Looks through all shards at once. Answers how many keys were dropped.
     pub fn sweep_all(&self, now: u64) -> usize {
+        self.table.cool();
         (0..self.table.shards())
             .map(|shard| self.sweep_shard(shard, now))
             .sum()
