@@ -284,6 +284,47 @@ fn no_token_is_lost_or_made_when_the_form_changes_under_way() {
     assert_eq!(taken, CAPACITY);
 }
 
+/// Threads take from a hot key while it is made another one all the time: nothing is taken from what is gone.
+#[test]
+fn what_is_gone_grants_nothing() {
+    let limits = Limits::new(10, Box::new(|| ()));
+    let define = |per| {
+        let shape = Shape {
+            limit: 1_000_000_000 * UNIT,
+            per,
+            burst: None,
+        };
+        limits.define(SHORT, shape.definition(), None, false, 0).unwrap();
+    };
+    define(SECOND);
+    let start = std::sync::Barrier::new(3);
+    let left = std::sync::atomic::AtomicUsize::new(2);
+    let taken: usize = std::thread::scope(|scope| {
+        let take = || {
+            let kept = Kept::default();
+            start.wait();
+            let taken = (0..400_000)
+                .filter(|_| kept.acquire(&limits, BUCKET, UNIT, 0))
+                .count();
+            left.fetch_sub(1, Ordering::Relaxed);
+            taken
+        };
+        let threads = [scope.spawn(take), scope.spawn(take)];
+        start.wait();
+        let mut round = 0;
+        while left.load(Ordering::Relaxed) > 0 {
+            round += 1;
+            define(SECOND + round % 2);
+        }
+        threads.into_iter().map(|t| t.join().unwrap()).sum()
+    });
+    assert!(taken > 1_000, "{taken} were taken");
+    assert_eq!(
+        limits.peek(SHORT, 0).unwrap().dimensions[0].1,
+        taken as i128 * UNIT
+    );
+}
+
 /// Many threads, one key, one moment: what two of them see free at once goes to one.
 #[test]
 fn threads_share_exactly_the_capacity() {

@@ -309,4 +309,67 @@ defmodule Foundation.Infrastructure.LimitsTest do
       )
     end
   end
+
+  # Threads keep such a key in a place of its own (`foundation_limits`, hot.rs).
+  describe "a key that is asked for again and again" do
+    @often 200_000
+
+    test "gives exactly what it has, however many ask", %{key: key} do
+      :ok = Limits.set_limits(key, requests: [limit: @often, per: 86_400_000_000])
+
+      ask = fn -> Enum.count(1..@often, fn _ -> Limits.acquire(key, %{requests: 1}) == :ok end) end
+      others = fn -> for _ <- 1..200, do: {Limits.peek(key), Limits.acquire({key, :_}, %{requests: 1})} end
+
+      tasks = for _ <- 1..4, do: Task.async(ask)
+      other = Task.async(others)
+      assert tasks |> Task.await_many(60_000) |> Enum.sum() == @often
+      Task.await(other, 60_000)
+      assert used(key, :requests) == @often
+    end
+
+    test "changes at once for those that keep it", %{key: key} do
+      ask = fn -> Limits.acquire(key, %{requests: 1}) end
+      plenty = [limit: 1_000_000_000, per: 1_000]
+
+      for change <- [:less, :pause, :delete, :sweep, :less] do
+        :ok = Limits.set_limits(key, requests: plenty)
+        assert Enum.all?(1..@often, fn _ -> ask.() == :ok end)
+
+        case change do
+          :less ->
+            :ok = Limits.set_limits(key, requests: [limit: 1, per: 86_400_000_000])
+            assert {:error, {:limited, %{dimension: :requests, key: ^key}}} = ask.()
+            assert {:error, {:unknown_dimension, :tokens}} = Limits.acquire(key, %{tokens: 1})
+            :ok = Limits.reset_limits(key)
+            assert ask.() == :ok
+
+          :pause ->
+            assert {:ok, _} = Limits.update_from_headers(key, [{"retry-after", "60"}])
+            assert {:error, {:limited, %{}}} = ask.()
+            :ok = Limits.reset_limits(key)
+
+          :delete ->
+            :ok = Limits.delete_limits(key)
+            assert ask.() == {:error, :unknown_key}
+
+          # It rests, and is as all others are.
+          :sweep ->
+            handle = Foundation.Engine.handle(:limits)
+            for _ <- 1..2, do: Foundation.Native.limits_sweep(handle)
+            assert ask.() == :ok
+        end
+      end
+    end
+
+    test "is another one in another table" do
+      tables = for _ <- 1..2, do: Foundation.Native.limits_new(10)
+      bucket = {:requests, 0, @often, 86_400_000_000, nil}
+
+      for table <- tables do
+        :ok = Foundation.Native.limits_define(table, :one, [bucket], [], {0, 0})
+        asked = for _ <- 1..(@often + 1), do: Foundation.Native.limits_acquire(table, :one, %{requests: 1})
+        assert Enum.count(asked, &(&1 == :ok)) == @often
+      end
+    end
+  end
 end
