@@ -324,7 +324,8 @@ defmodule Foundation.Infrastructure.LimitsTest do
       other = Task.async(others)
       assert tasks |> Task.await_many(60_000) |> Enum.sum() == @often
       Task.await(other, 60_000)
-      assert used(key, :requests) == @often
+      # What has leaked since is less than one.
+      assert_in_delta used(key, :requests), @often, 0.5
     end
 
     test "changes at once for those that keep it", %{key: key} do
@@ -338,6 +339,8 @@ defmodule Foundation.Infrastructure.LimitsTest do
         case change do
           :less ->
             :ok = Limits.set_limits(key, requests: [limit: 1, per: 86_400_000_000])
+            # What was used before may have leaked by now.
+            ask.()
             assert {:error, {:limited, %{dimension: :requests, key: ^key}}} = ask.()
             assert {:error, {:unknown_dimension, :tokens}} = Limits.acquire(key, %{tokens: 1})
             :ok = Limits.reset_limits(key)
