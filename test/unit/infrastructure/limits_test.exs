@@ -364,15 +364,35 @@ defmodule Foundation.Infrastructure.LimitsTest do
       end
     end
 
-    test "is another one in another table" do
-      tables = for _ <- 1..2, do: Foundation.Native.limits_new(10)
-      bucket = {:requests, 0, @often, 86_400_000_000, nil}
+    test "is told from one in another table, and from one that is hashed alike" do
+      # What `Brief` in native/foundation_nif makes of a pair of integers.
+      mix = fn word, hash -> word(Bitwise.bxor(rotated(hash), word) * 0x9E37_79B9_7F4A_7C15) end
+      hash = fn {a, b} -> Enum.reduce([2, word(a), word(b)], 0, mix) end
+      first = fn a -> Enum.reduce([2, word(a)], 0, mix) end
+      <<alike::signed-64>> = <<Bitwise.bxor(Bitwise.bxor(rotated(first.(1)), rotated(first.(3))), 2)::64>>
+      assert hash.({1, 2}) == hash.({3, alike})
 
-      for table <- tables do
-        :ok = Foundation.Native.limits_define(table, :one, [bucket], [], {0, 0})
-        asked = for _ <- 1..(@often + 1), do: Foundation.Native.limits_acquire(table, :one, %{requests: 1})
-        assert Enum.count(asked, &(&1 == :ok)) == @often
+      [plenty, table] = for _ <- 1..2, do: Foundation.Native.limits_new(10)
+      define = &Foundation.Native.limits_define(&1, &2, [{:requests, 0, &3, 86_400_000_000, nil}], [], {0, 0})
+      for key <- [:one, {1, 2}], do: :ok = define.(plenty, key, 1_000_000_000)
+      for key <- [:one, {3, alike}], do: :ok = define.(table, key, @often)
+      :ok = define.(plenty, {3, alike}, @often)
+
+      granted = fn table, key ->
+        Enum.count(1..(@often + 9), fn _ ->
+          Foundation.Native.limits_acquire(table, key, %{requests: 1}) == :ok
+        end)
       end
+
+      # Last first, so that there are hot keys in both when it matters whose they are.
+      assert granted.(table, {3, alike}) == @often
+      assert granted.(plenty, :one) == @often + 9
+      assert granted.(table, :one) == @often
+      assert granted.(plenty, {1, 2}) == @often + 9
+      assert granted.(plenty, {3, alike}) == @often
     end
+
+    defp word(n), do: Bitwise.band(n, 0xFFFF_FFFF_FFFF_FFFF)
+    defp rotated(hash), do: word(Bitwise.bor(Bitwise.bsl(hash, 23), Bitwise.bsr(hash, 41)))
   end
 end
