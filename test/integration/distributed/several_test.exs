@@ -35,8 +35,10 @@ defmodule Foundation.Distributed.SeveralTest do
     %{both: both, ai: ai, two: two}
   end
 
-  setup %{both: both} = context do
-    unless context[:alone], do: join(both, [context.ai, context.two])
+  # Whom a test before killed, :ai takes for a member until its silence is noticed.
+  setup %{both: both, ai: ai, two: two} = context do
+    assert_eventually({rpc(ai, Fabric, :nodes), rpc(two, Fabric, :nodes)} == {[two.node], [ai.node]}, 30_000)
+    unless context[:alone], do: join(both, [ai, two])
     on_exit(fn -> rpc(both, Clusters, :leave, [:ai]) end)
     :ok
   end
