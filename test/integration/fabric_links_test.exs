@@ -68,8 +68,12 @@ defmodule Foundation.FabricLinksTest do
     end
 
     assert send.() == {:error, :timeout}
+
+    assert_eventually(
+      Enum.sum(for {_reason, n} <- elem(Peers.rpc(b, Fabric, :info, []), 1).refused, do: n) > 0
+    )
+
     {:ok, info} = Peers.rpc(b, Fabric, :info, [])
-    assert Enum.sum(Keyword.values(for {reason, n} <- info.refused, do: {String.to_atom(reason), n})) > 0
     shown = inspect({info, Peers.rpc(b, :sys, :get_state, [Fabric])}, limit: :infinity)
     refute shown =~ "another secret"
   end

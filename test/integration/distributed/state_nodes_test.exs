@@ -104,7 +104,7 @@ defmodule Foundation.Distributed.StateNodesTest do
     assert :ok = mutate(b, {:update, :both, {:add, 2}}, level: :majority)
 
     assert {:error, {:timeout, %{confirmed: 2, needed: 3}}} =
-             mutate(c, {:update, :both, {:add, 3}}, level: :all, timeout: 200)
+             mutate(c, {:update, :both, {:add, 3}}, level: :all, timeout: 3_000)
 
     # Removed on one side, changed on the other; and removed where nobody changes it.
     :ok = mutate(b, {:remove, :both})
