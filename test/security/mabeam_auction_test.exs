@@ -68,15 +68,19 @@ defmodule Foundation.MABEAM.HostileAuctionTest do
 
   test "bids that come twice, late or from strangers do not count" do
     start(:a, %{bid: {:say, 5}})
-    start(:slow, %{bid: {:say, {Foundation.MabeamAgents, :waits, [:slow_bid, 1]}}})
-    {:ok, id} = Auction.run_auction(:sealed_first_price, [:a, :slow], async: true)
+
+    start(:slow, %{bid: {:say, {Foundation.MabeamAgents, :waits, [:slow_bid, 1]}}},
+      callback_timeout: :infinity
+    )
+
+    {:ok, id} = Auction.run_auction(:sealed_first_price, [:a, :slow], async: true, timeout: 60_000)
     assert_eventually(match?({:ok, %{waiting_for: [:slow]}}, Coordination.status(id)))
     [{_, session, _, _}] = DynamicSupervisor.which_children(MABEAM.Sessions)
     %{ref: ref} = :sys.get_state(session)
     for from <- [:a, :stranger], do: send(session, {{ref, from}, {:answer, {:bid, 500}, nil}})
     send(session, {{make_ref(), :a}, {:answer, {:bid, 600}, nil}})
     go(:slow_bid)
-    assert {:ok, outcome} = Coordination.await(id)
+    assert {:ok, outcome} = Coordination.await(id, 30_000)
     assert outcome.decision == %{agent: :a, price: 5}
     assert {outcome.doubled, outcome.late} == {2, 1}
   end

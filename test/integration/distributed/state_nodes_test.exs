@@ -41,10 +41,11 @@ defmodule Foundation.Distributed.StateNodesTest do
   defp same?(peers), do: peers |> Enum.map(&status(&1).root) |> Enum.uniq() |> length() == 1
   defp mesh(peers), do: for(a <- peers, b <- peers, a.node < b.node, do: true = Peers.connect(a, b))
 
+  # Were it one cookie on both sides, the next message would connect them again.
   defp cut(ones, others) do
     for a <- ones, b <- others do
-      Peers.rpc(a, :erlang, :set_cookie, [b.node, :nobody_knows])
-      Peers.rpc(b, :erlang, :set_cookie, [a.node, :nobody_knows])
+      Peers.rpc(a, :erlang, :set_cookie, [b.node, :unknown_there])
+      Peers.rpc(b, :erlang, :set_cookie, [a.node, :unknown_here])
       Peers.rpc(a, :erlang, :disconnect_node, [b.node])
     end
 

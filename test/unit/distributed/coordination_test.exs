@@ -7,7 +7,17 @@ defmodule Foundation.Distributed.CoordinationTest do
   alias Foundation.Distributed.Consensus.Roster
   alias Foundation.Distributed.Coordination.Grant
 
+  # A session that a machine which stands still for seconds does not end.
   setup_all do
+    before = Application.get_env(:foundation, :coordination)
+    Application.put_env(:foundation, :coordination, session_ms: 30_000)
+
+    on_exit(fn ->
+      if before == nil,
+        do: Application.delete_env(:foundation, :coordination),
+        else: Application.put_env(:foundation, :coordination, before)
+    end)
+
     group = "coordination_#{System.unique_integer([:positive])}"
     {:ok, _} = Consensus.start_group(group)
     on_exit(fn -> Consensus.stop_group(group) end)

@@ -131,18 +131,19 @@ defmodule Foundation.MABEAM.AgentRegistryTest do
 
   describe "draining" do
     test "lets what was asked be done, and nothing more; the next life goes on from there" do
-      start(:a, %{proposal: {:say, {Foundation.MabeamAgents, :waits, [:drained_later, :accept]}}})
-      asked = Task.async(fn -> Comms.request(:a, {:proposal, 1}) end)
+      held_up = %{proposal: {:say, {Foundation.MabeamAgents, :waits, [:drained_later, :accept]}}}
+      start(:a, held_up, callback_timeout: :infinity)
+      asked = Task.async(fn -> Comms.request(:a, {:proposal, 1}, timeout: 60_000) end)
       assert_eventually(info(:a).busy_ms > 0)
-      then = Task.async(fn -> Comms.request(:a, {:task, :queued}) end)
+      then = Task.async(fn -> Comms.request(:a, {:task, :queued}, timeout: 60_000) end)
       assert_eventually(info(:a).waiting == 1)
       drained = Task.async(fn -> AgentRegistry.drain(:a) end)
       assert_eventually(status(:a) == :draining)
       assert {:error, :draining} = Comms.request(:a, {:task, :late})
       go(:drained_later)
-      assert {:ok, :accept} = Task.await(asked)
-      assert {:ok, {:done, {1, :queued}}} = Task.await(then)
-      assert :ok = Task.await(drained)
+      assert {:ok, :accept} = Task.await(asked, 30_000)
+      assert {:ok, {:done, {1, :queued}}} = Task.await(then, 30_000)
+      assert :ok = Task.await(drained, 30_000)
       assert status(:a) == :stopped
       :ok = AgentRegistry.start_agent(:a)
       assert {:ok, {:done, {2, :x}}} = Comms.request(:a, {:task, :x})

@@ -32,7 +32,8 @@ defmodule Foundation.MABEAM.CommsTest do
     end
 
     test "is not done after its time" do
-      start(:a, %{proposal: {:say, {Foundation.MabeamAgents, :waits, [:not_done_late, :accept]}}})
+      held_up = %{proposal: {:say, {Foundation.MabeamAgents, :waits, [:not_done_late, :accept]}}}
+      start(:a, held_up, callback_timeout: :infinity)
       spawn(fn -> Comms.request(:a, {:proposal, 1}) end)
       assert_eventually(elem(AgentRegistry.get_agent_info(:a), 1).busy_ms > 0)
       assert {:error, :timeout} = Comms.request(:a, {:task, :late}, timeout: 20)
