@@ -14,4 +14,4 @@ end)
 receive do: (:installed -> :ok)
 
 # A busy machine may take its time to deliver what is waited for.
-ExUnit.start(exclude: [:soak, :slow], capture_log: true, assert_receive_timeout: 2_000)
+ExUnit.start(exclude: [:soak, :slow], capture_log: true, assert_receive_timeout: 10_000)

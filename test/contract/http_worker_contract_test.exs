@@ -106,8 +106,8 @@ defmodule Foundation.HttpWorkerContractTest do
 
   describe "transport failures" do
     test "a slow, a truncating and a babbling server", %{server: server} do
-      worker = worker(server, timeout: 200)
-      assert HttpWorker.get(worker, "/slow") == {:error, :timeout}
+      assert HttpWorker.get(worker(server, timeout: 200), "/slow") == {:error, :timeout}
+      worker = worker(server)
       assert HttpWorker.get(worker, "/truncated") == {:error, :closed}
       assert {:error, _} = HttpWorker.get(worker, "/garbage")
       assert {:ok, %{status_code: 200}} = HttpWorker.get(worker, "/echo")

@@ -129,7 +129,8 @@ defmodule Foundation.InfrastructureContractTest do
 
     test "with a pool", %{name: name} do
       {:ok, _} = pool(name)
-      options = [connection_pool: name, timeout: 20]
+      options = [connection_pool: name, timeout: 5_000]
+      hurried = [connection_pool: name, timeout: 20]
       assert Infrastructure.execute_protected(name, options, fn -> 1 end) == {:ok, 1}
       assert {:ok, :pong} = Infrastructure.execute_protected(name, options, &PoolWorker.ping/1)
 
@@ -140,7 +141,7 @@ defmodule Foundation.InfrastructureContractTest do
 
       assert {:ok, {:error, :checkout_timeout}} =
                Infrastructure.execute_protected(name, options, fn ->
-                 Infrastructure.execute_protected(name, options, fn -> 1 end)
+                 Infrastructure.execute_protected(name, hurried, fn -> 1 end)
                end)
 
       assert Infrastructure.execute_protected(name, [connection_pool: :no_such], fn -> 1 end) ==
@@ -278,7 +279,7 @@ defmodule Foundation.InfrastructureContractTest do
             [circuit_breaker: name, connection_pool: name]
           ] do
         :ok = breaker(name)
-        options = [call_timeout: 30] ++ layers
+        options = [call_timeout: 500] ++ layers
         assert Infrastructure.execute_protected(name, options, hang) == {:error, :call_timeout}
         assert_received {:hangs, pid}
         assert_eventually(not Process.alive?(pid))

@@ -68,8 +68,12 @@ defmodule Foundation.FabricLinksTest do
     end
 
     assert send.() == {:error, :timeout}
+
+    assert_eventually(
+      Enum.sum(for {_reason, n} <- elem(Peers.rpc(b, Fabric, :info, []), 1).refused, do: n) > 0
+    )
+
     {:ok, info} = Peers.rpc(b, Fabric, :info, [])
-    assert Enum.sum(Keyword.values(for {reason, n} <- info.refused, do: {String.to_atom(reason), n})) > 0
     shown = inspect({info, Peers.rpc(b, :sys, :get_state, [Fabric])}, limit: :infinity)
     refute shown =~ "another secret"
   end
@@ -141,7 +145,7 @@ defmodule Foundation.FabricLinksTest do
         do: assert_eventually(Enum.sort(Peers.rpc(b, Visitor, :kept, [pid])) == [0, 1, 2, 3], 10_000)
 
     took = System.monotonic_time(:millisecond) - healed
-    assert took <= 2_000, "recovered after #{took} ms"
+    assert took <= 5_000, "recovered after #{took} ms"
   end
 
   test "a node that returns after kill -9 is spoken to in its new life" do

@@ -57,7 +57,7 @@ defmodule Foundation.Security.FederationTest do
     handle
   end
 
-  defp say(handle, payload, timeout \\ 5_000) do
+  defp say(handle, payload, timeout \\ 15_000) do
     reference = make_ref()
     {:ok, call} = Native.federation_call(handle, "our", payload, timeout, reference)
     assert_receive {^reference, answer}, timeout + 5_000
@@ -134,7 +134,8 @@ defmodule Foundation.Security.FederationTest do
         for function <- [:error, :exit, :throw],
             do: assert(say(caller, request(:erlang, function, [:boom])) == {:error, :failed})
 
-        assert say(caller, request(List, :duplicate, ["x", 1_000_000_000])) == {:error, :failed}
+        # To fill the memory that a call may have takes its time.
+        assert say(caller, request(List, :duplicate, ["x", 1_000_000_000]), 60_000) == {:error, :failed}
       end)
 
     assert log =~ "from caller@host in the cluster their failed"
@@ -152,11 +153,11 @@ defmodule Foundation.Security.FederationTest do
 
   test "the quota of a cluster holds" do
     caller = caller(gateway([{Process, :sleep, 1}], calls_per_second: 100, at_a_time: 2))
-    slow = for _ <- 1..2, do: Task.async(fn -> say(caller, request(Process, :sleep, [1_000])) end)
+    slow = for _ <- 1..2, do: Task.async(fn -> say(caller, request(Process, :sleep, [2_500])) end)
     assert_eventually(under_way() == 2)
     assert {:error, {:quota, ms}} = say(caller, request(Process, :sleep, [0]))
     assert ms > 0
-    assert Task.await_many(slow, 10_000) == [{:ok, :ok}, {:ok, :ok}]
+    assert Task.await_many(slow, 30_000) == [{:ok, :ok}, {:ok, :ok}]
     assert say(caller, request(Process, :sleep, [0])) == {:ok, :ok}
   end
 

@@ -32,14 +32,14 @@ defmodule Foundation.MABEAM.HostileAuctionTest do
 
   defp spoilers do
     for {id, {deed, _reason}} <- @misdeeds,
-        do: start(id, %{bid: deed}, callback_timeout: 5_000, backoff: {1_000, 1_000})
+        do: start(id, %{bid: deed}, callback_timeout: 60_000, backoff: {1_000, 1_000})
 
     Keyword.keys(@misdeeds)
   end
 
   test "each misdeed is a failure of its agent; the auction is decided among the others" do
     agents = spoilers() ++ [start(:good, %{bid: {:say, 7}}), start(:better, %{bid: {:say, 8}})]
-    fields = [timeout: 2_000, round_timeout: 500]
+    fields = [timeout: 30_000, round_timeout: 2_000]
     assert {:ok, outcome} = Auction.run_auction(:vickrey, agents, fields)
     assert outcome.decision == %{agent: :better, price: 7}
     assert outcome.failures == Map.new(@misdeeds, fn {id, {_deed, reason}} -> {id, reason} end)
@@ -53,7 +53,7 @@ defmodule Foundation.MABEAM.HostileAuctionTest do
           start(:better, %{bid: {:say, {__MODULE__, :up_to, [80]}}})
         ]
 
-    fields = [timeout: 5_000, round_timeout: 400]
+    fields = [timeout: 60_000, round_timeout: 2_000]
     assert {:ok, english} = Auction.run_auction(:english, agents, [start: 0, increment: 10] ++ fields)
     assert english.decision.agent == :better and english.decision.price in 70..80
     assert english.messages < length(agents) + 2 * 10
@@ -68,14 +68,19 @@ defmodule Foundation.MABEAM.HostileAuctionTest do
 
   test "bids that come twice, late or from strangers do not count" do
     start(:a, %{bid: {:say, 5}})
-    start(:slow, %{bid: {:stall, 300}})
-    {:ok, id} = Auction.run_auction(:sealed_first_price, [:a, :slow], async: true)
+
+    start(:slow, %{bid: {:say, {Foundation.MabeamAgents, :waits, [:slow_bid, 1]}}},
+      callback_timeout: :infinity
+    )
+
+    {:ok, id} = Auction.run_auction(:sealed_first_price, [:a, :slow], async: true, timeout: 60_000)
     assert_eventually(match?({:ok, %{waiting_for: [:slow]}}, Coordination.status(id)))
     [{_, session, _, _}] = DynamicSupervisor.which_children(MABEAM.Sessions)
     %{ref: ref} = :sys.get_state(session)
     for from <- [:a, :stranger], do: send(session, {{ref, from}, {:answer, {:bid, 500}, nil}})
     send(session, {{make_ref(), :a}, {:answer, {:bid, 600}, nil}})
-    assert {:ok, outcome} = Coordination.await(id)
+    go(:slow_bid)
+    assert {:ok, outcome} = Coordination.await(id, 30_000)
     assert outcome.decision == %{agent: :a, price: 5}
     assert {outcome.doubled, outcome.late} == {2, 1}
   end
@@ -90,7 +95,7 @@ defmodule Foundation.MABEAM.HostileAuctionTest do
 
     fields = [items: Enum.to_list(0..59), search_ms: 200, bidding: :xor]
     {us, answer} = :timer.tc(fn -> Auction.determine(:combinatorial, bids, fields) end)
-    assert us < 5_000_000
+    assert us < 20_000_000
 
     case answer do
       {:ok, %{gap: gap, optimal: optimal, value: value, bound: bound}} ->

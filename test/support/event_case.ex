@@ -28,7 +28,7 @@ defmodule Foundation.EventCase do
   end
 
   @doc "Waits until the function answers true; fails after the timeout."
-  def eventually(fun, timeout \\ 5_000) do
+  def eventually(fun, timeout \\ 15_000) do
     deadline = System.monotonic_time(:millisecond) + timeout
     eventually_until(fun, deadline)
   end

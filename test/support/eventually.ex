@@ -2,8 +2,8 @@ defmodule Foundation.Eventually do
   @moduledoc false
   # Waiting for a condition instead of for a time.
 
-  @doc "Evaluates `condition` until it is truthy; fails after `timeout` ms (5,000)."
-  defmacro assert_eventually(condition, timeout \\ 5_000) do
+  @doc "Evaluates `condition` until it is truthy; fails after `timeout` ms (15,000)."
+  defmacro assert_eventually(condition, timeout \\ 15_000) do
     text = Macro.to_string(condition)
 
     quote do

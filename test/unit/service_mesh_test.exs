@@ -124,7 +124,7 @@ defmodule Foundation.ServiceMeshTest do
 
     test ":least_loaded avoids who is busy, :p2c_ewma who is slow", %{service: service} do
       [a, b] = provide(service, 2)
-      MeshEcho.mode(a, {:sleep, 300})
+      MeshEcho.mode(a, {:sleep, 1_500})
       :ok = Discovery.set_status(service, b, :draining)
       busy = Task.async(fn -> ServiceMesh.call(service, :who) end)
       assert_eventually(view(service, a).in_flight == 1)
@@ -134,7 +134,7 @@ defmodule Foundation.ServiceMeshTest do
       :ok = Discovery.set_status(service, a, :draining)
       assert ServiceMesh.call(service, :who) == {:ok, 2}
       :ok = Discovery.set_status(service, a, :up)
-      # One call of 300 ms against one of some µs.
+      # One call of 1.5 s against one of some µs.
       assert picks(service, :p2c_ewma, 20) == %{b => 20}
     end
 
@@ -156,7 +156,7 @@ defmodule Foundation.ServiceMeshTest do
     test ":locality_aware stays here until it spills over", %{service: service} do
       [a] = provide(service, 1)
       assert picks(service, :locality_aware, 5) == %{a => 5}
-      MeshEcho.mode(a, {:sleep, 200})
+      MeshEcho.mode(a, {:sleep, 1_500})
       busy = Task.async(fn -> ServiceMesh.call(service, :who) end)
       assert_eventually(view(service, a).in_flight == 1)
 
@@ -174,7 +174,7 @@ defmodule Foundation.ServiceMeshTest do
       a = MeshEcho.provide(service)
       assert ServiceMesh.call(service, {:echo, 1}) == {:ok, 1}
       assert ServiceMesh.call(service, {:echo, 2}, 1_000, retries: 0) == {:ok, 2}
-      MeshEcho.mode(a, {:sleep, 200})
+      MeshEcho.mode(a, {:sleep, 1_000})
       assert ServiceMesh.call(service, :who, timeout: 50) == {:error, :timeout}
       :ok = Discovery.set_status(service, a, :draining)
       assert ServiceMesh.call(service, :who) == {:error, :none_healthy}
@@ -280,12 +280,12 @@ defmodule Foundation.ServiceMeshTest do
       assert ServiceMesh.call(service, :time_left, timeout: 1_000) == {:ok, :infinity}
 
       Context.with_global_context %{user: 1} do
-        assert {:ok, left} = ServiceMesh.call(service, :time_left, timeout: 1_000)
-        assert left in 1..1_000
+        assert {:ok, left} = ServiceMesh.call(service, :time_left, timeout: 15_000)
+        assert left in 4_001..15_000
         # The nearer of two counts.
-        Context.put(deadline: System.system_time(:millisecond) + 200)
-        assert {:ok, left} = ServiceMesh.call(service, :time_left, timeout: 1_000)
-        assert left in 0..200
+        Context.put(deadline: System.system_time(:millisecond) + 4_000)
+        assert {:ok, left} = ServiceMesh.call(service, :time_left, timeout: 15_000)
+        assert left in 0..4_000
         Context.put(deadline: System.system_time(:millisecond) - 1)
         assert ServiceMesh.call(service, :who) == {:error, :timeout}
       end
@@ -295,12 +295,12 @@ defmodule Foundation.ServiceMeshTest do
   describe "hedging" do
     test "asks a second one when the first is late; the first answer counts", %{service: service} do
       [a, b] = provide(service, 2)
-      MeshEcho.mode(a, {:sleep, 1_000})
-      options = [policy: :round_robin, idempotent: true, hedge: 20, timeout: 5_000]
+      MeshEcho.mode(a, {:sleep, 20_000})
+      options = [policy: :round_robin, idempotent: true, hedge: 20, timeout: 30_000]
       before = Telemetry.value([:foundation, :mesh, :hedges], %{target: {:service, service}})
       {took, answers} = :timer.tc(fn -> for _ <- 1..2, do: ServiceMesh.call(service, :who, options) end)
       assert answers == [{:ok, 2}, {:ok, 2}]
-      assert took < 900_000
+      assert took < 18_000_000
       assert before != Telemetry.value([:foundation, :mesh, :hedges], %{target: {:service, service}})
       # The attempt that lost does not count as under way.
       assert view(service, a).in_flight == 0 and view(service, b).in_flight == 0
@@ -312,10 +312,10 @@ defmodule Foundation.ServiceMeshTest do
       for _ <- 1..40, do: assert({:ok, _} = ServiceMesh.call(service, :who, options))
       key = {:hedge, {{:service, service}, 90}}
       assert_eventually(is_integer(Foundation.ServiceMesh.Tables.get(key)), 5_000)
-      MeshEcho.mode(a, {:sleep, 2_000})
+      MeshEcho.mode(a, {:sleep, 20_000})
       {took, answers} = :timer.tc(fn -> for _ <- 1..2, do: ServiceMesh.call(service, :who, options) end)
       assert answers == [{:ok, 2}, {:ok, 2}]
-      assert took < 1_500_000
+      assert took < 18_000_000
     end
 
     test "passes on what is raised, and an error of both", %{service: service} do
@@ -345,20 +345,20 @@ defmodule Foundation.ServiceMeshTest do
         failure?: &match?({:error, _}, &1),
         policy: :round_robin,
         retries: 0,
-        outlier: [consecutive: 3, base_ms: 200]
+        outlier: [consecutive: 3, base_ms: 1_500]
       )
 
       for pid <- [a, b], do: MeshEcho.mode(pid, :refuse)
       for _ <- 1..12, do: ServiceMesh.call(service, :who)
-      assert_receive {:foundation_mesh, {:service, ^service}, {:ejected, 200, :consecutive}, %{pid: out}}
+      assert_receive {:foundation_mesh, {:service, ^service}, {:ejected, 1_500, :consecutive}, %{pid: out}}
       # At most half of two.
       refute_received {:foundation_mesh, _, {:ejected, _, _}, _}
       [other] = [a, b] -- [out]
       assert picks(service, :round_robin, 4) == %{other => 4}
-      assert_receive {:foundation_mesh, _, :returned, %{pid: ^out}}, 2_000
+      assert_receive {:foundation_mesh, _, :returned, %{pid: ^out}}
       MeshEcho.mode(other, :ok)
       for _ <- 1..8, do: ServiceMesh.call(service, :who)
-      assert_receive {:foundation_mesh, _, {:ejected, 400, :consecutive}, %{pid: ^out}}
+      assert_receive {:foundation_mesh, _, {:ejected, 3_000, :consecutive}, %{pid: ^out}}
       assert view(service, out).ejected and view(service, out).ejections == 2
       :ok = ServiceMesh.unsubscribe(service)
     end
@@ -394,7 +394,7 @@ defmodule Foundation.ServiceMeshTest do
       check = [
         check: {MeshEcho, :well?, []},
         interval_ms: 20,
-        deadline_ms: 100,
+        deadline_ms: 1_000,
         unhealthy_after: 2,
         healthy_after: 2
       ]
@@ -402,18 +402,18 @@ defmodule Foundation.ServiceMeshTest do
       a = MeshEcho.provide(:checked, capabilities: [service], health_check: check)
       assert_receive {:foundation_mesh, _, :up, %{pid: ^a}}
       MeshEcho.mode(a, :refuse)
-      assert_receive {:foundation_mesh, _, :changed, %{pid: ^a, status: :unhealthy}}, 5_000
+      assert_receive {:foundation_mesh, _, :changed, %{pid: ^a, status: :unhealthy}}
       assert_eventually(ServiceMesh.call({:capability, service}, :who) == {:error, :none_healthy})
       assert [%{pid: ^a}] = ServiceRegistry.discover_services(capability: service, health: :unhealthy)
       MeshEcho.mode(a, :ok)
-      assert_receive {:foundation_mesh, _, :changed, %{pid: ^a, status: :up}}, 5_000
+      assert_receive {:foundation_mesh, _, :changed, %{pid: ^a, status: :up}}
       assert_eventually(match?({:ok, _}, ServiceMesh.call({:capability, service}, :who)))
 
       # One that does not answer in time has failed too.
       :sys.suspend(a)
-      assert_receive {:foundation_mesh, _, :changed, %{pid: ^a, status: :unhealthy}}, 5_000
+      assert_receive {:foundation_mesh, _, :changed, %{pid: ^a, status: :unhealthy}}
       Process.exit(a, :kill)
-      assert_receive {:foundation_mesh, _, :down, %{pid: ^a}}, 5_000
+      assert_receive {:foundation_mesh, _, :down, %{pid: ^a}}
     end
 
     test "a node that drains gets no more calls", %{service: service} do
@@ -436,7 +436,7 @@ defmodule Foundation.ServiceMeshTest do
     [first | _] = pids = provide(service, 2, health_check: check)
     :ok = ServiceMesh.subscribe(service)
     MeshEcho.mode(first, :refuse)
-    assert_receive {:foundation_mesh, _, :changed, %{pid: ^first, status: :unhealthy}}, 5_000
+    assert_receive {:foundation_mesh, _, :changed, %{pid: ^first, status: :unhealthy}}
 
     for name <- [Discovery, Foundation.ServiceMesh.Outliers, Foundation.ServiceMesh.Checks] do
       pid = Process.whereis(name)
@@ -456,7 +456,7 @@ defmodule Foundation.ServiceMeshTest do
     )
 
     Process.exit(first, :kill)
-    assert_receive {:foundation_mesh, _, :down, %{pid: ^first}}, 5_000
+    assert_receive {:foundation_mesh, _, :down, %{pid: ^first}}
     assert_eventually(length(ServiceRegistry.discover_services(service)) == 1)
   end
 

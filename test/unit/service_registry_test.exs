@@ -99,7 +99,7 @@ defmodule Foundation.ServiceRegistryTest do
 
       assert ServiceRegistry.health_check(namespace, :event_store,
                health_check: check,
-               timeout: 20,
+               timeout: 500,
                debug_health_check: true
              ) ==
                {:error, :health_check_timeout}

@@ -106,13 +106,13 @@ defmodule Foundation.Cluster.DoctorReachTest do
         })
 
       peer = boot(group, :a)
-      options = [nameservers: server.nameservers, timeout: 200, retries: 1, search: []]
-      dns = fn query -> cause(peer, {:dns, [query: query] ++ options}) end
-      assert dns.("n.x") == :nxdomain
-      assert dns.("f.x") == :servfail
-      assert dns.("r.x") == :dns_refused
-      assert dns.("s.x") == :dns_timeout
-      assert dns.("e.x") == :nobody
+      options = [nameservers: server.nameservers, retries: 1, search: []]
+      dns = fn query, timeout -> cause(peer, {:dns, [query: query, timeout: timeout] ++ options}) end
+      assert dns.("n.x", 15_000) == :nxdomain
+      assert dns.("f.x", 15_000) == :servfail
+      assert dns.("r.x", 15_000) == :dns_refused
+      assert dns.("s.x", 200) == :dns_timeout
+      assert dns.("e.x", 15_000) == :nobody
       assert cause(peer, :dns) == :missing_option
     end
 
@@ -134,7 +134,7 @@ defmodule Foundation.Cluster.DoctorReachTest do
           kubernetes_master: server.url,
           kubernetes_selector: "app=it",
           kubernetes_service_account_path: account,
-          timeout: 2_000
+          timeout: 15_000
         ]
 
         cause(peer, {:kubernetes, Keyword.merge(defaults, more)})
@@ -183,7 +183,7 @@ defmodule Foundation.Cluster.DoctorReachTest do
 
     test "is asked by its report while the cluster runs", %{group: group} do
       server = DnsServer.start(%{"f.x" => :servfail})
-      dns = {:dns, query: "f.x", nameservers: server.nameservers, timeout: 200, retries: 1, search: []}
+      dns = {:dns, query: "f.x", nameservers: server.nameservers, retries: 1, search: []}
       peer = boot(group, :a, start: true, env: [cluster: dns])
       assert_eventually(Nodes.call(peer, Foundation.Cluster, :info, []).strategies.dns.error != nil)
       assert {:strategy, :servfail} in errors(peer)

@@ -67,7 +67,7 @@ defmodule Foundation.Cluster.FederationTest do
     app = authority(gate, :app, @app)
     address = open_gateway(gate, ai, [{Enum, :sum, 1}])
     :ok = start(node, %{ai: [secret: @ai], app: [authority: app, gateways: [address]]})
-    sum = fn -> call(node, Cluster, :send_to_cluster, [:app, {Enum, :sum, [[1]]}, [timeout: 1_000]]) end
+    sum = fn -> call(node, Cluster, :send_to_cluster, [:app, {Enum, :sum, [[1]]}, [timeout: 5_000]]) end
     assert sum.() == {:ok, 1}
 
     :ok = call(gate, Federation, :stop, [])

@@ -144,8 +144,8 @@ defmodule Foundation.Cluster.FormationTest do
     name = Nodes.name(b)
     a = Nodes.boot(group, name: :"a#{Nodes.unique()}", env: [cluster: {:static, nodes: [name | missing]}])
 
-    assert {:error, {:timeout, %{size: 2, wanted: 3, waiting_for: []}}} =
-             Nodes.call(a, Foundation.Cluster, :await_ready, [[timeout: 500]])
+    await = fn -> Nodes.call(a, Foundation.Cluster, :await_ready, [[timeout: 100]]) end
+    assert_eventually(await.() == {:error, {:timeout, %{size: 2, wanted: 3, waiting_for: []}}}, 15_000)
 
     c = Nodes.boot(group, name: :gone1, env: [cluster: {:static, nodes: []}])
     assert :ok = Nodes.call(a, Foundation.Cluster, :await_ready, [[timeout: 15_000]])

@@ -23,7 +23,7 @@ defmodule Foundation.Cluster.StrategiesTest do
       b = Nodes.boot(group, name: :"b#{Nodes.unique()}", env: [cluster: {:static, nodes: []}])
       name = Nodes.name(b)
 
-      env = [cluster: Told, test_told: {:ok, [name]}, cluster_options: [leave_after: 400]]
+      env = [cluster: Told, test_told: {:ok, [name]}, cluster_options: [leave_after: 2_000]]
       a = Nodes.boot(group, name: :"a#{Nodes.unique()}", env: env)
       {:ok, _} = Nodes.call(a, Probe, :start, [])
       assert_eventually(up?(a, name))

@@ -67,7 +67,7 @@ defmodule Foundation.Distributed.MeshNodesTest do
     cluster: cluster,
     names: [a, _b, c] = names
   } do
-    options = [policy: :round_robin, attempt_timeout: 100, idempotent: true, retries: 2]
+    options = [policy: :round_robin, attempt_timeout: 1_000, timeout: 15_000, idempotent: true, retries: 2]
 
     :ok =
       Nodes.rpc(cluster, a, ServiceMesh, :configure, [:echo, [outlier: [consecutive: 3, base_ms: 60_000]]])
@@ -95,7 +95,7 @@ defmodule Foundation.Distributed.MeshNodesTest do
   defp usable(cluster, node) do
     for(
       {{:ok, name}, _} <-
-        answers(cluster, node, 6, policy: :round_robin, attempt_timeout: 100, idempotent: true, retries: 0),
+        answers(cluster, node, 6, policy: :round_robin, attempt_timeout: 1_000, idempotent: true, retries: 0),
       do: name
     )
     |> Enum.sort()
@@ -146,9 +146,9 @@ defmodule Foundation.Distributed.MeshNodesTest do
 
     # What is left of the caller's time is known to a provider on another node.
     :ok = Nodes.rpc(cluster, a, Discovery, :set_status, [:echo, provider(cluster, a, a), :draining])
-    run = [%{user: 1}, ServiceMesh, :call, [:echo, :time_left, [timeout: 2_000]]]
+    run = [%{user: 1}, ServiceMesh, :call, [:echo, :time_left, [timeout: 15_000]]]
     assert {_trace, {:ok, left}} = Nodes.rpc(cluster, a, Foundation.ContextVisitor, :within, run)
-    assert left in 1..2_100
+    assert left in 1..15_100
 
     Nodes.kill(cluster, c)
 

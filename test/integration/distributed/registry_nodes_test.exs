@@ -20,6 +20,9 @@ defmodule Foundation.Distributed.RegistryNodesTest do
   setup %{cluster: cluster, names: names} do
     on_exit(fn -> Nodes.heal(cluster) end)
     known(cluster, names)
+    # What a test before split or froze may be without a leader or a session still.
+    ready = [scope: make_ref(), consistency: :consensus, timeout: 1_000]
+    for node <- names, do: assert_eventually(match?({_, :ok}, name(cluster, node, node, ready)), 30_000)
     {:ok, scope: make_ref()}
   end
 
@@ -199,8 +202,9 @@ defmodule Foundation.Distributed.RegistryNodesTest do
   test "a minority refuses; who is cut off loses its names before the others have them", context do
     %{cluster: cluster, a: a, b: b, c: c, names: names, scope: scope} = context
     options = [scope: scope, consistency: :consensus, timeout: 1_000]
-    {cut_off, :ok} = name(cluster, a, :leased, options)
-    {killed, :ok} = name(cluster, a, :killed, options ++ [on_lost: :kill])
+    patient = [scope: scope, consistency: :consensus, timeout: 15_000]
+    {cut_off, :ok} = name(cluster, a, :leased, patient)
+    {killed, :ok} = name(cluster, a, :killed, patient ++ [on_lost: :kill])
     {:ok, %{fencing_token: token}} = Nodes.rpc(cluster, a, Global, :lookup, [:leased, [scope: scope]])
     Nodes.split(cluster, [[a], [b, c]])
     assert {_, {:error, reason}} = name(cluster, a, :another, options)
@@ -220,7 +224,7 @@ defmodule Foundation.Distributed.RegistryNodesTest do
   test "who was frozen finds its names lost when it wakes", context do
     %{cluster: cluster, b: b, c: c, scope: scope} = context
     options = [scope: scope, consistency: :consensus, timeout: 1_000]
-    {frozen, :ok} = name(cluster, c, :leased, options)
+    {frozen, :ok} = name(cluster, c, :leased, Keyword.put(options, :timeout, 15_000))
     system = ClusterNodes.pid_of_system(cluster.nodes[c].peer)
     System.cmd("kill", ["-STOP", system])
 

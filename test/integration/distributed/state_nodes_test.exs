@@ -41,10 +41,11 @@ defmodule Foundation.Distributed.StateNodesTest do
   defp same?(peers), do: peers |> Enum.map(&status(&1).root) |> Enum.uniq() |> length() == 1
   defp mesh(peers), do: for(a <- peers, b <- peers, a.node < b.node, do: true = Peers.connect(a, b))
 
+  # Were it one cookie on both sides, the next message would connect them again.
   defp cut(ones, others) do
     for a <- ones, b <- others do
-      Peers.rpc(a, :erlang, :set_cookie, [b.node, :nobody_knows])
-      Peers.rpc(b, :erlang, :set_cookie, [a.node, :nobody_knows])
+      Peers.rpc(a, :erlang, :set_cookie, [b.node, :unknown_there])
+      Peers.rpc(b, :erlang, :set_cookie, [a.node, :unknown_here])
       Peers.rpc(a, :erlang, :disconnect_node, [b.node])
     end
 
@@ -104,7 +105,7 @@ defmodule Foundation.Distributed.StateNodesTest do
     assert :ok = mutate(b, {:update, :both, {:add, 2}}, level: :majority)
 
     assert {:error, {:timeout, %{confirmed: 2, needed: 3}}} =
-             mutate(c, {:update, :both, {:add, 3}}, level: :all, timeout: 200)
+             mutate(c, {:update, :both, {:add, 3}}, level: :all, timeout: 3_000)
 
     # Removed on one side, changed on the other; and removed where nobody changes it.
     :ok = mutate(b, {:remove, :both})

@@ -34,7 +34,7 @@ defmodule Foundation.Cluster.EcsTest do
       credentials_uri: server.url <> "/credentials",
       endpoint: server.url,
       node_basename: "it",
-      timeout: 300
+      timeout: 15_000
     ]
 
     config = Keyword.merge(config, more)
@@ -115,7 +115,8 @@ defmodule Foundation.Cluster.EcsTest do
           {api.({:truncated, "{}"}), :closed, :api_cut}
         ] do
       ApiServer.answer_with(context.server, answer)
-      assert discover(context) == {:error, error}
+      timeout = if error == :timeout, do: 300, else: 15_000
+      assert discover(context, timeout: timeout) == {:error, error}
       assert {^cause, says, change} = Explain.error(error)
       assert says != "" and change != ""
     end

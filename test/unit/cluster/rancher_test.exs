@@ -11,7 +11,7 @@ defmodule Foundation.Cluster.RancherTest do
     {"name":"s-web-3","ips":[],"state":"starting"}]})
 
   defp discover(server, more \\ []) do
-    config = Keyword.merge([base_url: server.url, node_basename: "it", timeout: 300], more)
+    config = Keyword.merge([base_url: server.url, node_basename: "it", timeout: 15_000], more)
     Rancher.discover(%State{topology: :rancher, config: config})
   end
 
@@ -28,7 +28,8 @@ defmodule Foundation.Cluster.RancherTest do
           {:slow, :timeout}
         ] do
       ApiServer.answer_with(server, fn _ -> answer end)
-      assert {answer, discover(server)} == {answer, {:error, error}}
+      timeout = if error == :timeout, do: 300, else: 15_000
+      assert {answer, discover(server, timeout: timeout)} == {answer, {:error, error}}
     end
 
     assert {:error, {:invalid_option, {:node_basename, ""}}} = discover(server, node_basename: "")

@@ -119,7 +119,7 @@ defmodule Foundation.Distributed.ConsensusTest do
       assert Consensus.reach_consensus(:colour, :blue, group: group, quorum: :all) == {:ok, :red}
       assert Consensus.get_value(:colour, group: group) == {:ok, :red}
 
-      assert Consensus.reach_consensus(:colour, :blue, group: group, quorum: 2, timeout: 50) ==
+      assert Consensus.reach_consensus(:colour, :blue, group: group, quorum: 2, timeout: 1_000) ==
                {:error, {:decided, :red, 1}}
     end
 

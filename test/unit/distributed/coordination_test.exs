@@ -7,7 +7,17 @@ defmodule Foundation.Distributed.CoordinationTest do
   alias Foundation.Distributed.Consensus.Roster
   alias Foundation.Distributed.Coordination.Grant
 
+  # A session that a machine which stands still for seconds does not end.
   setup_all do
+    before = Application.get_env(:foundation, :coordination)
+    Application.put_env(:foundation, :coordination, session_ms: 30_000)
+
+    on_exit(fn ->
+      if before == nil,
+        do: Application.delete_env(:foundation, :coordination),
+        else: Application.put_env(:foundation, :coordination, before)
+    end)
+
     group = "coordination_#{System.unique_integer([:positive])}"
     {:ok, _} = Consensus.start_group(group)
     on_exit(fn -> Consensus.stop_group(group) end)
@@ -90,7 +100,7 @@ defmodule Foundation.Distributed.CoordinationTest do
     test "end with their lease, and their holder is told", %{lock: lock} do
       {:ok, grant} = Coordination.acquire(lock, lease: 300)
       name = lock.name
-      assert_receive {:foundation_lost, :lock, ^name, token, :lease}, 3_000
+      assert_receive {:foundation_lost, :lock, ^name, token, :lease}, 15_000
       assert token == grant.token
       refute Coordination.held?(grant)
       assert_eventually(Coordination.renew(grant, 100) == {:error, :not_held})
@@ -106,13 +116,13 @@ defmodule Foundation.Distributed.CoordinationTest do
       # The group has to end the lease of this one, and grants it anew.
       {:ok, third} = Coordination.acquire(lock, lease: 300)
       assert third.token > second.token + 1
-      assert_receive {:foundation_lost, :lock, _name, _token, :lease}, 3_000
+      assert_receive {:foundation_lost, :lock, _name, _token, :lease}, 15_000
     end
 
     test "last longer when they are renewed", %{lock: lock} do
-      {:ok, grant} = Coordination.acquire(lock, lease: 400)
+      {:ok, grant} = Coordination.acquire(lock, lease: 1_500)
       assert Coordination.renew(grant, 60_000) == :ok
-      refute_receive {:foundation_lost, _, _, _, _}, 800
+      refute_receive {:foundation_lost, _, _, _, _}, 2_000
       assert Coordination.held?(grant)
       Coordination.release(grant)
     end
@@ -178,12 +188,12 @@ defmodule Foundation.Distributed.CoordinationTest do
           pid
         end
 
-      assert_receive {:first, {:elected, token}}, 3_000
+      assert_receive {:first, {:elected, token}}
       assert_receive {:foundation_leader, ^name, %{metadata: :first, node: node}}
       assert node == node()
       assert {:ok, %{metadata: :first, token: ^token}} = Coordination.leader(name, group: group)
       Process.exit(first, :kill)
-      assert_receive {:second, {:elected, later}}, 3_000
+      assert_receive {:second, {:elected, later}}
       assert later > token
       Process.exit(second, :kill)
       assert_eventually(Coordination.leader(name, group: group) == {:error, :no_leader})
@@ -192,14 +202,14 @@ defmodule Foundation.Distributed.CoordinationTest do
     test "prefer the higher priority, at once when it is to preempt", %{group: group} do
       name = {:election, make_ref()}
       {:ok, candidacy} = Coordination.create_leader_election(name, group: group)
-      assert_receive {:foundation_election, ^name, {:elected, _}}, 3_000
+      assert_receive {:foundation_election, ^name, {:elected, _}}
       other = agent()
 
       in_process(other, fn ->
         Coordination.create_leader_election(name, group: group, priority: 5, preempt: true)
       end)
 
-      assert_receive {:foundation_election, ^name, {:deposed, :deposed}}, 3_000
+      assert_receive {:foundation_election, ^name, {:deposed, :deposed}}
       assert Coordination.resign(candidacy) == :ok
       assert Coordination.resign(candidacy) == {:error, :not_held}
     end
@@ -315,7 +325,7 @@ defmodule Foundation.Distributed.CoordinationTest do
     {:ok, _kind, _handle, keeper} = Roster.find(group)
     election = {:election, make_ref()}
     {:ok, _} = Coordination.create_leader_election(election, group: group)
-    assert_receive {:foundation_election, ^election, {:elected, token}}, 3_000
+    assert_receive {:foundation_election, ^election, {:elected, token}}
     %{session: %{id: id}} = :sys.get_state(keeper)
     :ok = Foundation.Distributed.Consensus.Ask.command(group, {:close, id}, 5_000)
     name = lock.name

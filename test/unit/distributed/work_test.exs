@@ -53,7 +53,7 @@ defmodule Foundation.Distributed.WorkTest do
     end
 
     assert {:ok, %{results: [{:error, :timeout}, {:ok, 2}, {:ok, 3}]}} =
-             Work.run(1..3, work, [item_timeout: 50, concurrency: 1] ++ @here)
+             Work.run(1..3, work, [item_timeout: 1_000, concurrency: 1] ++ @here)
   end
 
   test "the whole has a time too, and nothing runs on after it" do

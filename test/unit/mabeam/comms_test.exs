@@ -32,10 +32,12 @@ defmodule Foundation.MABEAM.CommsTest do
     end
 
     test "is not done after its time" do
-      start(:a, %{proposal: {:stall, 200}})
+      held_up = %{proposal: {:say, {Foundation.MabeamAgents, :waits, [:not_done_late, :accept]}}}
+      start(:a, held_up, callback_timeout: :infinity)
       spawn(fn -> Comms.request(:a, {:proposal, 1}) end)
       assert_eventually(elem(AgentRegistry.get_agent_info(:a), 1).busy_ms > 0)
       assert {:error, :timeout} = Comms.request(:a, {:task, :late}, timeout: 20)
+      go(:not_done_late)
       assert {:ok, {:done, {1, :x}}} = Comms.request(:a, {:task, :x})
       refute_receive {_, {:answer, _, _}}, 10
     end
@@ -75,8 +77,8 @@ defmodule Foundation.MABEAM.CommsTest do
     test "in a callback ends when that is due" do
       start(:inner, %{task: {:say, {__MODULE__, :left, []}}})
       start(:outer, %{task: {:ask, :inner, {:task, 1}}})
-      assert {:ok, {:done, {:ok, {:done, left}}}} = Comms.request(:outer, {:task, 1}, timeout: 500)
-      assert left in 1..500
+      assert {:ok, {:done, {:ok, {:done, left}}}} = Comms.request(:outer, {:task, 1}, timeout: 4_000)
+      assert left in 1..4_000
     end
 
     test "that comes back to an agent is refused, however long the way" do

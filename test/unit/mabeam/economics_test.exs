@@ -129,7 +129,7 @@ defmodule Foundation.MABEAM.EconomicsTest do
       {:ok, other} = Economics.hold(:a, 50)
       assert :ok = Economics.release(other)
       assert {:error, :not_found} = Economics.release(other)
-      {:ok, short} = Economics.hold(:a, 50, for_ms: 30)
+      {:ok, short} = Economics.hold(:a, 50, for_ms: 1_000)
       assert available(:a) == 0
       assert_eventually(available(:a) == 50)
       assert {:error, :not_found} = Economics.capture(short, :b)

@@ -261,8 +261,10 @@ defmodule Foundation.MABEAM.Coordination.AuctionTest do
       start(:good, %{bid: {:say, {__MODULE__, :when_told, [5]}}})
       Process.register(self(), :auction_test)
 
-      {:ok, id} = Auction.run_auction(:vickrey, [:liar, :good], accounts: true, to: :house, async: true)
-      assert_receive {:asked, good}, 2_000
+      {:ok, id} =
+        Auction.run_auction(:vickrey, [:liar, :good], accounts: true, to: :house, async: true, timeout: 30_000)
+
+      assert_receive {:asked, good}
       assert_eventually(match?({:ok, %{answered: 1}}, Coordination.status(id)))
       {:ok, _} = Economics.withdraw(:liar, 10)
       send(good, :go_on)
@@ -278,7 +280,7 @@ defmodule Foundation.MABEAM.Coordination.AuctionTest do
       receive do
         :go_on -> bid
       after
-        2_000 -> bid
+        30_000 -> bid
       end
     end
 
@@ -334,8 +336,8 @@ defmodule Foundation.MABEAM.Coordination.AuctionTest do
       assert {:ok, %{status: :closed, result: ^result}} = Auction.status(id)
       assert {:ok, history} = Auction.history(id)
       assert [:opened, {:bid, :a, 7}, {:bid, :b, 9}, {:closed, ^result}] = Enum.map(history, & &1.event)
-      assert_receive {:auction, ^id, {:bid, :b}}, 2_000
-      assert_receive {:auction, ^id, {:closed, ^result}}, 2_000
+      assert_receive {:auction, ^id, {:bid, :b}}
+      assert_receive {:auction, ^id, {:closed, ^result}}
       refute_received {:auction, ^id, {:bid, _, _}}
     end
 
@@ -357,7 +359,7 @@ defmodule Foundation.MABEAM.Coordination.AuctionTest do
     end
 
     test "Dutch: the price falls with the time, and ends with the last one" do
-      {:ok, id} = Auction.open(:dutch, start: 100, reserve: 80, decrement: 10, interval_ms: 40)
+      {:ok, id} = Auction.open(:dutch, start: 100, reserve: 80, decrement: 10, interval_ms: 500)
       assert Auction.bid(id, :a, 79) == {:error, :too_low}
       assert_eventually(match?({:ok, %{price: price}} when price < 100, Auction.status(id)))
       assert_eventually(match?({:ok, %{status: :closed, result: {:error, :unsold}}}, Auction.status(id)))
@@ -380,7 +382,7 @@ defmodule Foundation.MABEAM.Coordination.AuctionTest do
     end
 
     test "it closes by itself, and is forgotten" do
-      {:ok, id} = Auction.open(:vickrey, duration_ms: 30, keep_ms: 300)
+      {:ok, id} = Auction.open(:vickrey, duration_ms: 1_000, keep_ms: 1_000)
       :ok = Auction.bid(id, :a, 5)
       assert_eventually(match?({:ok, %{status: :closed}}, Auction.status(id)))
       assert_eventually(Auction.status(id) == {:error, :not_found})

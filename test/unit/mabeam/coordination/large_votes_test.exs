@@ -49,10 +49,10 @@ defmodule Foundation.MABEAM.Coordination.LargeVotesTest do
 
     test "a group that stalls does not keep the others" do
       agents =
-        voters(20, fn _ -> :a end) ++ [start(:slow, %{vote: {:stall, 60_000}}, callback_timeout: 2_000)]
+        voters(20, fn _ -> :a end) ++ [start(:slow, %{vote: {:stall, 60_000}}, callback_timeout: 30_000)]
 
       assert {:ok, %{votes: 20, failed: %{timeout: 1}}} =
-               Hierarchical.vote(agents, @ab, timeout: 500, group: 10)
+               Hierarchical.vote(agents, @ab, timeout: 2_000, group: 10)
     end
 
     @tag :slow

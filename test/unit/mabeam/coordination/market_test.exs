@@ -153,8 +153,7 @@ defmodule Foundation.MABEAM.Coordination.MarketTest do
       {:ok, %{id: taker}} = order(market, :b, :buy, 7, 1)
       id = market.id
 
-      assert_receive {:market, ^id, {:traded, %{order: ^taker, agent: :b, side: :buy, trades: [trade]}}},
-                     2_000
+      assert_receive {:market, ^id, {:traded, %{order: ^taker, agent: :b, side: :buy, trades: [trade]}}}
 
       assert %{order: ^maker, agent: :a, price: 7, quantity: 1, done: true} = trade
       assert Market.end_market(market) == :ok
