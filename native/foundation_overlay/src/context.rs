@@ -27,6 +27,8 @@ pub(crate) enum Wake {
     Doubt(SwimId, Duration),
     /// The time of a suspect may be up.
     Verdict(SwimId, u16),
+    /// The outcome of a suspicion should have been heard of.
+    Outcome(SwimId, u16),
     /// Compare with a neighbour who is alive.
     Compare,
     /// Show the next member in the ring that this node lives.

@@ -140,6 +140,7 @@ impl Overlay {
                 (Wake::Challenge(id, incarnation), Some(swim)) => swim.challenge(ctx, id, incarnation),
                 (Wake::Doubt(id, since), Some(swim)) => swim.doubted(ctx, &id, since),
                 (Wake::Verdict(id, incarnation), Some(swim)) => swim.verdict(ctx, late, &id, incarnation),
+                (Wake::Outcome(id, incarnation), Some(swim)) => swim.outcome(ctx, &id, incarnation),
                 (Wake::News, Some(swim)) => swim.send_news(ctx),
                 (Wake::Compare, Some(swim)) => swim.compare(ctx),
                 (Wake::Beat, Some(swim)) => swim.beat(ctx),
@@ -171,6 +172,7 @@ impl Overlay {
                     | Wake::Challenge(..)
                     | Wake::Doubt(..)
                     | Wake::Verdict(..)
+                    | Wake::Outcome(..)
                     | Wake::News
                     | Wake::Compare
                     | Wake::Beat

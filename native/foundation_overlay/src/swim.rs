@@ -5,8 +5,8 @@
 //! Ours: joining through several seeds until one answers, pings repeated while there is time, timeouts
 //! stretched by local health and suspicions shortened by confirmation (both Lifeguard's), asking a suspect
 //! directly until it answers (Lifeguard's buddy system, taken further), patience with a member that is
-//! heard of while suspected, a ring of watchers, news of the gone over links, comparing what neighbours know, telling leaving
-//! from dying, round trips.
+//! heard of while suspected, asking for the outcome of a suspicion that was not heard of, a ring of watchers, news of the
+//! gone over links, comparing what neighbours know, telling leaving from dying, round trips.
 use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
@@ -26,6 +26,9 @@ use crate::{Config, Error, MemberEvent, NodeId, Peer, PeerName, SwimConfig};
 
 mod compare;
 mod members;
+mod outcome;
+#[cfg(test)]
+mod outcome_tests;
 mod suspicion;
 mod watch;
 
@@ -253,6 +256,10 @@ impl Swim {
                 None
             }
             Probe::Witness { suspect, incarnation } => self.witness(ctx, from, &suspect, incarnation),
+            Probe::Known(standing) => {
+                self.told(ctx, standing);
+                None
+            }
             Probe::Accused(accusation) => {
                 if self.ear.with(|heard| heard.cases.add(accusation)) {
                     self.confirm(ctx);

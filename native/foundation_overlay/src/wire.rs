@@ -106,6 +106,8 @@ pub(crate) enum Probe {
     Witness { suspect: SwimId, incarnation: u16 },
     /// I saw for myself, and it does not answer.
     Accused(Accusation),
+    /// You suspect this member, or asked me of it: this is what I know that is later.
+    Known(Standing),
 }
 
 /// A member and what is thought of it.

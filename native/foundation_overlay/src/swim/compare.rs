@@ -29,18 +29,22 @@ impl Swim {
             incarnation: self.incarnation,
             state: State::Alive,
         };
-        std::iter::once(me).chain(self.foca.iter_membership_state().map(|claim| {
-            let state = match claim.state() {
-                FocaState::Alive | FocaState::Suspect => State::Alive,
-                FocaState::Down if self.left.get(claim.id().name()) == Some(claim.id()) => State::Left,
-                FocaState::Down => State::Down,
-            };
-            Standing {
-                id: claim.id().clone(),
-                incarnation: claim.incarnation(),
-                state,
-            }
-        }))
+        let claims = self.foca.iter_membership_state();
+        std::iter::once(me).chain(claims.map(|claim| self.standing(claim)))
+    }
+
+    /// One of foca's claims as it is told to others.
+    pub(super) fn standing(&self, claim: &Claim<SwimId>) -> Standing {
+        let state = match claim.state() {
+            FocaState::Alive | FocaState::Suspect => State::Alive,
+            FocaState::Down if self.left.get(claim.id().name()) == Some(claim.id()) => State::Left,
+            FocaState::Down => State::Down,
+        };
+        Standing {
+            id: claim.id().clone(),
+            incarnation: claim.incarnation(),
+            state,
+        }
     }
 
     /// Takes in what a neighbour thinks, and tells on what is news.

@@ -132,6 +132,7 @@ impl Swim {
                     let peer = member.peer.clone();
                     ctx.tell(MemberEvent::Suspect, peer);
                 }
+                self.await_outcome(ctx, id, incarnation);
             }
             FocaState::Alive if incarnation > member.incarnation => {
                 member.incarnation = incarnation;

@@ -108,11 +108,16 @@ impl Swim {
         }
     }
 
-    /// Asks some members to see for themselves.
-    fn ask_witnesses(&mut self, ctx: &mut Context, suspect: &SwimId, incarnation: u16) {
-        let others = self.members.values().filter(|member| member.id != *suspect);
-        let addrs = others.map(|member| member.peer.addr);
-        let witnesses = ctx.sample(addrs, WITNESSES * self.config.confirmations);
+    /// Asks some members to see for themselves, and to say so if they know more. Those that are suspected too are asked
+    /// only where there is nobody else.
+    pub(super) fn ask_witnesses(&self, ctx: &mut Context, suspect: &SwimId, incarnation: u16) {
+        let most = WITNESSES * self.config.confirmations;
+        let others = || self.members.values().filter(|member| member.id != *suspect);
+        let trusted = others().filter(|member| !member.suspect);
+        let mut witnesses = ctx.sample(trusted.map(|member| member.peer.addr), most);
+        if witnesses.is_empty() {
+            witnesses = ctx.sample(others().map(|member| member.peer.addr), most);
+        }
         let question = Probe::Witness {
             suspect: suspect.clone(),
             incarnation,
@@ -131,8 +136,9 @@ impl Swim {
         id: &SwimId,
         incarnation: u16,
     ) -> Option<Probe> {
-        if self.get(id.id()).is_none_or(|member| member.id != *id) {
-            return None;
+        let known = self.known_since(id, incarnation);
+        if known.is_some() || self.get(id.id()).is_none_or(|member| member.id != *id) {
+            return known;
         }
         self.claim(ctx, Claim::new(id.clone(), incarnation, FocaState::Suspect), true);
         self.update(ctx, id, incarnation, FocaState::Suspect);
@@ -194,7 +200,13 @@ impl Swim {
     }
 
     /// Asks a suspect itself, and accuses it when it does not answer.
-    fn look_into(&mut self, ctx: &mut Context, id: &SwimId, incarnation: u16, asked_by: Option<SocketAddr>) {
+    pub(super) fn look_into(
+        &mut self,
+        ctx: &mut Context,
+        id: &SwimId,
+        incarnation: u16,
+        asked_by: Option<SocketAddr>,
+    ) {
         self.begin(ctx, id, incarnation, None);
         if let Some(trial) = self.trials.get_mut(id.name()) {
             trial.asked_by = asked_by;
