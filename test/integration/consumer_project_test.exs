@@ -3,7 +3,7 @@ defmodule Foundation.ConsumerProjectTest do
   use ExUnit.Case, async: false
 
   @moduletag :slow
-  @moduletag timeout: 300_000
+  @moduletag timeout: 900_000
 
   @root File.cwd!()
   @library Path.join(@root, "priv/native/foundation_nif.so")

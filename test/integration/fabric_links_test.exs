@@ -13,7 +13,7 @@ defmodule Foundation.FabricLinksTest do
 
   setup_all do
     {_, 0} = System.cmd("epmd", ["-daemon"])
-    :ok
+    Forwarder.ready()
   end
 
   defp start(name, fabric \\ []) do
@@ -145,6 +145,7 @@ defmodule Foundation.FabricLinksTest do
         do: assert_eventually(Enum.sort(Peers.rpc(b, Visitor, :kept, [pid])) == [0, 1, 2, 3], 10_000)
 
     took = System.monotonic_time(:millisecond) - healed
+    # Two seconds on a quiet machine; other suites may run beside.
     assert took <= 5_000, "recovered after #{took} ms"
   end
 

@@ -46,6 +46,12 @@ defmodule Foundation.Forwarder do
     :ok
   end
 
+  @doc "Builds it, which may take minutes where cargo has not yet: not within the time that a test has."
+  def ready do
+    _ = executable()
+    :ok
+  end
+
   # Built once a VM, with the profile of the other tests; cargo finds that there is nothing to do.
   defp executable do
     with nil <- :persistent_term.get(__MODULE__, nil) do
