@@ -4,11 +4,12 @@
 //! A hundred thousand keys come to some two megabytes that way, which a core's own cache holds, and the line that a
 //! key is in is known as soon as its hash is. A key is told by its hash, all 64 bits of it, and by sixteen more that are
 //! not made from the hash; two keys of one hash are never here together (see `table`). Only [`Flat::quick`] goes by
-//! these 80 bits alone. Everything else compares keys.
+//! these 80 bits alone. Everything else compares keys. What a hot key counts stands elsewhere ([`crate::hot`]).
 
 use crate::definition::Definition;
 use crate::hot::{Hot, MOVED};
 use crate::plain::{MAX_KEY, Plain};
+use crate::plans::Plans;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -355,59 +356,6 @@ impl Drop for Flat {
     fn drop(&mut self) {
         for hot in self.hot.values() {
             hot.end();
-        }
-    }
-}
-
-/// The definitions that keys have, each with how many have it.
-#[derive(Default)]
-struct Plans {
-    list: Vec<Option<(Arc<Definition>, u32)>>,
-    free: Vec<u16>,
-    /// By address.
-    numbers: HashMap<usize, u16>,
-}
-
-impl Plans {
-    #[inline]
-    fn get(&self, number: u16) -> Option<&Arc<Definition>> {
-        Some(&self.list.get(usize::from(number))?.as_ref()?.0)
-    }
-
-    /// The number of a definition that one more key has from now on; `None` when there are too many.
-    fn enter(&mut self, definition: &Arc<Definition>) -> Option<u16> {
-        let address = Arc::as_ptr(definition) as usize;
-        if let Some(&number) = self.numbers.get(&address) {
-            let (_, keys) = self.list.get_mut(usize::from(number))?.as_mut()?;
-            *keys = keys.checked_add(1)?;
-            return Some(number);
-        }
-        let number = match self.free.pop() {
-            Some(number) => number,
-            None => {
-                let number = u16::try_from(self.list.len()).ok()?;
-                self.list.push(None);
-                number
-            }
-        };
-        self.list[usize::from(number)] = Some((definition.clone(), 1));
-        self.numbers.insert(address, number);
-        Some(number)
-    }
-
-    /// One key less has it.
-    fn leave(&mut self, number: u16) {
-        let Some(entry) = self.list.get_mut(usize::from(number)) else {
-            return;
-        };
-        match entry {
-            Some((_, keys)) if *keys > 1 => *keys -= 1,
-            Some((definition, _)) => {
-                self.numbers.remove(&(Arc::as_ptr(definition) as usize));
-                *entry = None;
-                self.free.push(number);
-            }
-            None => {}
         }
     }
 }

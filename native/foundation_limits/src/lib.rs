@@ -17,6 +17,7 @@ pub mod keyed;
 mod limits;
 mod node;
 mod plain;
+mod plans;
 pub mod pool;
 mod quota;
 mod schedule;
