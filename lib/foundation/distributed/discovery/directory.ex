@@ -177,10 +177,11 @@ defmodule Foundation.Distributed.Discovery.Directory do
     ArgumentError -> :not_running
   end
 
+  # In the order of the pool that is being made, so that who goes round it misses nobody when that one comes.
   defp read(scope, selection, turn) do
     case members(scope, selection) do
       [] -> nil
-      members -> {ids(for({id, %{status: :up}} <- members, do: {id, nil})), turn, length(members)}
+      members -> {ids(Enum.sort(for {id, %{status: :up}} <- members, do: {id, nil})), turn, length(members)}
     end
   end
 
