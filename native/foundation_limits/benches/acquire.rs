@@ -47,7 +47,7 @@ fn main() {
     for keys in [1, 1_000, 100_000, 1_000_000] {
         let (limits, names) = filled(keys, 23);
         measure(&format!("plain, {keys} keys"), &names, |key, now| {
-            black_box(limits.acquire_plain(key, |_| Some((BUCKET, UNIT, now))));
+            black_box(limits.acquire_plain(key, |_, _| Some((BUCKET, UNIT, now))));
         });
         measure(
             &format!("plain, general call, {keys} keys"),

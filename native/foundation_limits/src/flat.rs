@@ -119,11 +119,14 @@ impl Flat {
         (((hash & u64::from(u32::MAX)) * self.lines.len() as u64) >> 32) as usize
     }
 
-    /// Where the key of that hash most likely is.
+    /// Where the key of that hash most likely is, and what stands beside it.
     #[inline]
-    pub(crate) fn likely(&self, hash: u64) -> *const u8 {
-        let line = self.lines.get(self.home(hash));
-        line.map_or(std::ptr::null(), |line| std::ptr::from_ref(line).cast())
+    pub(crate) fn likely(&self, hash: u64) -> (*const u8, *const u8) {
+        let home = self.home(hash);
+        match (self.lines.get(home), self.sides.get(home)) {
+            (Some(line), Some(side)) => (std::ptr::from_ref(line).cast(), std::ptr::from_ref(side).cast()),
+            _ => (std::ptr::null(), std::ptr::null()),
+        }
     }
 
     /// The key of that hash and end. One that was never put here may be taken for another with a chance of one in 2

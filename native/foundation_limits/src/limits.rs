@@ -266,16 +266,17 @@ impl Limits {
     /// room. False otherwise; nothing was taken then, and [`Self::acquire`] knows more. Lock-free but for the lock that
     /// readers share. O(1).
     ///
-    /// `demand` is called at most once, for dimension, cost and time, and first of all with the address where the key
-    /// most likely is: whoever asks the processor to fetch it there has it by the time the demand is made.
+    /// `demand` is called at most once, for dimension, cost and time, and first of all with the addresses of what will
+    /// be written and of what will be read, if the key is where it most likely is: whoever asks the processor to fetch
+    /// them there has them by the time the demand is made.
     #[inline]
     pub fn acquire_plain(
         &self,
         key: &[u8],
-        demand: impl FnOnce(*const u8) -> Option<(u64, i128, u64)>,
+        demand: impl FnOnce(*const u8, *const u8) -> Option<(u64, i128, u64)>,
     ) -> bool {
         let demanded = Cell::new(None);
-        let ahead = |place: *const u8| demanded.set(demand(place));
+        let ahead = |place: *const u8, beside: *const u8| demanded.set(demand(place, beside));
         let took = |plain: Plain<'_>| match demanded.get() {
             Some((name, cost, now)) => matches!(plain.acquire(&[(name, cost)], now), Said::Granted),
             None => false,

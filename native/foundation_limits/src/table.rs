@@ -143,17 +143,18 @@ impl Table {
     }
 
     /// As [`Self::with`], for a plain key only, which is told by its hash ([`Flat::quick`]). `ahead` is given the place
-    /// where the key most likely is, before anything there is looked at.
+    /// where the key most likely is, and that of what is only read of it, before anything there is looked at.
     #[inline]
     pub(crate) fn with_plain<R>(
         &self,
         key: &[u8],
-        ahead: impl FnOnce(*const u8),
+        ahead: impl FnOnce(*const u8, *const u8),
         f: impl FnOnce(Plain<'_>) -> R,
     ) -> Option<R> {
         let (hash, shard) = self.place(key);
         let shard = self.read(shard);
-        ahead(shard.plain.likely(hash));
+        let (place, beside) = shard.plain.likely(hash);
+        ahead(place, beside);
         shard.plain.quick(hash, key).map(f)
     }
 

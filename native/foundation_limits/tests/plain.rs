@@ -156,7 +156,7 @@ impl Pair {
             Step::Pass(us) => self.now += us,
             Step::Acquire { name, cost, way } => self.both(|limits, key| {
                 let took = match way {
-                    Way::Plain => limits.acquire_plain(key, |_| Some((name, cost, now))),
+                    Way::Plain => limits.acquire_plain(key, |_, _| Some((name, cost, now))),
                     Way::Hot if key == SHORT => self.kept.acquire(limits, name, cost, now),
                     Way::None | Way::Hot => false,
                 };
@@ -264,7 +264,7 @@ fn no_token_is_lost_or_made_when_the_form_changes_under_way() {
                 let take = || {
                     let took = match n {
                         0 => false,
-                        1 => limits.acquire_plain(SHORT, |_| Some((BUCKET, UNIT, 0))),
+                        1 => limits.acquire_plain(SHORT, |_, _| Some((BUCKET, UNIT, 0))),
                         _ => kept.acquire(&limits, BUCKET, UNIT, 0),
                     };
                     took || limits.acquire(SHORT, none, &[(BUCKET, UNIT)], 0).is_ok()
@@ -342,7 +342,7 @@ fn threads_share_exactly_the_capacity() {
         start.wait();
         let take = || match hot {
             true => kept.acquire(&limits, BUCKET, UNIT, 7),
-            false => limits.acquire_plain(SHORT, |_| Some((BUCKET, UNIT, 7))),
+            false => limits.acquire_plain(SHORT, |_, _| Some((BUCKET, UNIT, 7))),
         };
         (0..1_000_000).filter(|_| take()).count()
     };

@@ -124,6 +124,18 @@ pub(crate) fn fetch(address: *const u8) {
     let _ = address;
 }
 
+/// As [`fetch`], for what is only read, so that other cores may keep it.
+#[inline(always)]
+pub(crate) fn fetch_to_read(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch changes nothing that the program can see and does not fault.
+    unsafe {
+        std::arch::asm!("prefetcht0 [{}]", in(reg) address, options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Defines a NIF on a normal scheduler from a function of the environment and an array of its arguments. `first` is
 /// asked before, with the bare words; when it says true the answer is `:ok`, and else it must have done nothing.
 /// `large` names a second NIF, on a dirty CPU scheduler, for what has no bound. `@` and a scheduler before the name

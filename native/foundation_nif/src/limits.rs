@@ -169,8 +169,9 @@ fn acquire_plain(env: Env<'_>, [handle, key, costs]: [ErlNifTerm; 3]) -> bool {
                 return granted;
             }
             let mut at = 0;
-            let plain = core.limits.acquire_plain(brief.bytes(), |place| {
+            let plain = core.limits.acquire_plain(brief.bytes(), |place, beside| {
                 handle::fetch(place);
+                handle::fetch_to_read(beside);
                 let (name, cost) = costs::only(costs)?;
                 at = core.now();
                 Some((name, cost, at))
