@@ -234,7 +234,8 @@ defmodule Foundation.Cluster do
   the nodes that any has found are up (or, with the option `expected_size`, more than half of that many). `timeout:` in ms
   (30,000) or `:infinity`. `cluster:` waits for another cluster; the nodes behind its `:seeds` count as found.
 
-  Errors: `{:timeout, %{size: n, wanted: n, waiting_for: strategies}}`; `:not_running`; `:not_joined`.
+  Errors: `{:timeout, %{size: n, wanted: n, waiting_for: strategies}}` (`:seeds` among them when a joined cluster's seeds
+  could not be asked); `:not_running`; `:not_joined`.
   """
   @spec await_ready(keyword) :: :ok | {:error, term}
   def await_ready(opts \\ []) do

@@ -74,12 +74,14 @@ defmodule Foundation.Distributed.Clusters.Seeds do
     :exit, _ -> []
   end
 
-  @doc "Those of the configured ones at which no member is."
-  @spec missing(atom) :: [String.t()]
+  @doc "Those of the configured ones at which no member is; `:unknown` when that cannot be said now."
+  @spec missing(atom) :: {:ok, [String.t()]} | :unknown
   def missing(cluster) do
-    GenServer.call(Scope.process(cluster, __MODULE__), :missing)
+    {:ok, GenServer.call(Scope.process(cluster, __MODULE__), :missing)}
   catch
-    :exit, _ -> []
+    # A cluster without a fabric of its own has none.
+    :exit, {:noproc, _} -> {:ok, []}
+    :exit, _ -> :unknown
   end
 
   @impl true

@@ -87,8 +87,17 @@ defmodule Foundation.Distributed.Clusters.Standing do
     nodes = nodes(cluster)
     strategies = strategies(cluster)
     found = for {_, %{nodes: found}} <- strategies, node <- found, do: node
-    expected = length(Enum.uniq(nodes ++ found)) + length(Seeds.missing(cluster))
-    %{size: length(nodes), wanted: div(expected, 2) + 1, waiting_for: silent(strategies)}
+    {missing, unknown} = missing(cluster)
+    expected = length(Enum.uniq(nodes ++ found)) + missing
+    %{size: length(nodes), wanted: div(expected, 2) + 1, waiting_for: unknown ++ silent(strategies)}
+  end
+
+  # Of how many a majority is cannot be said without them.
+  defp missing(cluster) do
+    case Seeds.missing(cluster) do
+      {:ok, missing} -> {length(missing), []}
+      :unknown -> {0, [:seeds]}
+    end
   end
 
   defp silent(strategies) do
