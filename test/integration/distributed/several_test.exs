@@ -127,6 +127,22 @@ defmodule Foundation.Distributed.SeveralTest do
     assert length(rpc(both, Fabric, :nodes, [:ai])) == 2
   end
 
+  @tag :alone
+  test "nobody is a majority while the seeds cannot be asked", %{both: both} do
+    nobody = "127.0.0.1:#{Foundation.ClusterNodes.free_port()}"
+    assert :ok = rpc(both, Clusters, :join, [:ai, entry([nobody])])
+    seeds = Foundation.Distributed.Fabric.Scope.process(:ai, Clusters.Seeds)
+    :ok = rpc(both, :sys, :suspend, [seeds])
+
+    assert {:error, {:timeout, %{size: 1, waiting_for: [:seeds]}}} =
+             rpc(both, Cluster, :await_ready, [[cluster: :ai, timeout: 100]])
+
+    :ok = rpc(both, :sys, :resume, [seeds])
+
+    assert {:error, {:timeout, %{size: 1, wanted: 2, waiting_for: []}}} =
+             rpc(both, Cluster, :await_ready, [[cluster: :ai, timeout: 100]])
+  end
+
   test "a drain empties the node for one cluster, and leaves that one alone", %{both: both, ai: ai, two: two} do
     :ok = rpc(both, Probe, :hold, [:ai_work, nil, [cluster: :ai]])
     :ok = rpc(both, Probe, :hold, [:app_work, nil, [cluster: :app]])
