@@ -10,7 +10,7 @@ defmodule Foundation.Distributed.CoordinationTest do
   # A session that a machine which stands still for seconds does not end.
   setup_all do
     before = Application.get_env(:foundation, :coordination)
-    Application.put_env(:foundation, :coordination, session_ms: 30_000)
+    Application.put_env(:foundation, :coordination, session_ms: 12_000)
 
     on_exit(fn ->
       if before == nil,
@@ -329,12 +329,13 @@ defmodule Foundation.Distributed.CoordinationTest do
     %{session: %{id: id}} = :sys.get_state(keeper)
     :ok = Foundation.Distributed.Consensus.Ask.command(group, {:close, id}, 5_000)
     name = lock.name
-    assert_receive {:foundation_lost, :lock, ^name, _token, :session}, 5_000
-    assert_receive {:foundation_election, ^election, {:deposed, :session}}, 5_000
-    assert_receive {:foundation_election, ^election, {:elected, later}}, 5_000
+    # Told at the next beat, of which there are three in the time of a session.
+    assert_receive {:foundation_lost, :lock, ^name, _token, :session}, 15_000
+    assert_receive {:foundation_election, ^election, {:deposed, :session}}, 15_000
+    assert_receive {:foundation_election, ^election, {:elected, later}}, 15_000
     assert later > token
     refute Coordination.held?(grant)
-    assert {:ok, _} = Coordination.acquire(lock, timeout: 5_000)
+    assert {:ok, _} = Coordination.acquire(lock, timeout: 15_000)
   end
 
   test "the default group is made with the first use, where this node is alone" do
