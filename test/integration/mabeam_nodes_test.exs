@@ -107,7 +107,7 @@ defmodule Foundation.MABEAM.NodesTest do
 
     RealNode.signal(os_pid, "CONT")
     assert {:ok, %{decision: :a, failures: %{frozen: :timeout}}} = result
-    assert us < 10_000_000
+    assert us < 4_000_000
     # It is there again.
     assert_eventually(match?({:ok, %{decision: :a, failures: f}} when f == %{}, vote()), 20_000)
   end

@@ -95,7 +95,7 @@ defmodule Foundation.MABEAM.HostileAuctionTest do
 
     fields = [items: Enum.to_list(0..59), search_ms: 200, bidding: :xor]
     {us, answer} = :timer.tc(fn -> Auction.determine(:combinatorial, bids, fields) end)
-    assert us < 20_000_000
+    assert us < 5_000_000
 
     case answer do
       {:ok, %{gap: gap, optimal: optimal, value: value, bound: bound}} ->

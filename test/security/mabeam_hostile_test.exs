@@ -88,7 +88,7 @@ defmodule Foundation.MABEAM.HostileTest do
              &match?({:ok, {:done, {:ok, {:done, {:ok, {:done, {:error, {:cycle, _}}}}}}}}, &1)
            )
 
-    assert us < 20_000_000
+    assert us < 2_000_000
   end
 
   test "two agents that each begin a vote of the other end in time" do

@@ -114,7 +114,7 @@ defmodule Foundation.MABEAM.ProtocolsHostileTest do
       {us, result} = :timer.tc(fn -> Coordination.coordinate(protocol, agents, problem, timeout: 2_000) end)
       assert {:error, {reason, %Outcome{}}} = result
       refute match?({:protocol_crashed, _}, reason)
-      assert us < 15_000_000
+      assert us < 4_000_000
     end
   end
 

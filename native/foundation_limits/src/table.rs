@@ -289,6 +289,9 @@ impl Table {
     /// Makes the hot keys of which nobody took anything since the last time as all others are.
     pub(crate) fn cool(&self) {
         let before = self.heated.load(Ordering::Relaxed);
+        if before == 0 {
+            return;
+        }
         let mut left = 0;
         for shard in 0..SHARDS {
             if self.read(shard).plain.heated() > 0 {

@@ -78,7 +78,7 @@ defmodule Foundation.MABEAM.CoordinationTest do
 
       assert {:ok, %{decision: :a, failures: failures}} = result
       assert failures == %{silent: :timeout, nobody: :not_found, stopped: :not_started}
-      assert us < 15_000_000
+      assert us < 4_000_000
     end
 
     test "fails without its quorum, with what was answered" do

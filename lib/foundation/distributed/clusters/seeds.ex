@@ -79,8 +79,6 @@ defmodule Foundation.Distributed.Clusters.Seeds do
   def missing(cluster) do
     {:ok, GenServer.call(Scope.process(cluster, __MODULE__), :missing)}
   catch
-    # A cluster without a fabric of its own has none.
-    :exit, {:noproc, _} -> {:ok, []}
     :exit, _ -> :unknown
   end
 

@@ -18,9 +18,7 @@ impl Limits {
         }
         let mut sweep = self.sweep.lock();
         if now >= sweep.1 {
-            if self.table.heated() {
-                self.table.cool();
-            }
+            self.table.cool();
             for _ in 0..SWEPT {
                 self.sweep_shard(sweep.0, now);
                 sweep.0 = sweep.0.wrapping_add(1);
